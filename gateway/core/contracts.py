@@ -1,0 +1,215 @@
+"""What the parts of the gateway hand each other. Everything here is data or a protocol; no I/O.
+
+The unit of work is a burst, not a message: what comes off the wire in one read is decoded,
+journalled, acknowledged and delivered together, so that the cost of a task, a lock or a wake-up
+is shared.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import IntFlag
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+
+from gateway.core.events import Event
+
+Value = float | int | bool | str
+"""One measured value. Numbers are floats unless a device declares otherwise, so that `21` and
+`21.5` never clash in a typed store."""
+
+
+class Flag(IntFlag):
+    """Marks on a reading; kept in the journal."""
+
+    NONE = 0
+    UNSYNCED = 1  # taken before the clock was set
+    LATE = 2  # waited somewhere before it reached us
+    HISTORICAL = 4  # replayed on request
+
+
+class Reading(msgspec.Struct, gc=False):
+    """One report of one device at one time.
+
+    device: id, `[a-z0-9_-]+`. time: ns since the epoch, UTC. values: metric -> value; metric
+    names are dotted paths. flags: `Flag`, an int because IntFlag arithmetic costs a microsecond.
+    """
+
+    device: str
+    time: int
+    values: dict[str, Value]
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Everything in the burst is on disk: as readings, or as dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The burst could not be stored; the sender may try again after `after` seconds."""
+
+    after: float
+
+
+Outcome = Stored | Busy
+
+
+@dataclass(slots=True)
+class Burst:
+    """Frames as they came off the wire in one read, in columns. All columns have one length.
+
+    received: ns since the epoch, when the burst was read. topics: where each frame came from, in
+    the source's own terms (an MQTT topic, a CoAP path). payloads: as received. packet_ids and
+    repeats: for protocols that send again what was not acknowledged (MQTT QoS 1); a repeat is a
+    frame that the other side marked as sent before (DUP).
+    readings: for sources that have no wire format (sensors read by us); then topics and payloads
+    are empty and nothing is decoded.
+    on_done: called on the event loop exactly once, in arrival order for each source, once the
+    burst is stored or has been refused. Must not block.
+    patient: True when the sender can be kept waiting (MQTT's window), False when it wants an
+    answer now (CoAP) and gets Busy if the disk refuses.
+    """
+
+    received: int
+    topics: Sequence[str] = ()
+    payloads: Sequence[bytes] = ()
+    packet_ids: Sequence[int] = ()
+    repeats: Sequence[bool] = ()
+    readings: Sequence[Reading] | None = None
+    on_done: Callable[[Outcome], None] | None = None
+    patient: bool = True
+
+    def __len__(self) -> int:
+        return len(self.payloads) if self.readings is None else len(self.readings)
+
+    def done(self, outcome: Outcome) -> None:
+        """Tell the source what became of the burst."""
+        if self.on_done is not None:
+            self.on_done(outcome)
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A source. It connects, reads, and reconnects by itself until its iterator is closed.
+
+    name: the source's id in config, ledger and health; unique among devices.
+    """
+
+    name: str
+
+    def listen(self) -> AsyncIterator[Burst]:
+        """Bursts, as they come. Ends only when closed; raises Denied or ConfigError to stop."""
+        ...
+
+
+@runtime_checkable
+class TopicMapped(Protocol):
+    """A device whose frames carry topics that name the device they come from."""
+
+    def device_of(self, topic: str) -> str:
+        """The original device name in `topic` (not yet an id). Raises DecodeError."""
+        ...
+
+
+class Codec(Protocol):
+    """Bytes to readings. One instance serves one source and may keep caches."""
+
+    def decode(
+        self, device: str, payload: bytes, received: int
+    ) -> Iterable[tuple[int | None, dict[str, Value]]]:
+        """(time in ns or None where the payload has none, values) of each report in `payload`.
+
+        Raises DecodeError; a payload is taken whole or not at all.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one lane of a bridge delivers in one attempt: readings in journal order.
+
+    first, end: the half-open range of journal sequences that this batch completes; readings of
+    other devices or lanes inside the range are not in it.
+    """
+
+    first: int
+    end: int
+    readings: list[Reading]
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """The same batch, with the readings [start:stop] only."""
+        return Batch(self.first, self.end, self.readings[start:stop])
+
+
+Conn = TypeVar("Conn")
+ConnT = TypeVar("ConnT")
+
+
+class Bridge(Protocol[ConnT]):
+    """A sink. Its author writes `connect` and `send`; queueing, retry, health and pooling
+    come from outside."""
+
+    name: str
+
+    def connect(self) -> AbstractAsyncContextManager[ConnT]:
+        """A connection, checked as far as that is cheap. Raises Unavailable or Denied."""
+        ...
+
+    async def send(self, conn: ConnT, batch: Batch) -> None:
+        """Write `batch`; returning means the other side has it.
+
+        Raises Unavailable, Throttled, Denied or Rejected.
+        """
+        ...
+
+
+Send = Callable[[Batch], Awaitable[None]]
+
+
+class Stage(Protocol):
+    """A link of the chain around a bridge (see gateway.stages.compose)."""
+
+    async def __call__(self, batch: Batch, send: Send) -> None:
+        """Do something before, after or instead of `await send(batch)`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How to reach an MQTT broker. Empty strings mean: not set. password is in the clear here;
+    never log this object (its repr leaves the password out)."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    tls: bool = False
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    verify: bool = True
+    protocol: str = "5"  # "5" or "3.1.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a driver may use of the house.
+
+    gateway: the gateway's id. root: first level of our own MQTT topics. data_dir: where it may
+    keep files. broker: the gateway's broker. emit: tell the bus that something happened.
+    facts: readings about our own processes that only the house knows, e.g. {"broker_pid": 123}.
+    """
+
+    gateway: str
+    root: str
+    data_dir: Path
+    broker: Endpoint
+    emit: Callable[[Event], None]
+    facts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)

@@ -1,0 +1,66 @@
+"""The error tree. An error's class says what happens next, so nobody has to read its text.
+
+BerrygateError
+├── ConfigError        refuse to start, or keep the running configuration
+├── Unavailable        reconnect and try again, with growing pauses
+│   └── Throttled      the same, but not before `after` seconds
+├── Denied             stop this part and show it: trying again will not help
+├── Rejected           dead-letter these, the rest was taken
+└── DecodeError        count it, keep the frame as a dead letter, acknowledge it
+"""
+
+from collections.abc import Sequence
+
+
+class BerrygateError(Exception):
+    """Root of everything Berrygate raises on purpose.
+
+    `fix`, where it is known, is one imperative sentence for the user.
+    """
+
+    def __init__(self, message: str, *, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class ConfigError(BerrygateError):
+    """The configuration, or what it names on this machine, cannot be used."""
+
+
+class Unavailable(BerrygateError):
+    """The other side cannot be reached or did not answer in time: try again later."""
+
+
+class Throttled(Unavailable):
+    """The other side asks for a pause of at least `after` seconds (HTTP 429/503 Retry-After)."""
+
+    def __init__(self, message: str, *, after: float, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.after = after
+
+
+class Denied(BerrygateError):
+    """Credentials or permissions are wrong: stop this part, show it, keep its data."""
+
+
+class Rejected(BerrygateError):
+    """Some records of a batch were refused for what they are; the rest was taken.
+
+    `indices` are positions in the batch that was sent. None means that the whole batch was
+    refused and the other side did not say which records are to blame: nothing was taken, and
+    the batch is bisected.
+    """
+
+    def __init__(
+        self, message: str, *, indices: Sequence[int] | None = None, fix: str | None = None
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.indices = indices
+
+
+class DecodeError(BerrygateError):
+    """A payload could not be turned into readings. `reason` is a short stable word for counting."""
+
+    def __init__(self, message: str, *, reason: str = "malformed", fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.reason = reason

@@ -1,0 +1,63 @@
+"""What happens in the gateway besides readings. Events go out live on the bus; stages subscribe."""
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to one part. kind: device, bridge, stage or broker; name: which.
+    at: ns since the epoch."""
+
+    kind: str
+    name: str
+    at: int = field(default_factory=time.time_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(Event):
+    """A connection was opened. detail: to whom, for people."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected(Event):
+    """A connection was lost or refused. reason: for people."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Event):
+    """A bridge took `count` readings in `seconds`."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """An attempt failed. error: the class in the error tree (lower case); reason: its text."""
+
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLettered(Event):
+    """`count` frames or readings became dead letters at stage `kind`/`name`."""
+
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSeen(Event):
+    """A retained message told us the last state of a device; it is not a new reading.
+
+    name is the device's id.
+    """
+
+    topic: str
+    payload: bytes

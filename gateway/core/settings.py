@@ -1,0 +1,193 @@
+"""The base of every configuration model, and the value types that users write.
+
+One pydantic model is tag, schema, documentation and factory: a driver ships a subclass of
+`DeviceSettings`, `BridgeSettings` or `CodecSettings` whose `type` is its name in the
+configuration, whose field descriptions become the reference in docs/, and whose `build` makes
+the driver.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, core_schema
+
+from gateway.core.contracts import Bridge, Codec, Context, Device
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_QUANTITY = re.compile(r"\s*(?P<number>-?\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµ]*)\s*")
+
+
+def parse_duration(value: Any) -> float:
+    """`500ms`, `5s`, `1m`, `2h`, `7d` to seconds; a plain 0 needs no unit.
+
+    Raises PydanticCustomError (type `duration`, context `unit`, `expected`).
+    """
+    return _quantity(value, "duration", _DURATION_UNITS)
+
+
+def parse_size(value: Any) -> int:
+    """`512B`, `64kB`, `10MB`, `1GB` (powers of ten) to bytes; a plain 0 needs no unit.
+
+    Raises PydanticCustomError (type `size`, context `unit`, `expected`).
+    """
+    return int(_quantity(value, "size", _SIZE_UNITS))
+
+
+def _quantity(value: Any, what: str, units: dict[str, Any]) -> float:
+    expected = ", ".join(units)
+    match = _QUANTITY.fullmatch(str(value)) if isinstance(value, str | int | float) else None
+    if match is None or isinstance(value, bool):
+        raise PydanticCustomError(
+            what, f"not a {what}; expected a number and one of {{expected}}", {"expected": expected}
+        )
+    number, unit = float(match["number"]), match["unit"]
+    if number < 0:
+        raise PydanticCustomError(what, f"a {what} cannot be negative", {"expected": expected})
+    if not unit and number:
+        raise PydanticCustomError(
+            what, f"{what} without a unit; expected {{expected}}", {"expected": expected}
+        )
+    if unit and unit not in units:
+        raise PydanticCustomError(
+            what,
+            f'unknown {what} unit "{{unit}}"; expected {{expected}}',
+            {"unit": unit, "expected": expected},
+        )
+    return number * float(units.get(unit, 1))
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$", "format": "duration"}
+    ),
+]
+"""Seconds, written `500ms 5s 1m 2h 7d`."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(B|kB|MB|GB)$", "format": "size"}),
+]
+"""Bytes, written `512B 64kB 10MB 1GB`."""
+
+
+class Secret(SecretStr):
+    """A password or token: masked wherever it is printed; `get_secret_value()` to use it."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "format": "password", "writeOnly": True}
+
+
+Id = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
+"""An id of ours: `[a-z0-9_-]`, at most 64 characters."""
+
+
+class Settings(BaseModel):
+    """Base of every configuration model: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class CodecSettings(Settings):
+    """How a payload becomes readings."""
+
+    type: str
+    """Which codec."""
+
+    def build(self) -> Codec:
+        """The codec, for one source."""
+        raise NotImplementedError
+
+
+class DeviceSettings(Settings):
+    """What every source has."""
+
+    type: str
+    """Which driver."""
+    id: Id | None = None
+    """The source's name; defaults to its type, with a number where that is taken."""
+
+    def build(self, name: str, context: Context) -> Device:
+        """The driver. name: `id`, or the default for it."""
+        raise NotImplementedError
+
+
+class BatchSettings(Settings):
+    """How readings are gathered into one write."""
+
+    size: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Most readings in one write."""
+    wait: Duration = 1.0
+    """Longest a reading waits for others to fill the write."""
+
+
+class BreakerSettings(Settings):
+    """When to stop trying an endpoint for a while."""
+
+    failures: Annotated[int, Field(ge=1)] = 5
+    """Consecutive failures that open the breaker."""
+    reset: Duration = 30.0
+    """How long it stays open before one trial."""
+
+
+class RetrySettings(Settings):
+    """What happens after a failed write. Pauses are exponential with full jitter."""
+
+    base: Duration = 0.5
+    """Upper bound of the first pause; it doubles with each failure."""
+    max: Duration = 60.0
+    """Upper bound of every pause."""
+    attempts: Literal["forever"] | Annotated[int, Field(ge=1)] = "forever"
+    """After how many attempts a batch becomes dead letters."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When to stop trying an endpoint for a while."""
+
+
+class PoolSettings(Settings):
+    """Connections to the other side."""
+
+    min: Annotated[int, Field(ge=0)] = 1
+    """Connections kept open when idle."""
+    max: Annotated[int, Field(ge=1, le=64)] = 4
+    """Most connections, and most writes at a time; each device's readings stay in order."""
+
+
+class BridgeSettings(Settings):
+    """What every bridge has."""
+
+    type: str
+    """Which driver."""
+    name: Id | None = None
+    """The bridge's name, and its place in the journal: a new name starts anew. Defaults to its
+    type, with a number where that is taken."""
+    devices: tuple[str, ...] = ("*",)
+    """Which devices' readings, as shell patterns on device ids; one starting with `!` excludes."""
+    start: Annotated[str, Field(pattern=r"^(now|earliest|-\d+(\.\d+)?(ms|s|m|h|d))$")] = "now"
+    """Where a new bridge begins: now, earliest, or a time ago such as -7d."""
+    unsynced: Literal["hold", "send-marked"] = "hold"
+    """While the clock is not set: hold readings (at most 10 min), or send them marked."""
+    batch: BatchSettings = BatchSettings()
+    """How readings are gathered into one write."""
+    retry: RetrySettings = RetrySettings()
+    """What happens after a failed write."""
+    pool: PoolSettings = PoolSettings()
+    """Connections to the other side."""
+
+    def build(self, name: str, context: Context) -> Bridge[Any]:
+        """The driver. name: `name`, or the default for it."""
+        raise NotImplementedError

@@ -1,0 +1,72 @@
+"""Our MQTT namespace: `<root>/<gateway>/<class>/<device>/<channel>`, five fixed levels."""
+
+from dataclasses import dataclass
+
+from gateway.core.errors import DecodeError
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one gateway."""
+
+    root: str
+    gateway: str
+
+    def __call__(self, kind: str, device: str, channel: str) -> str:
+        """`<root>/<gateway>/<kind>/<device>/<channel>`."""
+        return f"{self.root}/{self.gateway}/{kind}/{device}/{channel}"
+
+    @property
+    def presence(self) -> str:
+        """Whether the gateway is online; also its last will."""
+        return self("status", "gateway", "presence")
+
+    @property
+    def summary(self) -> str:
+        """The gateway's health."""
+        return self("health", "gateway", "summary")
+
+
+class TopicTemplate:
+    """Takes the device's name out of a topic.
+
+    `{1}`, `{2}` … are what the first, second … wildcard of `pattern` matched (`#` matches the
+    rest, `/` and all). Raises ValueError if the template names a wildcard that `pattern` has not.
+    Wildcards as in MQTT 5.0, section 4.7.
+    """
+
+    def __init__(self, pattern: str, template: str) -> None:
+        self.pattern = pattern
+        self.template = template
+        self._levels = pattern.split("/")
+        wildcards = sum(level in ("+", "#") for level in self._levels)
+        try:
+            template.format(*[""] * (wildcards + 1))
+        except (IndexError, KeyError, ValueError) as error:
+            raise ValueError(
+                f'device template "{template}" does not fit topic "{pattern}", '
+                f"which has {wildcards} wildcard(s)"
+            ) from error
+
+    def device_of(self, topic: str) -> str | None:
+        """The device's name, or None where `topic` does not match the pattern."""
+        found = [topic]
+        levels = topic.split("/")
+        for index, level in enumerate(self._levels):
+            if level == "#":
+                found.append("/".join(levels[index:]))
+                return self.template.format(*found)
+            if index >= len(levels) or level not in ("+", levels[index]):
+                return None
+            if level == "+":
+                found.append(levels[index])
+        return self.template.format(*found) if len(levels) == len(self._levels) else None
+
+
+def device_of(templates: list[TopicTemplate], topic: str) -> str:
+    """The device's name by the first template that fits. Raises DecodeError."""
+    for template in templates:
+        device = template.device_of(topic)
+        if device:
+            return device
+    raise DecodeError(f'no device can be told from topic "{topic}"', reason="topic")
