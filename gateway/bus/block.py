@@ -1,0 +1,228 @@
+"""One journal block: a committed batch of readings with what must become durable with it.
+
+On disk: header, meta, data. The header is fixed; meta (cursors, repeat keys, stamp) and data
+(the readings, in columns) are msgpack compressed with zstd, apart so that recovery reads cursors
+without touching readings. The CRC covers everything behind it and is seeded with the segment's
+index: bytes of another segment in the same place (a file used again, a misdirected write) are
+not taken for a block of this one.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import msgspec
+import numpy as np
+import zstandard
+
+from gateway.bus.records import Meta
+from gateway.core.contracts import Reading, Value
+
+MAGIC = b"BGB1"
+_HEADER = struct.Struct("<4sIIQII")  # magic, crc, length of meta + data, first, count, len(meta)
+HEADER_SIZE = _HEADER.size
+MAX_LENGTH = 64 * 1024 * 1024
+_CRC_START = 8  # the CRC covers what follows it
+_LEVEL = 1
+
+_meta_encoder = msgspec.msgpack.Encoder()
+_meta_decoder = msgspec.msgpack.Decoder(Meta)
+
+
+class CorruptBlockError(Exception):
+    """The bytes at this place are not a whole, unharmed block."""
+
+
+class Group(msgspec.Struct, array_like=True):
+    """The readings of one shape (the same metric names in the same order), in columns.
+
+    rows: places in the block (uint32). floats: which columns are all floats. matrix: these
+    columns as float64, byte-shuffled (all first bytes, then all second bytes, …), which zstd
+    packs to about half. others: the remaining columns as lists, in order.
+    """
+
+    names: tuple[str, ...]
+    rows: bytes
+    floats: list[bool]
+    matrix: bytes
+    others: list[list[Value]]
+
+
+class Columns(msgspec.Struct, array_like=True):
+    """The readings of a block. device: index into devices (uint32); times: int64 differences
+    from one reading to the next, byte-shuffled; flags: uint8, empty when all are 0."""
+
+    devices: list[str]
+    device: bytes
+    start: int
+    times: bytes
+    flags: bytes
+    groups: list[Group]
+
+
+_data_encoder = msgspec.msgpack.Encoder()
+_data_decoder = msgspec.msgpack.Decoder(Columns)
+
+
+@dataclass(slots=True)
+class Block:
+    """A batch of readings with sequences first … end-1."""
+
+    first: int
+    readings: Sequence[Reading]
+    meta: Meta = field(default_factory=Meta)
+    splits: dict[object, object] = field(default_factory=dict)  # kept by subscriptions
+
+    @property
+    def end(self) -> int:
+        """The sequence after the last reading."""
+        return self.first + len(self.readings)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a block says of itself."""
+
+    crc: int
+    length: int
+    first: int
+    count: int
+    meta_length: int
+
+    @property
+    def end(self) -> int:
+        """The sequence after the block's last reading."""
+        return self.first + self.count
+
+
+def _shuffle(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> bytes:
+    return array.view(np.uint8).reshape(-1, 8).T.tobytes()
+
+
+def _unshuffle(data: bytes, dtype: type[np.float64] | type[np.int64]) -> "np.ndarray":
+    planes = np.frombuffer(data, dtype=np.uint8).reshape(8, -1)
+    return np.ascontiguousarray(planes.T).view(dtype).reshape(-1)
+
+
+def _group(names: tuple[str, ...], rows: list[int], readings: Sequence[Reading]) -> Group:
+    values = [readings[row].values for row in rows]
+    width = len(names)
+    place = np.array(rows, dtype=np.uint32).tobytes()
+    flat = list(chain.from_iterable(map(dict.values, values)))
+    if set(map(type, flat)) == {float}:
+        matrix = np.ascontiguousarray(np.array(flat, dtype=np.float64).reshape(-1, width).T)
+        return Group(names, place, [True] * width, _shuffle(matrix), [])
+    columns = [list(column) for column in zip(*map(dict.values, values), strict=True)]
+    floats = [set(map(type, column)) == {float} for column in columns]
+    numeric = [c for c, is_float in zip(columns, floats, strict=True) if is_float]
+    others = [c for c, is_float in zip(columns, floats, strict=True) if not is_float]
+    return Group(names, place, floats, _shuffle(np.array(numeric, dtype=np.float64)), others)
+
+
+def _columns(readings: Sequence[Reading]) -> Columns:
+    devices: dict[str, int] = {}
+    device = [devices.setdefault(r.device, len(devices)) for r in readings]
+    times = np.array([r.time for r in readings], dtype=np.int64)
+    flags = bytes([r.flags for r in readings])
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    for row, reading in enumerate(readings):
+        names = tuple(reading.values)
+        rows = shapes.get(names)
+        if rows is None:
+            shapes[names] = [row]
+        else:
+            rows.append(row)
+    return Columns(
+        devices=list(devices),
+        device=np.array(device, dtype=np.uint32).tobytes(),
+        start=int(times[0]) if len(times) else 0,
+        times=_shuffle(np.diff(times)) if len(times) > 1 else b"",
+        flags=flags if any(flags) else b"",
+        groups=[_group(names, rows, readings) for names, rows in shapes.items()],
+    )
+
+
+def _readings(columns: Columns) -> list[Reading]:
+    device = np.frombuffer(columns.device, dtype=np.uint32).tolist()
+    names = columns.devices
+    steps = _unshuffle(columns.times, np.int64) if columns.times else np.zeros(0, dtype=np.int64)
+    times = np.concatenate(([columns.start], columns.start + np.cumsum(steps))).tolist()
+    flags = columns.flags or bytes(len(device))
+    values: list[dict[str, Value]] = [{}] * len(device)
+    for group in columns.groups:
+        rows = np.frombuffer(group.rows, dtype=np.uint32).tolist()
+        for row, cells in zip(rows, _cells(group, len(rows)), strict=True):
+            values[row] = dict(zip(group.names, cells, strict=True))
+    return [
+        Reading(names[index], time, value, flag)
+        for index, time, value, flag in zip(device, times, values, flags, strict=False)
+    ]
+
+
+def _cells(group: Group, count: int) -> "zip[tuple[Value, ...]]":
+    numeric = iter(_unshuffle(group.matrix, np.float64).reshape(-1, count) if group.matrix else ())
+    others = iter(group.others)
+    columns = [next(numeric).tolist() if is_float else next(others) for is_float in group.floats]
+    return zip(*columns, strict=True)
+
+
+def encode(block: Block, segment: int) -> bytes:
+    """The block's bytes for the segment with this index."""
+    meta = zstandard.compress(_meta_encoder.encode(block.meta), _LEVEL)
+    data = b""
+    if block.readings:
+        data = zstandard.compress(_data_encoder.encode(_columns(block.readings)), _LEVEL)
+    length = len(meta) + len(data)
+    tail = struct.pack("<IQII", length, block.first, len(block.readings), len(meta)) + meta + data
+    return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
+
+
+def read_header(data: bytes | memoryview, offset: int) -> Header:
+    """The header at `offset`. Raises CorruptBlockError where there is none."""
+    if len(data) - offset < HEADER_SIZE:
+        raise CorruptBlockError("cut short")
+    magic, crc, length, first, count, meta_length = _HEADER.unpack_from(data, offset)
+    if magic != MAGIC or length > MAX_LENGTH or meta_length > length:
+        raise CorruptBlockError("no block here")
+    return Header(crc, length, first, count, meta_length)
+
+
+def check(data: bytes | memoryview, offset: int, segment: int) -> Header:
+    """The header of a whole block at `offset` whose CRC holds. Raises CorruptBlockError."""
+    header = read_header(data, offset)
+    end = offset + HEADER_SIZE + header.length
+    if end > len(data):
+        raise CorruptBlockError("cut short")
+    if zlib.crc32(memoryview(data)[offset + _CRC_START : end], segment) != header.crc:
+        raise CorruptBlockError("checksum does not hold")
+    return header
+
+
+def decode_meta(data: bytes | memoryview, offset: int, header: Header) -> Meta:
+    """The meta part of a checked block. Raises CorruptBlockError."""
+    start = offset + HEADER_SIZE
+    try:
+        return _meta_decoder.decode(
+            zstandard.decompress(memoryview(data)[start : start + header.meta_length])
+        )
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise CorruptBlockError(str(error)) from error
+
+
+def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
+    """The whole block at `offset`. Raises CorruptBlockError."""
+    header = check(data, offset, segment)
+    meta = decode_meta(data, offset, header)
+    start = offset + HEADER_SIZE + header.meta_length
+    body = memoryview(data)[start : offset + HEADER_SIZE + header.length]
+    if not header.count:
+        return Block(header.first, [], meta)
+    try:
+        readings = _readings(_data_decoder.decode(zstandard.decompress(body)))
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError) as error:
+        raise CorruptBlockError(str(error)) from error
+    if len(readings) != header.count:
+        raise CorruptBlockError("fewer readings than the header says")
+    return Block(header.first, readings, meta)

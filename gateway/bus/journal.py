@@ -1,0 +1,336 @@
+"""The durable log: entries are gathered, written as one block, made durable, then told.
+
+One writer thread owns the files. The event loop appends entries and moves cursors; both only
+touch memory under a lock. What the thread has committed it hands back to the loop, in order.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.bus import block as blocks
+from gateway.bus.block import Block
+from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp
+from gateway.bus.recovery import Recovered, recover
+from gateway.bus.segment import (
+    SEGMENT_SIZE,
+    Segment,
+    SegmentWriter,
+    read_block,
+    scan,
+    sync_directory,
+)
+from gateway.core.contracts import Reading
+
+log = logging.getLogger(__name__)
+
+MAX_BLOCK = 5_000
+"""Most readings in one block: bounds what one commit holds back and what one read must decode."""
+_RETRY = 1.0
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is journalled together and told together: the readings of one burst.
+
+    size: bytes as received. matched: how many of the readings each durable subscription wants.
+    gather: longest it may wait for its commit (s); None: the journal's own setting.
+    done: called on the loop once it is durable, in the order of `append`.
+    """
+
+    readings: Sequence[Reading]
+    size: int = 0
+    keys: RepeatKeys | None = None
+    matched: dict[str, int] = field(default_factory=dict)
+    gather: float | None = None
+    done: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalOptions:
+    """gather: longest an entry waits for its commit (s). frames, size: commit earlier at so many
+    readings or bytes. max_size (bytes), max_age (s): what is kept."""
+
+    gather: float = 1.0
+    frames: int = 500
+    size: int = 256 * 1024
+    max_size: int = 10**9
+    max_age: float = 7 * 86_400.0
+    segment: int = SEGMENT_SIZE
+
+
+Committed = Callable[[Block, Sequence[Entry], float], None]
+
+
+class Journal:
+    """See the module. Open it, `start` it inside a running loop, `stop` it.
+
+    trouble: why the disk refuses at the moment, or "". backlog: readings waiting for a commit.
+    """
+
+    def __init__(
+        self, directory: Path, options: JournalOptions, stamp: Callable[[], Stamp]
+    ) -> None:
+        self.options = options
+        self.trouble = ""
+        self.backlog = 0
+        self.segments: list[Segment] = []
+        self._directory = directory
+        self._stamp = stamp
+        self._ready = threading.Condition()
+        self._entries: list[Entry] = []
+        self._moved: dict[str, CursorRecord] = {}
+        self._removed: list[str] = []
+        self._records: dict[str, CursorRecord] = {}
+        self._matched: Counter[str] = Counter()
+        self._size = 0
+        self._due = float("inf")
+        self._stopping = False
+        self._writer: SegmentWriter | None = None
+        self._next = 1
+        self._thread: threading.Thread | None = None
+
+    def open(self, at_least: int = 1) -> Recovered:
+        """Recover what is there. at_least: the next reading's sequence is not below it, so that a
+        subscriber that already knows a sequence never meets another reading under it.
+        Raises OSError if the directory cannot be made or read."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        found = recover(self._directory)
+        self.segments = found.segments
+        positions = [p for record in found.cursors.values() for p in record.lanes]
+        self._next = max([found.end, at_least, *positions])
+        self._records = dict(found.cursors)
+        self._matched = Counter({name: r.matched for name, r in found.cursors.items()})
+        return found
+
+    @property
+    def start(self) -> int:
+        """The oldest sequence that is kept."""
+        return self.segments[0].first if self.segments else self._next
+
+    @property
+    def next(self) -> int:
+        """The sequence that the next committed reading gets."""
+        return self._next
+
+    @property
+    def stored(self) -> int:
+        """What the journal's blocks take, without the space prepared ahead."""
+        total = sum(s.tail for s in self.segments if s.scanned)
+        return total + self.options.segment * sum(not s.scanned for s in self.segments)
+
+    def run(self, loop: asyncio.AbstractEventLoop, committed: Committed) -> None:
+        """Start the writer thread; `committed` is called on `loop` after each commit."""
+        self._thread = threading.Thread(
+            target=self._work, args=(loop, committed), name="journal", daemon=True
+        )
+        self._thread.start()
+
+    def append(self, entry: Entry) -> None:
+        """Queue an entry for the next commit. Never blocks; see `backlog` for when to wait."""
+        gather = self.options.gather if entry.gather is None else entry.gather
+        with self._ready:
+            self._entries.append(entry)
+            self.backlog += len(entry.readings)
+            self._size += entry.size
+            self._expect(gather)
+            if self.backlog >= self.options.frames or self._size >= self.options.size:
+                self._due = 0.0
+                self._ready.notify()
+
+    def move(self, name: str, record: CursorRecord) -> None:
+        """A cursor has moved: it rides in the next block, alone after a second."""
+        with self._ready:
+            self._moved[name] = record
+            self._expect(1.0)
+
+    def remove(self, name: str) -> None:
+        """A cursor is gone for good."""
+        with self._ready:
+            self._moved.pop(name, None)
+            self._removed.append(name)
+            self._expect(1.0)
+
+    def stop(self) -> None:
+        """Commit what is queued and end the thread; blocks for that commit."""
+        with self._ready:
+            self._stopping = True
+            self._ready.notify()
+        if self._thread is not None:
+            self._thread.join()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def expired(self) -> Segment | None:
+        """The oldest segment, if it is to go: too many bytes, or too old by a clock that counts
+        only while the machine runs, or by a wall clock that was set at both ends."""
+        if len(self.segments) < 2:
+            return None
+        oldest = self.segments[0]
+        too_big = len(self.segments) * self.options.segment > self.options.max_size
+        return oldest if too_big or self._age(oldest) > self.options.max_age else None
+
+    def retire(self, segment: Segment) -> None:
+        """Delete the oldest segment. Raises OSError."""
+        self.segments.remove(segment)
+        segment.path.unlink(missing_ok=True)
+        sync_directory(self._directory)
+
+    # -- the writer thread ------------------------------------------------------------------
+
+    def _expect(self, within: float) -> None:
+        due = time.monotonic() + within
+        if due < self._due:
+            self._due = due
+            self._ready.notify()
+
+    def _work(self, loop: asyncio.AbstractEventLoop, committed: Committed) -> None:
+        while True:
+            taken = self._take()
+            if taken is None:
+                return
+            entries, meta = taken
+            readings = [r for entry in entries for r in entry.readings]
+            block = Block(self._next, readings, meta)
+            started = time.monotonic()
+            if (readings or meta.cursors or meta.removed) and not self._commit(block):
+                return
+            self._next = block.end
+            took = time.monotonic() - started
+            with self._ready:
+                self.backlog -= len(readings)
+            try:
+                loop.call_soon_threadsafe(committed, block, entries, took)
+            except RuntimeError:
+                return  # the loop is closed: nobody is left to be told
+
+    def _take(self) -> tuple[list[Entry], Meta] | None:
+        """Wait until something is due and take it; None when stopped with nothing left."""
+        with self._ready:
+            while not self._stopping and (wait := self._due - time.monotonic()) > 0:
+                self._ready.wait(wait if wait < threading.TIMEOUT_MAX else None)
+            if self._stopping and not (self._entries or self._moved or self._removed):
+                return None
+            entries, left = _cut(self._entries)
+            self._entries = left
+            self._size = sum(entry.size for entry in left)
+            self._due = 0.0 if left else float("inf")
+            moved, self._moved = self._moved, {}
+            removed, self._removed = self._removed, []
+        self._records.update(moved)
+        changed = set(moved)
+        for entry in entries:
+            for name, count in entry.matched.items():
+                self._matched[name] += count
+                changed.add(name)
+        for name in removed:
+            self._records.pop(name, None)
+            self._matched.pop(name, None)
+        meta = Meta(
+            stamp=self._stamp(),
+            keys=[entry.keys for entry in entries if entry.keys is not None],
+            cursors={name: self._record(name) for name in changed if name in self._records},
+            removed=removed,
+        )
+        return entries, meta
+
+    def _record(self, name: str) -> CursorRecord:
+        record = self._records[name]
+        record.matched = self._matched[name]
+        return record
+
+    def _commit(self, block: Block) -> bool:
+        """Write until the disk takes it; False if stopped while it refuses."""
+        while True:
+            try:
+                self._write(block)
+            except OSError as error:
+                self._refused(error)
+                with self._ready:
+                    if self._stopping:
+                        return False
+                    self._ready.wait(_RETRY)
+                continue
+            if self.trouble:
+                log.warning("journal: the disk takes data again")
+                self.trouble = ""
+            return True
+
+    def _write(self, block: Block) -> None:
+        writer = self._writer or self._resume(block.first)
+        data = self._encode(block, writer.segment)
+        if not writer.fits(len(data)):
+            writer.close()
+            self._writer = None
+            writer = self._create(block.first)
+            data = self._encode(block, writer.segment)
+        writer.append(data)
+        writer.sync()
+        writer.note(data)
+
+    def _encode(self, block: Block, segment: Segment) -> bytes:
+        if not segment.firsts:
+            # Recovery reads one segment only, so each begins with every cursor.
+            block.meta.cursors = {name: self._record(name) for name in self._records}
+        return blocks.encode(block, segment.index)
+
+    def _resume(self, first: int) -> SegmentWriter:
+        last = self.segments[-1] if self.segments else None
+        if last is None or not last.scanned or last.end != first or not last.firsts:
+            return self._create(first)
+        self._writer = SegmentWriter.resume(last, self.options.segment)
+        return self._writer
+
+    def _create(self, first: int) -> SegmentWriter:
+        index = self.segments[-1].index + 1 if self.segments else 1
+        self._writer = SegmentWriter.create(self._directory, index, first, self.options.segment)
+        self.segments.append(self._writer.segment)
+        return self._writer
+
+    def _refused(self, error: OSError) -> None:
+        # After a failed fsync the kernel may have dropped the pages and calls them clean: the
+        # same file cannot be trusted with a second try, so the commit goes to a new one.
+        if not self.trouble:
+            log.error("journal: the disk refuses: %s; devices are held back until it takes", error)
+        self.trouble = str(error)
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            if not writer.segment.firsts:
+                self.segments.remove(writer.segment)
+                writer.segment.path.unlink(missing_ok=True)
+            writer.close()
+
+    def _age(self, segment: Segment) -> float:
+        """Seconds since the segment's last block, 0 where no clock can tell."""
+        now = self._stamp()
+        newest = self._newest(segment)
+        if newest is None:
+            return 0.0
+        if newest.boot == now.boot:
+            return (now.monotonic - newest.monotonic) / 1e9
+        return (now.wall - newest.wall) / 1e9 if now.synced and newest.synced else 0.0
+
+    def _newest(self, segment: Segment) -> Stamp | None:
+        try:
+            if not segment.scanned:
+                for _ in scan(segment):
+                    pass
+            return read_block(segment, len(segment.offsets) - 1).meta.stamp
+        except (OSError, IndexError, blocks.CorruptBlockError):
+            return None
+
+
+def _cut(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The entries that go into one block, and those that stay."""
+    count = 0
+    for number, entry in enumerate(entries):
+        count += len(entry.readings)
+        if count > MAX_BLOCK and number:
+            return entries[:number], entries[number:]
+    return entries, []

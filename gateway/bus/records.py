@@ -1,0 +1,55 @@
+"""Small records that ride in journal blocks: stamps, repeat keys, cursors with their ledger."""
+
+import msgspec
+
+
+class Stamp(msgspec.Struct, array_like=True):
+    """When a block was written: boot id, monotonic ns (CLOCK_BOOTTIME), wall ns, and whether the
+    clock was set. Boot id and monotonic time let wrong times be told right later."""
+
+    boot: str = ""
+    monotonic: int = 0
+    wall: int = 0
+    synced: bool = True
+
+
+class RepeatKeys(msgspec.Struct, array_like=True):
+    """What a source's frames in this block are recognised by if they are sent again.
+
+    packet_ids: uint16 each. hashes: CRC-32 of topic and payload, uint32 each.
+    """
+
+    source: str
+    packet_ids: bytes
+    hashes: bytes
+
+
+class CursorRecord(msgspec.Struct, array_like=True):
+    """Where a durable subscription stands, with its ledger up to there.
+
+    lanes: for each lane the sequence of the first reading it has not finished. previous: the
+    lanes before their number was changed, until the new ones have passed them. matched counts to
+    the end of the block that carries this record; the rest counts what the lanes have finished.
+    filter: what matched counts; a changed filter makes it void. removed_at: ns when the
+    configuration no longer had it, else 0.
+    """
+
+    lanes: list[int]
+    previous: list[int] = []
+    matched: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    dropped: dict[str, int] = {}
+    replayed: int = 0
+    filter: str = "*"
+    removed_at: int = 0
+
+
+class Meta(msgspec.Struct, array_like=True):
+    """What becomes durable with a block besides readings. cursors: those that moved; in a
+    segment's first block all of them. removed: cursors that are gone."""
+
+    stamp: Stamp = msgspec.field(default_factory=Stamp)
+    keys: list[RepeatKeys] = []
+    cursors: dict[str, CursorRecord] = {}
+    removed: list[str] = []

@@ -1,0 +1,228 @@
+"""One journal file: preallocated, append-only, found whole again after any crash.
+
+Layout: a fixed head (magic, index, first sequence, CRC), then blocks back to back, then zeros.
+Space is zeroed a step ahead of the writes, so that a commit changes data only and `fdatasync`
+need not write the file system's own journal as well (that is most of what small commits cost).
+"""
+
+import os
+import struct
+import zlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.bus import block as blocks
+from gateway.bus.block import Block, CorruptBlockError, Header
+
+SEGMENT_SIZE = 64 * 1024 * 1024
+_STEP = 1024 * 1024  # zeroed ahead at a time
+_HEAD = struct.Struct("<8sQQI")
+_MAGIC = b"BGSEG\x00\x00\x01"
+START = 64  # where the first block begins
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes of a segment that are not blocks although blocks follow, or a head that is wrong."""
+
+    path: Path
+    offset: int
+    length: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Segment:
+    """A segment and where its blocks are. firsts/offsets: one entry per block, in order."""
+
+    path: Path
+    index: int
+    first: int
+    firsts: "array[int]" = field(default_factory=lambda: array("Q"))
+    offsets: "array[int]" = field(default_factory=lambda: array("Q"))
+    end: int = 0  # sequence after the last reading
+    tail: int = START  # where the next block goes
+    scanned: bool = False
+
+    def note(self, header: Header, offset: int) -> None:
+        """Remember a block that stands at `offset`."""
+        self.firsts.append(header.first)
+        self.offsets.append(offset)
+        self.end = header.end
+        self.tail = offset + blocks.HEADER_SIZE + header.length
+
+    def find(self, sequence: int) -> int | None:
+        """The number of the block that holds `sequence`, or the first one after it."""
+        number = max(bisect_right(self.firsts, sequence) - 1, 0)
+        return number if number < len(self.firsts) else None
+
+
+def path_of(directory: Path, index: int) -> Path:
+    """Where the segment with this index lies."""
+    return directory / f"{index:012d}.seg"
+
+
+def head(index: int, first: int) -> bytes:
+    """The fixed first bytes of a segment."""
+    body = struct.pack("<8sQQ", _MAGIC, index, first)
+    return (body + struct.pack("<I", zlib.crc32(body))).ljust(START, b"\0")
+
+
+def open_segment(path: Path) -> Segment:
+    """The segment at `path`, its blocks not yet looked for. Raises CorruptBlockError, OSError."""
+    with path.open("rb") as file:
+        data = file.read(START)
+    if len(data) < START:
+        raise CorruptBlockError("segment without a head")
+    magic, index, first, crc = _HEAD.unpack_from(data)
+    if magic != _MAGIC or zlib.crc32(data[: _HEAD.size - 4]) != crc:
+        raise CorruptBlockError("segment head is damaged")
+    if path_of(path.parent, index) != path:
+        raise CorruptBlockError("segment has another one's head")
+    return Segment(path, index, first, end=first)
+
+
+def scan(segment: Segment) -> Iterator[tuple[Header, bytes] | Damage]:
+    """Every whole block (header, its bytes) and every damaged stretch before another block.
+
+    Fills in the segment's index on the way. What is not a block at the end is the torn tail of a
+    crash, or the zeros ahead, and is no damage. Raises OSError.
+    """
+    segment.firsts, segment.offsets = array("Q"), array("Q")
+    segment.end, segment.tail = segment.first, START
+    with segment.path.open("rb") as file:
+        while True:
+            found = _block_at(file.fileno(), segment.tail, segment.index)
+            if found is None:
+                resumed = _next_block(file.fileno(), segment)
+                if resumed is None:
+                    break
+                yield Damage(segment.path, segment.tail, resumed - segment.tail, "not a block")
+                segment.tail = resumed
+                continue
+            segment.note(found[0], segment.tail)
+            yield found
+    segment.scanned = True
+
+
+def _block_at(fd: int, offset: int, index: int) -> tuple[Header, bytes] | None:
+    try:
+        header = blocks.read_header(os.pread(fd, blocks.HEADER_SIZE, offset), 0)
+        data = os.pread(fd, blocks.HEADER_SIZE + header.length, offset)
+        return blocks.check(data, 0, index), data
+    except CorruptBlockError:
+        return None
+
+
+def _next_block(fd: int, segment: Segment) -> int | None:
+    """The offset of the next whole block behind a place that holds none."""
+    offset = segment.tail + 1
+    overlap = len(blocks.MAGIC) - 1
+    while data := os.pread(fd, _STEP, offset):
+        at = data.find(blocks.MAGIC)
+        while at >= 0:
+            found = _block_at(fd, offset + at, segment.index)
+            if found is not None and found[0].first >= segment.end:
+                return offset + at
+            at = data.find(blocks.MAGIC, at + 1)
+        if len(data) <= overlap:
+            return None
+        offset += len(data) - overlap
+    return None
+
+
+def read_block(segment: Segment, number: int) -> Block:
+    """The segment's block with this number, decoded. Raises CorruptBlockError, OSError."""
+    offset = segment.offsets[number]
+    with segment.path.open("rb") as file:
+        header = blocks.read_header(os.pread(file.fileno(), blocks.HEADER_SIZE, offset), 0)
+        data = os.pread(file.fileno(), blocks.HEADER_SIZE + header.length, offset)
+    return blocks.decode(data, 0, segment.index)
+
+
+class SegmentWriter:
+    """Appends to one segment. Not safe for use by two threads at once."""
+
+    def __init__(self, segment: Segment, fd: int, size: int) -> None:
+        self.segment = segment
+        self._fd = fd
+        self._size = size
+        self._zeroed = 0
+
+    @classmethod
+    def create(cls, directory: Path, index: int, first: int, size: int) -> "SegmentWriter":
+        """A new segment, durable in its directory. Raises OSError (no space left, …)."""
+        path = path_of(directory, index)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            os.posix_fallocate(fd, 0, size)
+            writer = cls(Segment(path, index, first, end=first, scanned=True), fd, size)
+            os.pwrite(fd, head(index, first), 0)
+            writer._zeroed = START
+            writer._zero_to(START + 1)
+            os.fsync(fd)
+            sync_directory(directory)
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        return writer
+
+    @classmethod
+    def resume(cls, segment: Segment, size: int) -> "SegmentWriter":
+        """Goes on behind the last whole block of a scanned segment. Raises OSError."""
+        fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
+        writer = cls(segment, fd, size)
+        # A torn block left in place could look whole again once a new block of its own length
+        # stands before what followed it.
+        writer._zeroed = segment.tail
+        writer._zero_to(segment.tail + _STEP)
+        os.fsync(fd)
+        return writer
+
+    def fits(self, length: int) -> bool:
+        """Whether a block of `length` bytes still goes in; the first one always does."""
+        return self.segment.tail + length <= self._size or self.segment.tail == START
+
+    def append(self, data: bytes) -> None:
+        """Write one encoded block; durable after `sync`. Raises OSError."""
+        offset = self.segment.tail
+        self._zero_to(offset + len(data))
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, offset)
+            offset += written
+            view = view[written:]
+
+    def sync(self) -> None:
+        """Make what was appended durable. Raises OSError; then nothing of it may be trusted."""
+        os.fdatasync(self._fd)
+
+    def note(self, data: bytes) -> None:
+        """Count the block just made durable as part of the segment."""
+        self.segment.note(blocks.read_header(data, 0), self.segment.tail)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def _zero_to(self, end: int) -> None:
+        if end <= self._zeroed:
+            return
+        target = min(max(end, (end // _STEP + 1) * _STEP), max(self._size, end))
+        offset = self._zeroed
+        while offset < target:
+            offset += os.pwrite(self._fd, bytes(min(_STEP, target - offset)), offset)
+        self._zeroed = target
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a file's appearance in or disappearance from `directory` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,237 @@
+"""A durable subscription: a filter, lanes that each stand somewhere in the journal, a ledger.
+
+A lane is an independent cursor over the readings of its devices (lane = hash of the device
+modulo the number of lanes). Each keeps a device's order, and one that waits holds neither the
+others nor memory: it reads on from the journal when it can.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.bus.block import Block
+from gateway.bus.records import CursorRecord
+from gateway.core.contracts import Batch, Reading
+from gateway.core.ids import device_filter
+from gateway.core.ledger import BridgeLedger
+
+_CACHE = 20_000  # devices; above the most a gateway has, so that eviction is the exception
+
+
+@dataclass(slots=True)
+class Share:
+    """A lane's part of a block. places: indices in the block, in order."""
+
+    places: Sequence[int]
+    readings: Sequence[Reading]
+
+
+class Lane:
+    """One cursor. fetched: the sequence up to which it has taken readings; finished: up to which
+    all of them were delivered, dead-lettered or dropped."""
+
+    def __init__(self, subscription: "Subscription", number: int, position: int) -> None:
+        self.number = number
+        self.fetched = position
+        self.finished = position
+        self.in_flight = 0
+        self.oldest = 0
+        self.lock = asyncio.Lock()
+        self._subscription = subscription
+
+    async def next_batch(self, size: int, wait: float) -> Batch:
+        """The lane's next readings: up to `size`, or what came within `wait` seconds of the
+        first. Waits for the first one as long as it takes."""
+        source = self._subscription.source
+        first, readings = self.fetched, list[Reading]()
+        deadline: float | None = None
+        while True:
+            async with self.lock:
+                readings += await self._take(size - len(readings))
+            if len(readings) >= size:
+                break
+            if readings and deadline is None:
+                deadline = asyncio.get_running_loop().time() + wait
+            if not await source.more(self.fetched, deadline):
+                break
+        self.oldest = readings[0].time
+        return Batch(first, self.fetched, readings)
+
+    async def _take(self, room: int) -> list[Reading]:
+        """What the journal holds for this lane now, at most `room` readings."""
+        taken: list[Reading] = []
+        subscription = self._subscription
+        while len(taken) < room:
+            block = await subscription.source.block(self.fetched)
+            if block is None:
+                break
+            share = subscription.split(block)[self.number]
+            taken += self._part(block, share, room - len(taken))
+        subscription.ledger.fetched += len(taken)
+        self.in_flight += len(taken)
+        if not self.in_flight:
+            self.finished = self.fetched  # nothing of ours was there
+        return taken
+
+    def _part(self, block: Block, share: Share, room: int) -> Sequence[Reading]:
+        skip = 0
+        if self.fetched > block.first:
+            offset = self.fetched - block.first
+            skip = sum(place < offset for place in share.places)
+        part = share.readings[skip : skip + room]
+        whole = skip + len(part) == len(share.readings)
+        self.fetched = block.end if whole else block.first + share.places[skip + len(part)]
+        return part
+
+    def done(self, batch: Batch, *, delivered: int, dead_lettered: int) -> None:
+        """`batch` is finished; its readings were delivered or dead-lettered."""
+        self.in_flight = 0
+        self.finished = self.fetched
+        ledger = self._subscription.ledger
+        ledger.delivered += delivered
+        ledger.dead_lettered += dead_lettered
+        self._subscription.moved()
+
+    def skip(self, sequence: int, dropped: int) -> None:
+        """What lies before `sequence` is gone; `dropped` of it were for this lane."""
+        self.fetched = max(self.fetched, sequence)
+        if not self.in_flight:
+            self.finished = self.fetched
+        ledger = self._subscription.ledger
+        ledger.dropped["retention"] += dropped
+        ledger.fetched += dropped
+        self._subscription.moved()
+
+
+class Source:
+    """Where lanes read: the bus. block: the block that holds a sequence, or the next one there
+    is. more: wait until there is something at or after a sequence; False at the deadline."""
+
+    def __init__(
+        self,
+        block: Callable[[int], Awaitable[Block | None]],
+        more: Callable[[int, float | None], Awaitable[bool]],
+        head: Callable[[], int],
+        move: Callable[[str, CursorRecord], None],
+    ) -> None:
+        self.block = block
+        self.more = more
+        self.head = head
+        self.move = move
+
+
+class Subscription:
+    """See the module. Made by Bus.subscribe."""
+
+    def __init__(
+        self, name: str, patterns: Sequence[str], lanes: int, record: CursorRecord, source: Source
+    ) -> None:
+        self.name = name
+        self.filter = " ".join(patterns)
+        self.source = source
+        self.ledger = BridgeLedger(
+            matched=record.matched,
+            delivered=record.delivered,
+            dead_lettered=record.dead_lettered,
+            replayed=record.replayed,
+        )
+        self.ledger.dropped.update(record.dropped)
+        self.ledger.fetched = record.delivered + record.dead_lettered + sum(record.dropped.values())
+        self._all = tuple(patterns) == ("*",)
+        self._test = device_filter(patterns)
+        self._wanted: dict[str, bool] = {}
+        self._hashes: dict[str, int] = {}
+        self._previous = self._still_needed(record, lanes)
+        starts = record.lanes if len(record.lanes) == lanes else [min(record.lanes)] * lanes
+        self.lanes = [Lane(self, number, position) for number, position in enumerate(starts)]
+
+    @staticmethod
+    def _still_needed(record: CursorRecord, lanes: int) -> list[int]:
+        """The lanes from before their number changed: what these had finished is not sent again
+        although the new ones begin at the lowest."""
+        if len(record.lanes) != lanes:
+            return list(record.lanes)
+        return list(record.previous)
+
+    @property
+    def position(self) -> int:
+        """The sequence of the oldest reading that is not finished."""
+        return min(lane.finished for lane in self.lanes)
+
+    @property
+    def pending(self) -> int:
+        """Readings for this subscription that are journalled and not finished."""
+        in_flight = sum(lane.in_flight for lane in self.lanes)
+        if all(lane.fetched >= self.source.head() for lane in self.lanes):
+            return in_flight  # by position nothing is left, whatever the counters say
+        return in_flight + self.ledger.matched - self.ledger.fetched
+
+    def wants(self, device: str) -> bool:
+        """Whether readings of `device` are for this subscription."""
+        known = self._wanted.get(device)
+        if known is None:
+            if len(self._wanted) >= _CACHE:
+                self._wanted.clear()
+            known = self._wanted[device] = self._test(device)
+        return known
+
+    def match(self, readings: Sequence[Reading]) -> int:
+        """Count the readings that are for this subscription as they enter the journal."""
+        count = len(readings) if self._all else sum(self.wants(r.device) for r in readings)
+        self.ledger.matched += count
+        return count
+
+    def split(self, block: Block) -> list[Share]:
+        """Each lane's part of a block; computed once for all lanes and kept with the block."""
+        known = block.splits.get(self)
+        if isinstance(known, list):
+            return known
+        shares = self._split(block)
+        block.splits[self] = shares
+        return shares
+
+    def _split(self, block: Block) -> list[Share]:
+        lanes = len(self.lanes)
+        if self._previous and block.first >= max(self._previous):
+            self._previous = []
+        if self._all and lanes == 1 and not self._previous:
+            return [Share(range(len(block.readings)), block.readings)]
+        places: list[list[int]] = [[] for _ in range(lanes)]
+        for place, reading in enumerate(block.readings):
+            device = reading.device
+            if (self._all or self.wants(device)) and not self._was_finished(
+                device, block.first + place
+            ):
+                places[self._hash(device) % lanes].append(place)
+        return [Share(own, [block.readings[p] for p in own]) for own in places]
+
+    def _hash(self, device: str) -> int:
+        known = self._hashes.get(device)
+        if known is None:
+            if len(self._hashes) >= _CACHE:
+                self._hashes.clear()
+            known = self._hashes[device] = zlib.crc32(device.encode())
+        return known
+
+    def _was_finished(self, device: str, sequence: int) -> bool:
+        previous = self._previous
+        return bool(previous) and sequence < previous[self._hash(device) % len(previous)]
+
+    def moved(self) -> None:
+        """Give the journal the new positions; they ride in its next block."""
+        self.source.move(self.name, self.record())
+
+    def record(self) -> CursorRecord:
+        """Where the subscription stands. `matched` is filled in by the journal."""
+        ledger = self.ledger
+        return CursorRecord(
+            lanes=[lane.finished for lane in self.lanes],
+            previous=self._previous,
+            matched=ledger.matched,
+            delivered=ledger.delivered,
+            dead_lettered=ledger.dead_lettered,
+            dropped=dict(ledger.dropped),
+            replayed=ledger.replayed,
+            filter=self.filter,
+        )
