@@ -9,9 +9,9 @@ not taken for a block of this one.
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 
 import msgspec
 import numpy as np
@@ -161,7 +161,9 @@ def _readings(columns: Columns) -> list[Reading]:
     ]
 
 
-def _cells(group: Group, count: int) -> "zip[tuple[Value, ...]]":
+def _cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:
+    if not group.names:
+        return repeat((), count)
     numeric = iter(_unshuffle(group.matrix, np.float64).reshape(-1, count) if group.matrix else ())
     others = iter(group.others)
     columns = [next(numeric).tolist() if is_float else next(others) for is_float in group.floats]

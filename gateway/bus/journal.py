@@ -282,7 +282,8 @@ class Journal:
 
     def _resume(self, first: int) -> SegmentWriter:
         last = self.segments[-1] if self.segments else None
-        if last is None or not last.scanned or last.end != first or not last.firsts:
+        fit = last is not None and last.scanned and last.end == first and bool(last.firsts)
+        if last is None or not fit or last.sealed:
             return self._create(first)
         self._writer = SegmentWriter.resume(last, self.options.segment)
         return self._writer
@@ -301,6 +302,7 @@ class Journal:
         self.trouble = str(error)
         if self._writer is not None:
             writer, self._writer = self._writer, None
+            writer.segment.sealed = True
             if not writer.segment.firsts:
                 self.segments.remove(writer.segment)
                 writer.segment.path.unlink(missing_ok=True)

@@ -36,7 +36,10 @@ class Damage:
 
 @dataclass(slots=True)
 class Segment:
-    """A segment and where its blocks are. firsts/offsets: one entry per block, in order."""
+    """A segment and where its blocks are. firsts/offsets: one entry per block, in order.
+
+    sealed: nothing more may be written to it.
+    """
 
     path: Path
     index: int
@@ -46,6 +49,7 @@ class Segment:
     end: int = 0  # sequence after the last reading
     tail: int = START  # where the next block goes
     scanned: bool = False
+    sealed: bool = False
 
     def note(self, header: Header, offset: int) -> None:
         """Remember a block that stands at `offset`."""

@@ -84,13 +84,14 @@ class Lane:
         self.fetched = block.end if whole else block.first + share.places[skip + len(part)]
         return part
 
-    def done(self, batch: Batch, *, delivered: int, dead_lettered: int) -> None:
-        """`batch` is finished; its readings were delivered or dead-lettered."""
+    def done(self, batch: Batch) -> None:
+        """`batch` is finished: position and ledger move together, so that after a crash what is
+        sent again is also counted again."""
         self.in_flight = 0
         self.finished = self.fetched
         ledger = self._subscription.ledger
-        ledger.delivered += delivered
-        ledger.dead_lettered += dead_lettered
+        ledger.delivered += batch.tally.delivered
+        ledger.dead_lettered += batch.tally.dead_lettered
         self._subscription.moved()
 
     def skip(self, sequence: int, dropped: int) -> None:
@@ -142,17 +143,12 @@ class Subscription:
         self._test = device_filter(patterns)
         self._wanted: dict[str, bool] = {}
         self._hashes: dict[str, int] = {}
-        self._previous = self._still_needed(record, lanes)
-        starts = record.lanes if len(record.lanes) == lanes else [min(record.lanes)] * lanes
+        # What the lanes of another number had finished is not sent again, although the new ones
+        # begin at the lowest.
+        changed = len(record.lanes) != lanes
+        self._previous = [*record.previous, *([record.lanes] if changed else [])]
+        starts = [min(record.lanes)] * lanes if changed else record.lanes
         self.lanes = [Lane(self, number, position) for number, position in enumerate(starts)]
-
-    @staticmethod
-    def _still_needed(record: CursorRecord, lanes: int) -> list[int]:
-        """The lanes from before their number changed: what these had finished is not sent again
-        although the new ones begin at the lowest."""
-        if len(record.lanes) != lanes:
-            return list(record.lanes)
-        return list(record.previous)
 
     @property
     def position(self) -> int:
@@ -193,8 +189,6 @@ class Subscription:
 
     def _split(self, block: Block) -> list[Share]:
         lanes = len(self.lanes)
-        if self._previous and block.first >= max(self._previous):
-            self._previous = []
         if self._all and lanes == 1 and not self._previous:
             return [Share(range(len(block.readings)), block.readings)]
         places: list[list[int]] = [[] for _ in range(lanes)]
@@ -215,8 +209,7 @@ class Subscription:
         return known
 
     def _was_finished(self, device: str, sequence: int) -> bool:
-        previous = self._previous
-        return bool(previous) and sequence < previous[self._hash(device) % len(previous)]
+        return any(sequence < lanes[self._hash(device) % len(lanes)] for lanes in self._previous)
 
     def moved(self) -> None:
         """Give the journal the new positions; they ride in its next block."""
@@ -224,7 +217,8 @@ class Subscription:
 
     def record(self) -> CursorRecord:
         """Where the subscription stands. `matched` is filled in by the journal."""
-        ledger = self.ledger
+        ledger, position = self.ledger, self.position
+        self._previous = [lanes for lanes in self._previous if max(lanes) > position]
         return CursorRecord(
             lanes=[lane.finished for lane in self.lanes],
             previous=self._previous,

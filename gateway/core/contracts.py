@@ -129,6 +129,14 @@ class Codec(Protocol):
 
 
 @dataclass(slots=True)
+class Tally:
+    """What became of a batch's readings; each number is counted where it happens."""
+
+    delivered: int = 0
+    dead_lettered: int = 0
+
+
+@dataclass(slots=True)
 class Batch:
     """What one lane of a bridge delivers in one attempt: readings in journal order.
 
@@ -139,13 +147,14 @@ class Batch:
     first: int
     end: int
     readings: list[Reading]
+    tally: Tally = field(default_factory=Tally)
 
     def __len__(self) -> int:
         return len(self.readings)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """The same batch, with the readings [start:stop] only."""
-        return Batch(self.first, self.end, self.readings[start:stop])
+        """The same batch, with the readings [start:stop] only; the tally is shared."""
+        return Batch(self.first, self.end, self.readings[start:stop], self.tally)
 
 
 Conn = TypeVar("Conn")

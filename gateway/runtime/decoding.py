@@ -1,0 +1,157 @@
+"""Frames to readings: which device, what it says, when; and what cannot be decoded."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.core.contracts import Burst, Codec, Flag, Reading, Value
+from gateway.core.errors import DecodeError
+
+_EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a device has no clock
+_AHEAD = 86_400 * 10**9  # how far ahead of ours a device's clock may be
+_MILLISECOND = 1_000_000
+_TOPICS = 20_000
+
+
+class Registry(Protocol):
+    """What decoding needs of the device registry."""
+
+    def id_of(self, original: str, source: str) -> str:
+        """The device's id. Raises DecodeError."""
+        ...
+
+    def admit(self, device: str, values: dict[str, Value]) -> dict[str, Value]:
+        """`values`, if the device may have these metrics. Raises DecodeError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Largest payload and topic taken (bytes)."""
+
+    payload: int = 256_000
+    topic: int = 256
+
+
+@dataclass(slots=True)
+class Bad:
+    """A frame that could not be decoded."""
+
+    device: str
+    topic: str
+    payload: bytes
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a burst came to. frames: how many frames the readings come from. size: their bytes."""
+
+    readings: list[Reading] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    frames: int = 0
+    size: int = 0
+
+
+class Decoder:
+    """Decodes the frames of one source. synced: whether the clock is set."""
+
+    def __init__(
+        self,
+        source: str,
+        codec: Codec,
+        device_of: Callable[[str], str],
+        registry: Registry,
+        limits: Limits,
+        synced: Callable[[], bool],
+    ) -> None:
+        self._source = source
+        self._codec = codec
+        self._device_of = device_of
+        self._registry = registry
+        self._limits = limits
+        self._synced = synced
+        self._topics: dict[str, tuple[str, int]] = {}
+        self._last = 0
+
+    def hash_of(self, topic: str, payload: bytes) -> int:
+        """CRC-32 of topic and payload: by it a frame that is sent again is recognised."""
+        known = self._topics.get(topic)
+        return zlib.crc32(payload, known[1] if known else zlib.crc32(topic.encode()))
+
+    def decode(self, burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
+        """The burst's readings in order, without frames marked in `skip`."""
+        result = Decoded()
+        synced = self._synced()
+        flags = int(Flag.NONE if synced else Flag.UNSYNCED)
+        for index, payload in enumerate(burst.payloads):
+            if skip and skip[index]:
+                continue
+            topic = burst.topics[index]
+            device = ""
+            try:
+                device, _ = self._topics.get(topic) or self._learn(topic)
+                self._append(result.readings, device, payload, burst.received, flags)
+            except DecodeError as error:
+                result.bad.append(Bad(device, topic, payload, error.reason, str(error)))
+            else:
+                result.frames += 1
+                result.size += len(payload)
+        return result
+
+    def take(self, burst: Burst, readings: Sequence[Reading]) -> Decoded:
+        """Readings that a driver made itself: same admission, same clock, nothing to decode."""
+        result = Decoded()
+        flags = int(Flag.NONE if self._synced() else Flag.UNSYNCED)
+        for reading in readings:
+            try:
+                device = self._registry.id_of(reading.device, self._source)
+                values = self._registry.admit(device, reading.values)
+            except DecodeError as error:
+                result.bad.append(Bad(reading.device, "", b"", error.reason, str(error)))
+            else:
+                result.readings.append(Reading(device, reading.time, values, flags))
+                result.frames += 1
+        result.size = 100 * len(result.readings)
+        return result
+
+    def _learn(self, topic: str) -> tuple[str, int]:
+        encoded = topic.encode()
+        if len(encoded) > self._limits.topic:
+            raise DecodeError(f"topic of {len(encoded)} bytes", reason="topic")
+        if len(self._topics) >= _TOPICS:
+            self._topics.clear()
+        device = self._registry.id_of(self._device_of(topic), self._source)
+        known = self._topics[topic] = (device, zlib.crc32(encoded))
+        return known
+
+    def _append(
+        self, readings: list[Reading], device: str, payload: bytes, received: int, flags: int
+    ) -> None:
+        if len(payload) > self._limits.payload:
+            raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
+        made = [
+            Reading(
+                device,
+                self._next(received) if time is None else self._sane(time, received, flags),
+                self._registry.admit(device, values),
+                flags,
+            )
+            for time, values in self._codec.decode(device, payload, received)
+        ]
+        readings += made
+
+    def _next(self, received: int) -> int:
+        """A time for a reading that brings none: whole ms, which history packs best, and never
+        the same twice, since sinks take two readings of one time for one."""
+        time = received - received % _MILLISECOND
+        self._last = time if time > self._last else self._last + 1
+        return self._last
+
+    def _sane(self, time: int, received: int, flags: int) -> int:
+        """A device's own time wins where it can be true; ours says nothing while it is not set."""
+        if time < _EARLIEST or (not flags and time > received + _AHEAD):
+            return self._next(received)
+        return time

@@ -1,0 +1,175 @@
+"""The pump from a device into the bus: receive, decode, publish, acknowledge after the commit."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from gateway.bus.bus import Bus
+from gateway.bus.journal import Entry
+from gateway.bus.records import RepeatKeys
+from gateway.core.contracts import Burst, Busy, Device, Stored
+from gateway.core.errors import BerrygateError, ConfigError, Denied
+from gateway.core.events import DeadLettered, Failed
+from gateway.core.ledger import SourceLedger
+from gateway.runtime.decoding import Decoded, Decoder
+from gateway.runtime.repeats import Repeats
+from gateway.stages.profiling import Profiler
+from gateway.store.dead_letters import DeadLetter, DeadLetters
+from gateway.store.devices import Devices
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 10_000
+"""Readings that may wait for their commit before sources are held back."""
+WINDOW = 8_192
+"""Frames journalled last, among which a repeat is looked for; above any in-flight window."""
+_RESTART = 30.0
+
+
+@dataclass(slots=True)
+class Services:
+    """What every intake shares."""
+
+    bus: Bus
+    devices: Devices
+    dead_letters: DeadLetters
+    profiler: Profiler
+
+
+@dataclass(slots=True)
+class Intake:
+    """One source. failing: why it is down at the moment, or ""; stopped: it will not be tried
+    again until the configuration changes. last: ns when the last burst came."""
+
+    device: Device
+    decoder: Decoder
+    services: Services
+    earlier: Iterable[RepeatKeys] = ()
+    ledger: SourceLedger = field(default_factory=SourceLedger)
+    failing: str = ""
+    stopped: bool = False
+    last: int = 0
+    _repeats: Repeats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._repeats = Repeats(WINDOW, self.earlier)
+
+    async def run(self) -> None:
+        """Pump until cancelled; a driver that fails is started again, with growing pauses."""
+        pause = 1.0
+        while True:
+            started = time.monotonic()
+            try:
+                await self._pump()
+            except (Denied, ConfigError) as error:
+                self._failed(error)
+                self.stopped = True
+                return
+            except Exception as error:  # noqa: BLE001 - the supervisor's edge: one driver's bug
+                self._failed(error)
+            if time.monotonic() - started > _RESTART:
+                pause = 1.0
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(pause * 2, _RESTART)
+
+    def _failed(self, error: Exception) -> None:
+        known = isinstance(error, BerrygateError)
+        log.error("device %s: %s", self.device.name, error, exc_info=None if known else error)
+        self.failing = str(error) or type(error).__name__
+        kind = type(error).__name__.lower()
+        self.services.bus.emit(
+            Failed(kind="device", name=self.device.name, error=kind, reason=self.failing)
+        )
+
+    async def _pump(self) -> None:
+        async with aclosing(self.device.listen()) as bursts:  # type: ignore[type-var]
+            async for burst in bursts:
+                self.failing = ""
+                self.last = burst.received
+                await self._take(burst)
+
+    async def _take(self, burst: Burst) -> None:
+        count = len(burst)
+        self.ledger.received += count
+        self.ledger.in_flight += count
+        if not await self._admitted(burst):
+            return
+        with self.services.profiler.measure("decode", count):
+            decoded, repeated, keys = self._decode(burst)
+        self.services.devices.seen(decoded.readings)
+        if decoded.readings:
+            self.services.bus.emit(decoded.readings)
+        done = self._done(burst, decoded, repeated)
+        if decoded.bad:
+            # Stored first: an acknowledged frame is either readings or a dead letter on disk.
+            await self._dead_letter(decoded, burst.received)
+        urgent = None if burst.patient and decoded.readings else 0.1 if decoded.readings else 0.0
+        self.services.bus.publish(
+            Entry(decoded.readings, decoded.size, keys, gather=urgent, done=done)
+        )
+
+    async def _admitted(self, burst: Burst) -> bool:
+        """Hold a patient source back while the disk refuses; send others away."""
+        bus = self.services.bus
+        if bus.journal.backlog < BACKLOG and (burst.patient or not bus.journal.trouble):
+            return True
+        if burst.patient:
+            await bus.room(BACKLOG)
+            return True
+        self.ledger.in_flight -= len(burst)
+        self.ledger.dropped["busy"] += len(burst)
+        burst.done(Busy(after=5.0))
+        return False
+
+    def _decode(self, burst: Burst) -> tuple[Decoded, int, RepeatKeys | None]:
+        if burst.readings is not None:
+            return self.decoder.take(burst, burst.readings), 0, None
+        if not burst.packet_ids:
+            return self.decoder.decode(burst), 0, None
+        hashes = list(map(self.decoder.hash_of, burst.topics, burst.payloads))
+        skip: Sequence[bool] = ()
+        if any(burst.repeats):
+            skip = self._repeats.among(burst.repeats, burst.packet_ids, hashes)
+        decoded = self.decoder.decode(burst, skip)
+        keys = self._repeats.remember(self.device.name, burst.packet_ids, hashes)
+        return decoded, sum(skip), keys
+
+    def _done(self, burst: Burst, decoded: Decoded, repeated: int) -> Callable[[], None]:
+        frames, bad = decoded.frames, len(decoded.bad)
+
+        def done() -> None:
+            ledger = self.ledger
+            ledger.journalled += frames
+            ledger.repeated += repeated
+            ledger.dead_lettered += bad
+            ledger.in_flight -= frames + repeated + bad
+            burst.done(Stored())
+
+        return done
+
+    async def _dead_letter(self, decoded: Decoded, received: int) -> None:
+        name = self.device.name
+        await self.services.dead_letters.add(
+            [
+                DeadLetter(
+                    stage="decode",
+                    name=name,
+                    reason=bad.reason,
+                    detail=bad.detail,
+                    device=bad.device,
+                    topic=bad.topic,
+                    payload=bad.payload,
+                    time=received,
+                )
+                for bad in decoded.bad
+            ]
+        )
+        for reason in {bad.reason for bad in decoded.bad}:
+            count = sum(bad.reason == reason for bad in decoded.bad)
+            self.services.bus.emit(
+                DeadLettered(kind="device", name=name, reason=reason, count=count)
+            )

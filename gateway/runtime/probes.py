@@ -1,0 +1,149 @@
+"""What each part of the gateway loses health points for."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psutil
+
+from gateway.bus.journal import Journal
+from gateway.runtime.clock import Clock
+from gateway.runtime.delivery import Delivery
+from gateway.runtime.intake import Intake
+from gateway.stages.health import Deduction, Probe, above
+
+_GRACE = 10.0  # a source or sink that comes back within this was never news (s)
+_SILENT = 60.0  # no device is called silent earlier (s)
+_MISSED = 5.0  # a device is late after so many of its own intervals
+
+
+def source(intake: Intake) -> Probe:
+    """A configured source: connection, bad frames, its ledger."""
+    since = [0.0]
+
+    def probe() -> Sequence[Deduction] | None:
+        ledger = intake.ledger
+        down = down_for(bool(intake.failing) or intake.stopped, since)
+        found = []
+        if down > _GRACE or intake.stopped:
+            found.append(
+                Deduction("availability", round(down), _GRACE, 80, intake.failing or "stopped")
+            )
+        if not ledger.received:
+            return found or ([] if intake.last or not intake.failing else None)
+        share = 100.0 * ledger.dead_lettered / ledger.received
+        found += above("error_rate", round(share, 2), 1.0, 10.0, f"{share:.1f} % cannot be decoded")
+        found += difference(ledger.difference)
+        return found
+
+    return probe
+
+
+def bridge(delivery: Delivery) -> Probe:
+    """A bridge: whether it gets through, how far it is behind, its ledger."""
+    since = [0.0]
+
+    def probe() -> Sequence[Deduction] | None:
+        down = down_for(bool(delivery.retry.failing), since)
+        found = []
+        if delivery.retry.denied:
+            found.append(Deduction("access", "denied", "granted", 80, delivery.retry.failing))
+        elif down > _GRACE:
+            found.append(Deduction("availability", round(down), _GRACE, 60, delivery.retry.failing))
+        age = delivery.oldest()
+        found += above("lag", round(age), 60.0, 600.0, f"oldest reading waits {age:.0f} s", 15)
+        if delivery.subscription is not None:
+            ledger = delivery.subscription.ledger
+            found += difference(ledger.difference(delivery.pending))
+            if ledger.dropped["retention"]:
+                dropped = ledger.dropped["retention"]
+                text = f"{dropped} readings dropped by retention"
+                found.append(Deduction("dropped", dropped, 0, 30, text))
+        return found
+
+    return probe
+
+
+def difference(unexplained: int) -> list[Deduction]:
+    """The ledger must explain everything."""
+    if not unexplained:
+        return []
+    return [Deduction("ledger", unexplained, 0, 60, f"{unexplained} records unexplained")]
+
+
+def journal(log: Journal) -> Probe:
+    """The journal: whether the disk takes data, and what waits for it."""
+
+    def probe() -> Sequence[Deduction]:
+        if log.trouble:
+            return [Deduction("disk", log.trouble, "writable", 80, f"disk refuses: {log.trouble}")]
+        return above(
+            "backlog", log.backlog, 5_000, 10_000, f"{log.backlog} readings wait to commit"
+        )
+
+    return probe
+
+
+def machine(clock: Clock, directory: str) -> Probe:
+    """This machine: memory, disk, temperature, clock."""
+
+    def probe() -> Sequence[Deduction]:
+        memory = psutil.virtual_memory().percent
+        found = above("memory", memory, 90, 97, f"memory {memory:.0f} % used", 20)
+        disk = psutil.disk_usage(directory).percent
+        found += above("disk", disk, 90, 97, f"disk {disk:.0f} % used", 20)
+        hottest = _hottest()
+        if hottest is not None:
+            found += above("temperature", hottest, 75, 82, f"{hottest:.0f} °C", 20)
+        if not clock.synced:
+            found.append(Deduction("clock", "unset", "set", 20, "the clock is not set"))
+        return found
+
+    return probe
+
+
+def broker(connected: Callable[[], bool]) -> Probe:
+    """The broker: whether we are connected to it."""
+    since = [0.0]
+
+    def probe() -> Sequence[Deduction]:
+        down = down_for(not connected(), since)
+        if down <= _GRACE:
+            return []
+        return [Deduction("availability", round(down), _GRACE, 80, "not connected")]
+
+    return probe
+
+
+def device(seen: Callable[[], tuple[int, float]]) -> Probe:
+    """A device: silent for longer than its own rhythm allows. seen: (ns when it was last seen or
+    0, its usual interval in s or 0)."""
+
+    def probe() -> Sequence[Deduction] | None:
+        last, interval = seen()
+        if not last:
+            return None
+        age = (time.time_ns() - last) / 1e9
+        limit = max(_SILENT, _MISSED * interval)
+        if age <= limit:
+            return []
+        cost = 40 if age <= 5 * limit else 80
+        text = f"no message for {age:.0f} s (limit {limit:.0f} s)"
+        return [Deduction("staleness", round(age), round(limit), cost, text)]
+
+    return probe
+
+
+def down_for(down: bool, since: list[float]) -> float:
+    """How long something has been down (s); `since` is kept between calls."""
+    if not down:
+        since[0] = 0.0
+        return 0.0
+    since[0] = since[0] or time.monotonic()
+    return time.monotonic() - since[0]
+
+
+def _hottest() -> float | None:
+    sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
+    current = [entry.current for entries in sensors.values() for entry in entries]
+    return max(current, default=None)

@@ -1,0 +1,51 @@
+"""Frames that a broker sends again after a reconnect, told from those we never had.
+
+MQTT 3.1.1 section 4.4: after a reconnect the sender re-sends what was not acknowledged, with the
+original packet id and DUP set. A frame with DUP is a repeat if its packet id and hash are among
+the frames journalled last. Duplicates that a device makes itself carry no DUP and are passed on.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+from gateway.bus.records import RepeatKeys
+
+
+class Repeats:
+    """The frames of one source that were journalled last: at least `window` of them."""
+
+    def __init__(self, window: int, earlier: Iterable[RepeatKeys] = ()) -> None:
+        self._window = window
+        self._recent: dict[int, int] = {}
+        self._older: dict[int, int] = {}
+        for keys in earlier:
+            self._remember(array("H", keys.packet_ids), array("I", keys.hashes))
+
+    def among(
+        self, repeats: Sequence[bool], packet_ids: Sequence[int], hashes: Sequence[int]
+    ) -> list[bool]:
+        """For each frame whether it is a repeat of one that was journalled."""
+        return [
+            repeat and packet_id != 0 and self._known(packet_id) == value
+            for repeat, packet_id, value in zip(repeats, packet_ids, hashes, strict=True)
+        ]
+
+    def remember(
+        self, source: str, packet_ids: Sequence[int], hashes: Sequence[int]
+    ) -> RepeatKeys | None:
+        """Note frames that are being journalled; what to keep of them in the block."""
+        ids = array("H", (p for p in packet_ids if p))
+        if not ids:
+            return None
+        values = array("I", (h for p, h in zip(packet_ids, hashes, strict=True) if p))
+        self._remember(ids, values)
+        return RepeatKeys(source, ids.tobytes(), values.tobytes())
+
+    def _known(self, packet_id: int) -> int | None:
+        known = self._recent.get(packet_id)
+        return self._older.get(packet_id) if known is None else known
+
+    def _remember(self, packet_ids: "array[int]", hashes: "array[int]") -> None:
+        if len(self._recent) >= self._window:
+            self._older, self._recent = self._recent, {}
+        self._recent.update(zip(packet_ids, hashes, strict=True))

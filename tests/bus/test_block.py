@@ -1,0 +1,67 @@
+"""Blocks come back as they were written, and nothing damaged is taken for one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.bus.block import Block, CorruptBlockError, decode, encode
+from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp
+from gateway.core.contracts import Reading
+
+names = st.text(min_size=1, max_size=12)
+values = st.one_of(
+    st.floats(allow_nan=False), st.integers(-(2**62), 2**62), st.booleans(), st.text(max_size=20)
+)
+readings = st.lists(
+    st.builds(
+        Reading,
+        device=names,
+        time=st.integers(-(2**62), 2**62 - 1),
+        values=st.dictionaries(names, values, max_size=4),
+        flags=st.integers(0, 7),
+    ),
+    max_size=30,
+)
+metas = st.builds(
+    Meta,
+    stamp=st.builds(Stamp, st.text(max_size=8), st.integers(0, 2**60), st.integers(0, 2**60)),
+    keys=st.lists(
+        st.builds(RepeatKeys, names, st.binary(max_size=8), st.binary(max_size=8)), max_size=3
+    ),
+    cursors=st.dictionaries(
+        names, st.builds(CursorRecord, st.lists(st.integers(0, 2**40), min_size=1)), max_size=3
+    ),
+)
+
+
+@given(readings, metas, st.integers(1, 2**40), st.integers(1, 2**31))
+def test_what_was_written_comes_back(
+    batch: list[Reading], meta: Meta, first: int, segment: int
+) -> None:
+    found = decode(encode(Block(first, batch, meta), segment), 0, segment)
+    assert list(found.readings) == batch
+    assert (found.first, found.meta) == (first, meta)
+    kinds = [[type(v) for v in r.values.values()] for r in batch]
+    assert [[type(v) for v in r.values.values()] for r in found.readings] == kinds
+
+
+@given(readings, st.data())
+def test_a_changed_byte_is_noticed(batch: list[Reading], data: st.DataObject) -> None:
+    encoded = bytearray(encode(Block(5, batch), 9))
+    place = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(CorruptBlockError):
+        decode(bytes(encoded), 0, 9)
+
+
+@given(readings, st.data())
+def test_a_torn_block_is_noticed(batch: list[Reading], data: st.DataObject) -> None:
+    encoded = encode(Block(5, batch), 9)
+    with pytest.raises(CorruptBlockError):
+        decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))], 0, 9)
+
+
+def test_a_block_of_another_segment_is_refused() -> None:
+    encoded = encode(Block(5, [Reading("a", 1, {"x": 1.0})]), 9)
+    with pytest.raises(CorruptBlockError):
+        decode(encoded, 0, 10)

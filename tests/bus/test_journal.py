@@ -1,0 +1,130 @@
+"""The journal keeps what it acknowledged, whatever becomes of the machine."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.bus.segment import START
+from tests.support.journal import (
+    SEGMENT,
+    numbered,
+    numbers,
+    open_bus,
+    options,
+    publish,
+    running,
+)
+
+
+async def fill(directory: Path, batches: int, size: int = 20, begin: int = 0) -> None:
+    async with open_bus(directory) as bus, running(bus):
+        for batch in range(batches):
+            await publish(bus, numbered(begin + batch * size, begin + (batch + 1) * size))
+
+
+async def test_goes_on_after_a_restart(tmp_path: Path) -> None:
+    await fill(tmp_path, 3)
+    await fill(tmp_path, 2, begin=60)
+    async with open_bus(tmp_path) as bus:
+        assert await numbers(bus) == list(range(100))
+        assert bus.head == 101
+
+
+async def test_rolls_over_segments(tmp_path: Path) -> None:
+    await fill(tmp_path, 12, size=2_000)
+    assert len(list(tmp_path.glob("*.seg"))) > 2
+    async with open_bus(tmp_path) as bus:
+        assert await numbers(bus) == list(range(24_000))
+        assert (await numbers(bus, 23_001))[-1000:] == list(range(23_000, 24_000))
+
+
+async def test_a_torn_tail_at_any_byte_costs_only_what_was_torn(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    await fill(whole, 4)
+    segment = next(whole.glob("*.seg"))
+    async with open_bus(whole) as bus:
+        offsets = [*bus.journal.segments[0].offsets, bus.journal.segments[0].tail]
+    data = segment.read_bytes()
+    for cut in range(START, offsets[-1] + 1, 7):
+        copy = tmp_path / f"cut-{cut}"
+        copy.mkdir()
+        (copy / segment.name).write_bytes(data[:cut].ljust(SEGMENT, b"\0"))
+        kept = 20 * sum(end <= cut for end in offsets[1:])
+        async with open_bus(copy) as bus, running(bus):
+            assert await numbers(bus) == list(range(kept))
+            await publish(bus, numbered(kept, kept + 5))
+        async with open_bus(copy) as bus:
+            assert await numbers(bus) == list(range(kept + 5))
+        shutil.rmtree(copy)
+
+
+async def test_damage_in_the_middle_is_skipped_and_told(tmp_path: Path) -> None:
+    await fill(tmp_path, 4)
+    segment = next(tmp_path.glob("*.seg"))
+    async with open_bus(tmp_path) as bus:
+        second = bus.journal.segments[0].offsets[1]
+    with segment.open("r+b") as file:
+        file.seek(second + 40)
+        file.write(b"\xff\xff\xff\xff")
+    async with open_bus(tmp_path) as bus:
+        assert await numbers(bus) == [*range(20), *range(40, 80)]
+        assert bus.head == 81
+
+
+async def test_a_segment_without_a_head_is_set_aside(tmp_path: Path) -> None:
+    await fill(tmp_path, 6, size=2_000)
+    oldest = min(tmp_path.glob("*.seg"))
+    with oldest.open("r+b") as file:
+        file.write(b"\0" * 16)
+    async with open_bus(tmp_path) as bus:
+        kept = await numbers(bus)
+        assert kept == list(range(kept[0], 12_000))
+        assert bus.head == 12_001
+    assert oldest.with_suffix(".seg.damaged").exists()
+
+
+async def test_a_failed_fsync_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bus(tmp_path) as bus, running(bus):
+        await publish(bus, numbered(0, 5))
+        failures = [2]
+        real = os.fdatasync
+
+        def failing(fd: int) -> None:
+            if failures[0]:
+                failures[0] -= 1
+                raise OSError(errno.EIO, "Input/output error")
+            real(fd)
+
+        monkeypatch.setattr(os, "fdatasync", failing)
+        await publish(bus, numbered(5, 10))
+        assert bus.journal.trouble == ""
+        await publish(bus, numbered(10, 15))
+        assert len(bus.journal.segments) == 2  # the file that failed is not written again
+        assert await numbers(bus) == list(range(15))
+    async with open_bus(tmp_path) as bus:
+        assert await numbers(bus) == list(range(15))
+
+
+async def test_an_empty_entry_waits_for_those_before_it(tmp_path: Path) -> None:
+    from gateway.bus.journal import Entry
+
+    async with open_bus(tmp_path, options(gather=0.2)) as bus, running(bus):
+        told: list[str] = []
+        bus.publish(Entry(numbered(0, 1), done=lambda: told.append("readings")))
+        bus.publish(Entry([], gather=0.0, done=lambda: told.append("empty")))
+        await publish(bus, [])
+        assert told == ["readings", "empty"]
+
+
+async def test_sequences_never_fall_below_what_a_subscriber_knows(tmp_path: Path) -> None:
+    from gateway.bus.journal import Journal
+    from tests.support.journal import stamp
+
+    journal = Journal(tmp_path, options(), stamp)
+    journal.open(at_least=500)
+    assert journal.next == 500
