@@ -107,6 +107,27 @@ class Device(Protocol):
 
 
 @runtime_checkable
+class Watched(Protocol):
+    """A device that knows how it is doing. trouble: why it hears nothing at the moment, or "";
+    denied: whether a person must act first. dropped: frames it had to throw away, by reason.
+    retained: messages that only told a last state."""
+
+    trouble: str
+    denied: bool
+    dropped: Mapping[str, int]
+    retained: int
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A device that can say what it is: model, units, source protocol."""
+
+    def info(self) -> Mapping[str, Any]:
+        """For `meta/<device>/info`; may read files."""
+        ...
+
+
+@runtime_checkable
 class TopicMapped(Protocol):
     """A device whose frames carry topics that name the device they come from."""
 

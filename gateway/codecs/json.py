@@ -1,0 +1,165 @@
+"""JSON payloads: an object of metrics, a list of objects, or one bare value (RFC 8259).
+
+`time`, `ts` or `timestamp` in an object is the report's own time: a number in s, ms, us or ns,
+told apart by magnitude, or ISO 8601 (without an offset: UTC). Nested objects and lists flatten
+with dots: `{"a": {"b": [1, 2]}}` is `a.b.0` and `a.b.1`. Nulls are left out.
+"""
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.core.contracts import Value
+from gateway.core.errors import DecodeError
+from gateway.core.settings import CodecSettings
+
+Report = tuple[int | None, dict[str, Value]]
+
+MAX_REPORTS = 10_000
+MAX_METRICS = 1_000
+MAX_NAME = 128
+MAX_TEXT = 1_024
+MAX_DEPTH = 16
+_TIME_KEYS = ("time", "ts", "timestamp")
+_MAGNITUDES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
+
+_flat = msgspec.json.Decoder(dict[str, float | bool | str])
+_any = msgspec.json.Decoder(strict=True)
+
+
+class JsonSettings(CodecSettings):
+    """JSON: an object of metrics, a list of them, or one bare value."""
+
+    type: Literal["json"] = "json"
+    """Which codec."""
+
+    def build(self) -> "JsonCodec":
+        """The codec, for one source."""
+        return JsonCodec()
+
+
+class JsonCodec:
+    """See the module."""
+
+    def decode(self, device: str, payload: bytes, received: int) -> Iterable[Report]:
+        """The reports in `payload`. Raises DecodeError with reason malformed, empty, time,
+        too_deep, too_many or metric."""
+        try:
+            values = _flat.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._general(payload)
+        if "time" in values or "ts" in values or "timestamp" in values or not values:
+            return self._general(payload)
+        if len(values) > MAX_METRICS or not all(map(_plain, values.items())):
+            return self._general(payload)
+        return ((None, values),)
+
+    def _general(self, payload: bytes) -> list[Report]:
+        data = _parse(payload)
+        if isinstance(data, list):
+            if len(data) > MAX_REPORTS:
+                raise DecodeError(f"{len(data)} reports in one payload", reason="too_many")
+            reports = [_report(item) for item in data]
+        else:
+            reports = [_report(data)]
+        if not reports:
+            raise DecodeError("an empty list", reason="empty")
+        return reports
+
+
+def _plain(item: tuple[str, Value]) -> bool:
+    """Whether a flat metric needs no closer look; cheap, for the hot path."""
+    name, value = item
+    if type(value) is str:
+        return False
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
+
+
+def _parse(payload: bytes) -> Any:
+    try:
+        return _any.decode(payload)
+    except RecursionError as error:
+        raise DecodeError("nested too deep", reason="too_deep") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DecodeError(f"not JSON: {error}") from error
+
+
+def _report(data: Any) -> Report:
+    values: dict[str, Value] = {}
+    time = None
+    if isinstance(data, dict):
+        for key in _TIME_KEYS:
+            if key in data and time is None:
+                time = _time(data.pop(key))
+        _flatten("", data, values, 0)
+    else:
+        _flatten("value", data, values, 0)
+    if not values:
+        raise DecodeError("no metric in it", reason="empty")
+    return time, values
+
+
+def _flatten(name: str, data: Any, values: dict[str, Value], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise DecodeError(f"nested deeper than {MAX_DEPTH}", reason="too_deep")
+    if isinstance(data, dict):
+        for key, item in data.items():
+            _flatten(f"{name}.{key}" if depth else key, item, values, depth + 1)
+    elif isinstance(data, list):
+        for index, item in enumerate(data):
+            _flatten(f"{name}.{index}", item, values, depth + 1)
+    elif data is not None:
+        if len(values) >= MAX_METRICS:
+            raise DecodeError(f"more than {MAX_METRICS} metrics in one report", reason="too_many")
+        values[_name(name)] = _value(name, data)
+
+
+def _name(name: str) -> str:
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise DecodeError(f"bad metric name {name[:40]!r}", reason="metric")
+    return name
+
+
+def _value(name: str, data: bool | int | float | str) -> Value:
+    if isinstance(data, bool):
+        return data
+    if isinstance(data, str):
+        if len(data) > MAX_TEXT:
+            raise DecodeError(f"{name}: text of {len(data)} characters", reason="metric")
+        return data
+    try:
+        number = float(data)
+    except OverflowError as error:
+        raise DecodeError(f"{name}: number out of range", reason="malformed") from error
+    if not math.isfinite(number):
+        raise DecodeError(f"{name}: number out of range", reason="malformed")
+    return number
+
+
+def _time(data: Any) -> int:
+    """A report's own time in ns."""
+    if isinstance(data, bool) or not isinstance(data, int | float | str):
+        raise DecodeError(f"time is a {type(data).__name__}", reason="time")
+    if isinstance(data, str):
+        return _iso(data)
+    for limit, scale in _MAGNITUDES:
+        if 0 <= data < limit:
+            if isinstance(data, int):
+                return data * scale
+            whole = math.floor(data)
+            return whole * scale + round((data - whole) * scale)
+    raise DecodeError(f"time {data} is no time since 1970", reason="time")
+
+
+def _iso(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise DecodeError(f'time "{text[:40]}" is not ISO 8601', reason="time") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000

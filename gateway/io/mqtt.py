@@ -1,0 +1,171 @@
+"""MQTT clients: made from an endpoint, and kept connected by a thread of their own."""
+
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from gateway.core.contracts import Endpoint
+
+log = logging.getLogger(__name__)
+
+SESSION_EXPIRY = 7 * 86_400
+"""How long a broker keeps what arrives while we are away (s), MQTT 5.0 section 3.1.2.11.2."""
+_STABLE = 10.0  # a connection that held so long is not one that is thrown out again (s)
+_FIRST, _LONGEST = 0.25, 30.0
+_TICK = 1.0
+
+
+def parse_url(url: str) -> Endpoint:
+    """`mqtt://host:1883`, `mqtts://user:password@host:8883`. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("mqtt", "mqtts"):
+        raise ValueError(f'"{url}" is no broker; expected mqtt://host or mqtts://host')
+    if not parts.hostname:
+        raise ValueError(f'"{url}" names no host')
+    tls = parts.scheme == "mqtts"
+    return Endpoint(
+        host=parts.hostname,
+        port=parts.port or (8883 if tls else 1883),
+        tls=tls,
+        username=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+    )
+
+
+def version_of(endpoint: Endpoint) -> MQTTProtocolVersion:
+    """paho's constant for the endpoint's protocol."""
+    return MQTTv5 if endpoint.protocol == "5" else MQTTv311
+
+
+def make_client(
+    endpoint: Endpoint,
+    client_id: str,
+    *,
+    clean: bool,
+    will: tuple[str, bytes] | None = None,
+    factory: Callable[..., Client] = Client,
+) -> Client:
+    """A paho client, not yet connected. will: topic and payload, retained, QoS 1.
+
+    Raises OSError or ssl.SSLError if a certificate cannot be read.
+    """
+    version = version_of(endpoint)
+    client = factory(
+        callback_api_version=CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=version,
+        manual_ack=True,
+        **({} if version == MQTTv5 else {"clean_session": clean}),
+    )
+    if endpoint.username:
+        client.username_pw_set(endpoint.username, endpoint.password or None)
+    if endpoint.tls:
+        client.tls_set_context(_tls(endpoint))
+        client.tls_insecure_set(not endpoint.verify)
+    if will is not None:
+        client.will_set(will[0], will[1], qos=1, retain=True)
+    return client
+
+
+def _tls(endpoint: Endpoint) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=endpoint.ca_file or None)
+    if endpoint.cert_file:
+        context.load_cert_chain(endpoint.cert_file, endpoint.key_file or None)
+    if not endpoint.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def connect_properties(clean: bool, window: int | None = None) -> Properties:
+    """MQTT 5.0 properties of a connection. window: most unacknowledged messages to us."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    if not clean:
+        properties.SessionExpiryInterval = SESSION_EXPIRY
+    if window is not None:
+        properties.ReceiveMaximum = window
+    return properties
+
+
+class Connection:
+    """Keeps a client connected until stopped; its callbacks run in this thread.
+
+    After a failure, and also after a connection that was thrown out again at once (two clients
+    with one id do that to each other), the pause doubles, with full jitter.
+    lost: called with a reason each time an attempt or a connection ends.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        endpoint: Endpoint,
+        *,
+        clean: bool,
+        lost: Callable[[str], None],
+        before: Callable[[], None] = lambda: None,
+        window: int | None = None,
+        keepalive: int = 30,
+    ) -> None:
+        self._client = client
+        self._lost = lost
+        self._before = before
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        if version_of(endpoint) == MQTTv5:
+            client.connect_async(
+                endpoint.host,
+                endpoint.port,
+                keepalive,
+                clean_start=clean,
+                properties=connect_properties(clean, window),
+            )
+        else:
+            client.connect_async(endpoint.host, endpoint.port, keepalive)
+
+    def start(self) -> None:
+        """Connect and go on."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """Send DISCONNECT and end the thread; blocks for at most `timeout` seconds."""
+        self._stopping.set()
+        self._client.disconnect()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        # paho writes from whichever thread calls it unless it believes its own thread does that;
+        # two threads would mix bytes of two packets on the wire.
+        self._client._thread = threading.current_thread()
+        pause = _FIRST
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            reason = self._connect_and_serve()
+            if self._stopping.is_set():
+                return
+            self._lost(reason)
+            pause = _FIRST if time.monotonic() - started > _STABLE else pause
+            self._stopping.wait(random.uniform(pause / 4, pause))
+            pause = min(pause * 2, _LONGEST)
+
+    def _connect_and_serve(self) -> str:
+        """One connection, from its beginning to its end; why it ended."""
+        self._before()
+        try:
+            self._client.reconnect()
+        except (OSError, ValueError) as error:
+            return str(error) or type(error).__name__
+        while not self._stopping.is_set():
+            code = self._client.loop(_TICK)
+            if code != MQTT_ERR_SUCCESS:
+                return code.name.removeprefix("MQTT_ERR_").replace("_", " ").lower()
+        self._client.loop(0.1)  # the DISCONNECT is still to be written
+        return "stopped"
