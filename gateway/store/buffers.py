@@ -1,0 +1,107 @@
+"""The open end of history: samples not yet in a chunk, in columns, by stream."""
+
+import time
+from array import array
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gateway.core.contracts import Reading, Value
+from gateway.store.chunks import Numbers, Samples
+
+Key = tuple[str, tuple[str, ...]]
+ROWS = 1_024
+"""Samples after which a stream is flushed."""
+_BASE = 600  # bytes an open stream costs before its first sample
+
+
+@dataclass(slots=True)
+class Buffer:
+    """Samples of one stream that came one after another. numbers: row by row, while every value
+    is a float; mixed: rows of values otherwise. first, last: sequences."""
+
+    first: int
+    width: int
+    opened: float = field(default_factory=time.monotonic)
+    last: int = 0
+    times: "array[int]" = field(default_factory=lambda: array("q"))
+    numbers: "array[float]" = field(default_factory=lambda: array("d"))
+    mixed: list[list[Value]] | None = None
+
+    def add(self, sequence: int, reading: Reading) -> None:
+        """Append one sample."""
+        self.last = sequence
+        self.times.append(reading.time)
+        values = reading.values.values()
+        if self.mixed is None:
+            if list(map(type, values)).count(float) == self.width:
+                self.numbers.extend(values)  # type: ignore[arg-type]
+                return
+            rows = range(0, len(self.numbers), self.width)
+            self.mixed = [list(self.numbers[row : row + self.width]) for row in rows]
+        self.mixed.append(list(values))
+
+    def samples(self) -> Samples:
+        """A copy in columns."""
+        times = np.array(self.times, dtype=np.int64)
+        if self.mixed is None:
+            return Samples(times, list(np.array(self.numbers).reshape(-1, self.width).T))
+        columns = [list(column) for column in zip(*self.mixed, strict=True)]
+        return Samples(times, [_numbers(column) for column in columns])
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        row = 8 + (8 if self.mixed is None else 70) * self.width
+        return _BASE + len(self.times) * row
+
+
+def _numbers(column: list[Value]) -> Numbers | list[Value]:
+    return np.array(column) if set(map(type, column)) == {float} else column
+
+
+@dataclass(slots=True)
+class Stream:
+    """The samples of one device that have the same metrics. id: in the database, 0 while it is
+    new there. stored: sequence of the last sample in a chunk. sealed: buffers on their way there.
+
+    first_time, last_time (ns), count: over everything that is kept.
+    """
+
+    key: Key
+    id: int = 0
+    stored: int = 0
+    open: Buffer | None = None
+    sealed: list[Buffer] = field(default_factory=list)
+    first_time: int = 0
+    last_time: int = 0
+    count: int = 0
+
+    def add(self, sequence: int, reading: Reading) -> int:
+        """Append one sample, unless it is in a chunk already; how many are open now."""
+        if sequence <= self.stored:
+            return 0
+        buffer = self.open
+        if buffer is None:
+            buffer = self.open = Buffer(sequence, len(self.key[1]))
+        buffer.add(sequence, reading)
+        return len(buffer.times)
+
+    def seal(self) -> Buffer | None:
+        """Take the open buffer out, to be stored; it stays visible until then."""
+        buffer, self.open = self.open, None
+        if buffer is not None:
+            self.sealed.append(buffer)
+            self.stored = buffer.last
+        return buffer
+
+    def note(self, buffer: Buffer) -> None:
+        """Count a buffer that has become a chunk."""
+        lowest, highest = min(buffer.times), max(buffer.times)
+        self.first_time = min(self.first_time or lowest, lowest)
+        self.last_time = max(self.last_time, highest)
+        self.count += len(buffer.times)
+
+    def pending(self) -> list[Buffer]:
+        """What is not in a chunk, oldest first."""
+        return [*self.sealed, *([self.open] if self.open is not None else [])]

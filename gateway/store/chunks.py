@@ -1,0 +1,69 @@
+"""Chunks of history: one compressed time column shared by the value columns of a stream.
+
+Compression: pcodec, about 1 byte a value for sensor data (M. Loncaric, "Pcodec: Better
+Compression for Numerical Sequences", 2025).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+from pcodec import ChunkConfig, standalone
+
+from gateway.core.contracts import Value
+
+Times = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+
+_CONFIG = ChunkConfig()
+
+
+class Column(msgspec.Struct, array_like=True):
+    """One metric's values. kind f: float64 by pcodec; v: anything, msgpack by zstd."""
+
+    kind: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Samples:
+    """What a stream holds before it is a chunk, or after: times (ns) and, in the order of its
+    metrics, columns of values."""
+
+    times: Times
+    columns: list[Numbers | list[Value]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Column]).decode
+_values = msgspec.msgpack.Decoder(list[float | int | bool | str]).decode
+
+
+def encode(samples: Samples) -> tuple[bytes, bytes]:
+    """(times, columns) as they are stored."""
+    times = standalone.simple_compress(samples.times, _CONFIG)
+    return bytes(times), _encode([_column(column) for column in samples.columns])
+
+
+def _column(values: Numbers | list[Value]) -> Column:
+    if isinstance(values, np.ndarray):
+        array = np.ascontiguousarray(values)
+        return Column("f", bytes(standalone.simple_compress(array, _CONFIG)))
+    return Column("v", zstandard.compress(_encode(values)))
+
+
+def decode_times(data: bytes) -> Times:
+    """The times of a chunk (ns)."""
+    return np.asarray(standalone.simple_decompress(data), dtype=np.int64)
+
+
+def decode_column(data: bytes, place: int) -> Numbers | list[Value]:
+    """The values of one metric of a chunk, in the order of its times."""
+    column = _decode(data)[place]
+    if column.kind == "f":
+        return np.asarray(standalone.simple_decompress(column.data), dtype=np.float64)
+    values: list[Any] = _values(zstandard.decompress(column.data))
+    return values
