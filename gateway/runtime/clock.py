@@ -45,15 +45,15 @@ class Clock:
 
     async def run(self) -> None:
         """Look until the clock is set."""
-        if not self.synced:
-            log.warning("clock: not set yet; readings are marked until it is")
-        while not self.synced:
+        if self.synced:
+            return
+        log.warning("clock: not set yet; readings are marked until it is")
+        while not self._look():
             await asyncio.sleep(_LOOK)
-            self._look()
-            if self.synced:
-                log.warning("clock: set")
+        log.warning("clock: set")
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
         by_service = _SYNCHRONISED.exists()
         if self._trusted or by_service or time.time_ns() > self._earliest:
             self._set.set()
+        return self.synced

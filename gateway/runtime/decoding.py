@@ -117,6 +117,14 @@ class Decoder:
         result.size = 100 * len(result.readings)
         return result
 
+    def state(self, topic: str, payload: bytes) -> tuple[str, dict[str, Value]]:
+        """The device and the values of a message that tells a last state. Raises DecodeError."""
+        device, _ = self._topics.get(topic) or self._learn(topic)
+        values: dict[str, Value] = {}
+        for _, report in self._codec.decode(device, payload, 0):
+            values |= self._registry.admit(device, report)
+        return device, values
+
     def _learn(self, topic: str) -> tuple[str, int]:
         encoded = topic.encode()
         if len(encoded) > self._limits.topic:

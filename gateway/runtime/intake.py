@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gateway.bus.bus import Bus
 from gateway.bus.journal import Entry
 from gateway.bus.records import RepeatKeys
-from gateway.core.contracts import Burst, Busy, Device, Stored
+from gateway.core.contracts import Burst, Busy, Device, Stored, Watched
 from gateway.core.errors import BerrygateError, ConfigError, Denied
 from gateway.core.events import DeadLettered, Failed
 from gateway.core.ledger import SourceLedger
@@ -42,17 +42,17 @@ class Services:
 
 @dataclass(slots=True)
 class Intake:
-    """One source. failing: why it is down at the moment, or ""; stopped: it will not be tried
-    again until the configuration changes. last: ns when the last burst came."""
+    """One source. stopped: it will not be tried again until the configuration changes. last: ns
+    when the last burst came."""
 
     device: Device
     decoder: Decoder
     services: Services
     earlier: Iterable[RepeatKeys] = ()
     ledger: SourceLedger = field(default_factory=SourceLedger)
-    failing: str = ""
     stopped: bool = False
     last: int = 0
+    _failed_with: str = ""
     _repeats: Repeats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,16 +79,33 @@ class Intake:
     def _failed(self, error: Exception) -> None:
         known = isinstance(error, BerrygateError)
         log.error("device %s: %s", self.device.name, error, exc_info=None if known else error)
-        self.failing = str(error) or type(error).__name__
+        self._failed_with = str(error) or type(error).__name__
         kind = type(error).__name__.lower()
         self.services.bus.emit(
-            Failed(kind="device", name=self.device.name, error=kind, reason=self.failing)
+            Failed(kind="device", name=self.device.name, error=kind, reason=self._failed_with)
         )
+
+    @property
+    def failing(self) -> str:
+        """Why nothing comes from the source at the moment, or ""."""
+        trouble = self.device.trouble if isinstance(self.device, Watched) else ""
+        return self._failed_with or trouble
+
+    @property
+    def balance(self) -> SourceLedger:
+        """The ledger, with what the driver itself had to throw away."""
+        if isinstance(self.device, Watched):
+            self.ledger.retained = self.device.retained
+            for reason, count in self.device.dropped.items():
+                grown = count - self.ledger.dropped[reason]
+                self.ledger.dropped[reason] += grown
+                self.ledger.received += grown
+        return self.ledger
 
     async def _pump(self) -> None:
         async with aclosing(self.device.listen()) as bursts:  # type: ignore[type-var]
             async for burst in bursts:
-                self.failing = ""
+                self._failed_with = ""
                 self.last = burst.received
                 await self._take(burst)
 

@@ -22,7 +22,7 @@ def source(intake: Intake) -> Probe:
     since = [0.0]
 
     def probe() -> Sequence[Deduction] | None:
-        ledger = intake.ledger
+        ledger = intake.balance
         down = down_for(bool(intake.failing) or intake.stopped, since)
         found = []
         if down > _GRACE or intake.stopped:

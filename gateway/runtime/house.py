@@ -1,0 +1,182 @@
+"""The running gateway as others see it: what it is made of, and what it says of itself."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from gateway import __version__
+from gateway.bus.bus import Bus
+from gateway.core.contracts import Reading
+from gateway.core.errors import DecodeError
+from gateway.core.events import Event, StateSeen
+from gateway.core.ids import device_filter
+from gateway.core.topics import Topics
+from gateway.runtime.clock import Clock
+from gateway.runtime.delivery import Delivery
+from gateway.runtime.intake import Intake
+from gateway.stages.health import Health
+from gateway.stages.profiling import Profiler
+from gateway.store.dead_letters import DeadLetters
+from gateway.store.devices import Devices
+from gateway.store.history import History
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class House:
+    """Every part of one running gateway. Made by the app; read by the faces."""
+
+    topics: Topics
+    clock: Clock
+    bus: Bus
+    devices_: Devices
+    history: History
+    dead_letters: DeadLetters
+    health_: Health
+    profiler: Profiler
+    registry: CollectorRegistry
+    broker: Callable[[], dict[str, Any]]
+    intakes: dict[str, Intake] = field(default_factory=dict)
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    started: int = field(default_factory=time.time_ns)
+    starting: set[str] = field(default_factory=set)
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether data is accepted, and if not, why."""
+        reasons = [f"{part} is starting" for part in sorted(self.starting)]
+        if self.bus.journal.trouble:
+            reasons.append(f"the journal's disk refuses: {self.bus.journal.trouble}")
+        return not reasons, reasons
+
+    def status(self) -> dict[str, Any]:
+        """Everything at a glance."""
+        ready, reasons = self.ready()
+        health = self.health_.summary()
+        return {
+            "id": self.topics.gateway,
+            "version": __version__,
+            "state": "online",
+            "since": self.started // 1_000_000,
+            "uptime": round((time.time_ns() - self.started) / 1e9, 1),
+            "ready": ready,
+            "reasons": reasons,
+            "clock": {"synced": self.clock.synced},
+            "health": health,
+            "journal": self._journal(),
+            "ledger": self.ledger(),
+            "devices": {"count": len(self.devices_.list()), "levels": health["devices"]},
+            "sources": self.sources(),
+            "bridges": self.bridges(),
+            "broker": self.broker(),
+            "dead_letters": self.dead_letters.totals(),
+        }
+
+    def _journal(self) -> dict[str, Any]:
+        journal = self.bus.journal
+        return {
+            "bytes": journal.stored,
+            "first": journal.start,
+            "next": journal.next,
+            "segments": len(journal.segments),
+            "backlog": journal.backlog,
+            "trouble": journal.trouble or None,
+            "history_behind": max(self.bus.head - self.history.reached, 0),
+        }
+
+    def ledger(self) -> dict[str, Any]:
+        """What came in and what became of it."""
+        return {
+            "sources": {name: intake.balance.as_dict() for name, intake in self.intakes.items()},
+            "bridges": {
+                name: delivery.subscription.ledger.as_dict(delivery.pending)
+                for name, delivery in self.deliveries.items()
+                if delivery.subscription is not None
+            },
+        }
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The configured sources."""
+        return [
+            {
+                "name": name,
+                "state": "stopped" if i.stopped else "failing" if i.failing else "running",
+                "last": i.last // 1_000_000 or None,
+                "last_error": i.failing or None,
+                **i.balance.as_dict(),
+            }
+            for name, i in self.intakes.items()
+        ]
+
+    def bridges(self) -> list[dict[str, Any]]:
+        """The configured bridges."""
+        return [delivery.as_dict() for delivery in self.deliveries.values()]
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Every known device."""
+        return [self._device(device.id) for device in self.devices_.list()]
+
+    def device(self, device: str) -> dict[str, Any]:
+        """One device. Raises LookupError."""
+        return self._device(device)
+
+    def _device(self, device: str) -> dict[str, Any]:
+        part = self.health_.devices.get(device)
+        known = self.devices_.get(device).as_dict()
+        health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
+        return {**known, "health": health}
+
+    async def series(self, device: str | None = None) -> list[dict[str, Any]]:
+        """Which metrics of which devices history knows."""
+        return await self.history.series(device)
+
+    async def query(
+        self,
+        device: str,
+        metric: str,
+        start: int,
+        end: int,
+        points: int | None = None,
+        aggregate: str | None = None,
+    ) -> list[tuple[int, Any]]:
+        """Points [ms, value] of one series between two times (ns). Raises LookupError."""
+        return await self.history.query(device, metric, start, end, points, aggregate)
+
+    def health(self) -> dict[str, Any]:
+        """The whole's health and that of each part, with reasons."""
+        parts = {name: part.as_dict() for name, part in self.health_.components.items()}
+        return {**self.health_.summary(), "parts": parts}
+
+    def performance(self) -> dict[str, Any]:
+        """Rates and durations per stage, and the ledger."""
+        now = time.time_ns() // 1_000_000
+        return {"time": now, **self.profiler.summary(), "ledger": self.ledger()}
+
+    async def tail(self, pattern: str = "*") -> AsyncIterator[list[Reading]]:
+        """Readings of devices that match a shell pattern, as they arrive."""
+        wanted = device_filter([pattern])
+        with self.bus.live() as live:
+            async with aclosing(live.items()) as items:  # type: ignore[type-var]
+                async for item in items:
+                    if isinstance(item, Event):
+                        continue
+                    readings = [reading for reading in item if wanted(reading.device)]
+                    if readings:
+                        yield readings
+
+    def seed(self, event: StateSeen) -> None:
+        """Take a device's last state from a retained message of source `event.name`."""
+        intake = self.intakes.get(event.name)
+        if intake is None:
+            return
+        try:
+            device, values = intake.decoder.state(event.topic, event.payload)
+        except DecodeError as error:
+            log.debug("%s: a retained message tells no state: %s", event.topic, error)
+            return
+        self.devices_.seed(device, values)
