@@ -23,8 +23,9 @@ from gateway.core.contracts import Burst, Context, Device, Endpoint, Outcome, St
 from gateway.core.events import Connected, Disconnected, Event, Failed, StateSeen
 from gateway.core.settings import CodecSettings, DeviceSettings, Secret
 from gateway.core.topics import TopicTemplate, device_of
-from gateway.io.mqtt import Connection, make_client, parse_url, version_of
+from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_bulk import BulkClient, Frames
+from gateway.io.mqtt_url import parse_url
 
 log = logging.getLogger(__name__)
 

@@ -93,7 +93,9 @@ class Secret(SecretStr):
         return {"type": "string", "format": "password", "writeOnly": True}
 
 
-Id = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
+ID_PATTERN = r"^[a-z0-9_-]{1,64}$"
+
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
 """An id of ours: `[a-z0-9_-]`, at most 64 characters."""
 
 

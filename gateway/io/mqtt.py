@@ -6,7 +6,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from urllib.parse import unquote, urlsplit
 
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -22,23 +21,6 @@ SESSION_EXPIRY = 7 * 86_400
 _STABLE = 10.0  # a connection that held so long is not one that is thrown out again (s)
 _FIRST, _LONGEST = 0.25, 30.0
 _TICK = 1.0
-
-
-def parse_url(url: str) -> Endpoint:
-    """`mqtt://host:1883`, `mqtts://user:password@host:8883`. Raises ValueError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("mqtt", "mqtts"):
-        raise ValueError(f'"{url}" is no broker; expected mqtt://host or mqtts://host')
-    if not parts.hostname:
-        raise ValueError(f'"{url}" names no host')
-    tls = parts.scheme == "mqtts"
-    return Endpoint(
-        host=parts.hostname,
-        port=parts.port or (8883 if tls else 1883),
-        tls=tls,
-        username=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-    )
 
 
 def version_of(endpoint: Endpoint) -> MQTTProtocolVersion:

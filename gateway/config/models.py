@@ -1,0 +1,234 @@
+"""The whole configuration. Each model is schema, documentation and validation at once."""
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from gateway.core.contracts import Endpoint
+from gateway.core.ids import slug
+from gateway.core.settings import (
+    BridgeSettings,
+    DeviceSettings,
+    Duration,
+    Id,
+    Secret,
+    Settings,
+    Size,
+)
+from gateway.io.mqtt_url import parse_url
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+_MACHINE_ID = Path("/etc/machine-id")
+
+
+def default_id() -> str:
+    """The host's name and four digits that tell it from clones of its card.
+
+    The digits are a keyed hash: machine-id(5) asks not to show the id itself.
+    """
+    name = slug(socket.gethostname().split(".")[0]) or "gateway"
+    try:
+        machine = _MACHINE_ID.read_text().strip()
+    except OSError:
+        return name
+    digest = hashlib.sha256(f"berrygate {machine}".encode()).hexdigest()
+    return f"{name[:59]}-{digest[:4]}" if machine else name
+
+
+def default_data_dir() -> Path:
+    """$STATE_DIRECTORY, else $XDG_STATE_HOME/berrygate, else ~/.local/state/berrygate."""
+    if state := os.environ.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(state)
+    if home := os.environ.get("XDG_STATE_HOME", ""):
+        return Path(home) / "berrygate"
+    return Path.home() / ".local/state/berrygate"
+
+
+class GatewaySettings(Settings):
+    """Who this gateway is and where it keeps its data."""
+
+    id: Id = Field(default_factory=default_id)
+    """The gateway's id, in its topics. Defaults to the host name and four digits of the machine."""
+    root: Annotated[str, Field(pattern=r"^[^+#/\s]+$")] = "berrygate"
+    """First level of the gateway's own topics."""
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Where data lies. Defaults to $STATE_DIRECTORY, $XDG_STATE_HOME/berrygate or
+    ~/.local/state/berrygate."""
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser()
+
+
+class BrokerSettings(Settings):
+    """The MQTT broker: a mosquitto of our own, or any other by its URL."""
+
+    embedded: bool = True
+    """Run a mosquitto of our own. False, or a `url`, uses another broker."""
+    host: str = "127.0.0.1"
+    """Address the embedded broker listens on; or, with `embedded: false`, where the broker is."""
+    port: Port = 1883
+    """Its port."""
+    url: str | None = None
+    """Another broker, such as mqtts://broker.example:8883; nothing is embedded then."""
+    username: str | None = None
+    """User name at that broker."""
+    password: Secret | None = None
+    """Password at that broker."""
+    ca_file: str | None = None
+    """Certificates that vouch for that broker; the system's if not given."""
+    cert_file: str | None = None
+    """Our own certificate for that broker."""
+    key_file: str | None = None
+    """Our certificate's key."""
+    verify: bool = True
+    """Check that broker's certificate."""
+    protocol: Literal["5", "3.1.1"] = "5"
+    """MQTT version."""
+    queue: Annotated[int, Field(ge=1)] = 1_000_000
+    """Most messages the embedded broker keeps for one client that is away."""
+    queue_size: Size = 256_000_000
+    """Most bytes it keeps for one client that is away."""
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _protocol(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_url(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> "BrokerSettings":
+        if self.url is not None and self.embedded and "embedded" in self.model_fields_set:
+            raise ValueError("either `embedded: true` or a `url`, not both")
+        if self.runs_embedded and self.host not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError("the embedded broker listens on loopback only: host 127.0.0.1")
+        return self
+
+    @property
+    def runs_embedded(self) -> bool:
+        """Whether a mosquitto of our own is to run."""
+        return self.embedded and self.url is None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How to reach the broker."""
+        found = parse_url(self.url) if self.url else Endpoint(host=self.host, port=self.port)
+        return Endpoint(
+            host=found.host,
+            port=found.port,
+            tls=found.tls,
+            username=self.username or found.username,
+            password=self.password.get_secret_value() if self.password else found.password,
+            ca_file=self.ca_file or "",
+            cert_file=self.cert_file or "",
+            key_file=self.key_file or "",
+            verify=self.verify,
+            protocol=self.protocol,
+        )
+
+
+class JournalSettings(Settings):
+    """The durable log that everything goes through."""
+
+    gather: Duration = 1.0
+    """The longest a reading waits for its commit to disk. Longer wears the card less and risks
+    more at a power cut; 30s is the card saver."""
+    max_size: Annotated[Size, Field(ge=8_000_000)] = 1_000_000_000
+    """Most space the journal takes; the oldest goes first."""
+    max_age: Duration = 7 * 86_400.0
+    """The longest readings are kept for bridges that cannot be reached."""
+
+
+class HistorySettings(Settings):
+    """The gateway's own time series."""
+
+    retention: Duration = 30 * 86_400.0
+    """How long history is kept."""
+
+
+class ApiSettings(Settings):
+    """HTTP."""
+
+    enabled: bool = True
+    """Serve HTTP at all."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    """Port to listen on; 0 takes any that is free and logs which."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names, besides this machine's own, under which browsers may ask."""
+
+
+class LimitsSettings(Settings):
+    """Bounds that keep one sender from harming the rest. What is refused is counted and shown."""
+
+    payload: Size = 256_000
+    """Largest payload."""
+    topic: Size = 256
+    """Longest topic."""
+    devices: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Most devices."""
+    series: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Most metrics of one device."""
+
+
+class Config(Settings):
+    """Everything that can be configured."""
+
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    """Who this gateway is and where it keeps its data."""
+    broker: BrokerSettings = BrokerSettings()
+    """The MQTT broker."""
+    journal: JournalSettings = JournalSettings()
+    """The durable log that everything goes through."""
+    clock: Literal["auto", "trust"] = "auto"
+    """auto: readings are marked until the clock is known to be set. trust: it always is."""
+    history: HistorySettings = HistorySettings()
+    """The gateway's own time series."""
+    devices: tuple[SerializeAsAny[DeviceSettings], ...] = ()
+    """Where readings come from. Without this key: this machine's own sensors, and MQTT devices on
+    devices/+/telemetry."""
+    bridges: tuple[SerializeAsAny[BridgeSettings], ...] = ()
+    """Where readings go."""
+    api: ApiSettings = ApiSettings()
+    """HTTP."""
+    limits: LimitsSettings = LimitsSettings()
+    """Bounds that keep one sender from harming the rest."""
+
+    @property
+    def device_names(self) -> list[str]:
+        """Each device's name: its id, or its type, with a number where that is taken."""
+        return names([(device.id, device.type) for device in self.devices])
+
+    @property
+    def bridge_names(self) -> list[str]:
+        """Each bridge's name, likewise."""
+        return names([(bridge.name, bridge.type) for bridge in self.bridges])
+
+
+def names(given: list[tuple[str | None, str]]) -> list[str]:
+    """Names from (given name or None, type)."""
+    taken = {name for name, _ in given if name}
+    found = []
+    for name, kind in given:
+        number = 1
+        while name is None or (name in taken and number > 1):
+            candidate = kind if number == 1 else f"{kind}-{number}"
+            number += 1
+            if candidate not in taken:
+                name = candidate
+                taken.add(name)
+                break
+        found.append(name)
+    return found
