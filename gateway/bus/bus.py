@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from gateway.bus.block import Block, CorruptBlockError
 from gateway.bus.journal import Entry, Journal
 from gateway.bus.live import Item, LiveSubscription
-from gateway.bus.records import CursorRecord
+from gateway.bus.records import CursorRecord, RepeatKeys
 from gateway.bus.recovery import Recovered
 from gateway.bus.segment import Segment, read_block, scan
 from gateway.bus.subscription import Source, Subscription
@@ -50,6 +50,10 @@ class Bus:
     def head(self) -> int:
         """The sequence after the last committed reading."""
         return self._head
+
+    def recovered_keys(self, source: str) -> Sequence[RepeatKeys]:
+        """What a source's frames that were journalled last are recognised by."""
+        return list(self._recovered.keys.get(source, ()))
 
     # -- publishing -------------------------------------------------------------------------
 

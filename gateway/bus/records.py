@@ -28,8 +28,9 @@ class CursorRecord(msgspec.Struct, array_like=True):
     """Where a durable subscription stands, with its ledger up to there.
 
     lanes: for each lane the sequence of the first reading it has not finished. previous: the
-    lanes before their number was changed (each time), until the new ones have passed them. matched counts to
-    the end of the block that carries this record; the rest counts what the lanes have finished.
+    lanes before their number was changed (each time), until the new ones have passed them.
+    matched counts to the end of the block that carries this record; the rest counts what the
+    lanes have finished.
     filter: what matched counts; a changed filter makes it void. removed_at: ns when the
     configuration no longer had it, else 0.
     """

@@ -1,7 +1,7 @@
 """Frames to readings: which device, what it says, when; and what cannot be decoded."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +12,8 @@ _EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a devi
 _AHEAD = 86_400 * 10**9  # how far ahead of ours a device's clock may be
 _MILLISECOND = 1_000_000
 _TOPICS = 20_000
+
+Report = tuple[int | None, dict[str, Value]]
 
 
 class Registry(Protocol):
@@ -55,20 +57,25 @@ class Decoded:
     size: int = 0
 
 
+def _no_codec(device: str, payload: bytes, received: int) -> Iterable[Report]:
+    raise DecodeError("this source has no codec", reason="codec")
+
+
 class Decoder:
-    """Decodes the frames of one source. synced: whether the clock is set."""
+    """Decodes the frames of one source. codec: None where the source makes readings itself.
+    synced: whether the clock is set."""
 
     def __init__(
         self,
         source: str,
-        codec: Codec,
+        codec: Codec | None,
         device_of: Callable[[str], str],
         registry: Registry,
         limits: Limits,
         synced: Callable[[], bool],
     ) -> None:
         self._source = source
-        self._codec = codec
+        self._decode = codec.decode if codec is not None else _no_codec
         self._device_of = device_of
         self._registry = registry
         self._limits = limits
@@ -121,7 +128,7 @@ class Decoder:
         """The device and the values of a message that tells a last state. Raises DecodeError."""
         device, _ = self._topics.get(topic) or self._learn(topic)
         values: dict[str, Value] = {}
-        for _, report in self._codec.decode(device, payload, 0):
+        for _, report in self._decode(device, payload, 0):
             values |= self._registry.admit(device, report)
         return device, values
 
@@ -147,7 +154,7 @@ class Decoder:
                 self._registry.admit(device, values),
                 flags,
             )
-            for time, values in self._codec.decode(device, payload, received)
+            for time, values in self._decode(device, payload, received)
         ]
         readings += made
 

@@ -50,6 +50,11 @@ class House:
     def ready(self) -> tuple[bool, list[str]]:
         """Whether data is accepted, and if not, why."""
         reasons = [f"{part} is starting" for part in sorted(self.starting)]
+        reasons += [
+            f"device {name} is connecting"
+            for name, intake in self.intakes.items()
+            if intake.failing == "connecting"
+        ]
         if self.bus.journal.trouble:
             reasons.append(f"the journal's disk refuses: {self.bus.journal.trouble}")
         return not reasons, reasons

@@ -11,6 +11,7 @@ from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
 from gateway.stages.health import Deduction, Probe, above
+from gateway.store.history import History
 
 _GRACE = 10.0  # a source or sink that comes back within this was never news (s)
 _SILENT = 60.0  # no device is called silent earlier (s)
@@ -80,6 +81,17 @@ def journal(log: Journal) -> Probe:
         return above(
             "backlog", log.backlog, 5_000, 10_000, f"{log.backlog} readings wait to commit"
         )
+
+    return probe
+
+
+def history(store: History) -> Probe:
+    """History: whether it can be written."""
+
+    def probe() -> Sequence[Deduction]:
+        if not store.failing:
+            return []
+        return [Deduction("disk", store.failing, "writable", 40, f"not written: {store.failing}")]
 
     return probe
 

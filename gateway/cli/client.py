@@ -1,0 +1,120 @@
+"""Asks the running gateway over its control socket. A plain socket: no event loop to start."""
+
+import json
+import os
+import socket
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from gateway.cli.common import CliError, Exit
+from gateway.web.sockets import SOCKET_NAME, connect
+
+_SERVICE = Path("/run/berrygate")
+_CONNECT = 5.0
+_ANSWER = 30.0
+_CODES = {"usage": Exit.USAGE, "denied": Exit.UNREACHABLE}
+
+
+def ask(options: Namespace, call: str, **args: Any) -> Any:
+    """The gateway's answer. Raises CliError."""
+    with _connection(options) as (connection, lines):
+        _send(connection, call, args)
+        return _answer(lines.readline())
+
+
+def follow(options: Namespace, call: str, **args: Any) -> Iterator[Any]:
+    """What the gateway streams, until it stops. Raises CliError."""
+    with _connection(options) as (connection, lines):
+        _send(connection, call, args)
+        _answer(lines.readline())
+        connection.settimeout(None)
+        for line in lines:
+            yield json.loads(line)["next"]
+    raise CliError("the gateway has stopped", Exit.UNREACHABLE)
+
+
+def candidates(options: Namespace) -> list[Path]:
+    """Where the socket may be. Raises InvalidConfig where a configuration was named and cannot be
+    read."""
+    named = options.config or os.environ.get("BERRYGATE_CONFIG")
+    places = [_configured(options.config, bool(named))]
+    if not (named and places[0]):
+        from gateway.config.models import default_data_dir
+
+        runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        places += [default_data_dir(), Path(runtime) if runtime else None, _SERVICE]
+    return list(dict.fromkeys(place / SOCKET_NAME for place in places if place is not None))
+
+
+def _configured(explicit: Path | None, named: bool) -> Path | None:
+    """What the configuration says of data_dir. The rest of it is not looked at: it may need
+    secrets that only the service has, or be half edited."""
+    from gateway.config import InvalidConfig, find
+    from gateway.config.source import read
+    from gateway.config.substitute import substitution
+
+    path = find(explicit)
+    if path is None:
+        return None
+    try:
+        data = read(path, substitution(os.environ, path.parent)).data
+    except InvalidConfig:
+        if named:
+            raise
+        return None
+    gateway = data.get("gateway") if isinstance(data, dict) else None
+    found = gateway.get("data_dir") if isinstance(gateway, dict) else None
+    return Path(found).expanduser() if isinstance(found, str) and found else None
+
+
+@contextmanager
+def _connection(options: Namespace) -> Iterator[tuple[socket.socket, IO[bytes]]]:
+    connection = _first(candidates(options))
+    connection.settimeout(_ANSWER)
+    try:
+        with connection, connection.makefile("rb") as lines:
+            yield connection, lines
+    except TimeoutError as error:
+        raise CliError("the gateway does not answer", Exit.UNREACHABLE) from error
+    except ConnectionError as error:
+        raise CliError("the gateway hung up", Exit.UNREACHABLE) from error
+
+
+def _first(paths: list[Path]) -> socket.socket:
+    """The first socket somebody listens on."""
+    forbidden = None
+    for path in paths:
+        try:
+            return connect(path, _CONNECT)
+        except PermissionError:
+            forbidden = forbidden or path
+        except OSError:
+            continue
+    if forbidden:
+        fix = "run this with sudo, or become a member of the gateway's group"
+        raise CliError(f"{forbidden}: you may not use it", Exit.UNREACHABLE, fix)
+    where = ", ".join(map(str, paths))
+    fix = "berrygate run, or name its configuration with -c"
+    raise CliError(f"no gateway is running (looked at {where})", Exit.UNREACHABLE, fix)
+
+
+def _send(connection: socket.socket, call: str, args: dict[str, Any]) -> None:
+    line = json.dumps({"call": call, "args": args}).encode() + b"\n"
+    try:
+        # Our SIGPIPE is the default one, for `| head`; here it must not end us without a word.
+        connection.sendall(line, socket.MSG_NOSIGNAL)
+    except BrokenPipeError:
+        return  # the gateway has refused us already, and its answer says why
+
+
+def _answer(line: bytes) -> Any:
+    if not line:
+        raise CliError("the gateway hung up", Exit.UNREACHABLE)
+    answer = json.loads(line)
+    if "ok" in answer:
+        return answer["ok"]
+    error = answer["error"]
+    raise CliError(error["message"], _CODES.get(error["type"], Exit.FAILED), error.get("fix"))

@@ -1,0 +1,80 @@
+"""`berrygate devices`: who is there, and what each said last."""
+
+from argparse import Namespace, _SubParsersAction
+from typing import Any
+
+from gateway.cli.client import ask
+from gateway.cli.common import CliError, Exit, ago, clock, level, options, plain, print_json, table
+
+
+def add(commands: "_SubParsersAction[Any]") -> None:
+    """Add the commands."""
+    shared = [options()]
+    devices = commands.add_parser("devices", parents=shared, help="the devices and what they say")
+    devices.set_defaults(do=show_all)
+    actions = devices.add_subparsers(dest="action", metavar="list | show ID")
+    listing = actions.add_parser("list", parents=shared, help="all devices (the default)")
+    listing.set_defaults(do=show_all)
+    showing = actions.add_parser("show", parents=shared, help="one device")
+    identity = showing.add_argument("id", metavar="ID")
+    identity.completer = complete
+    showing.set_defaults(do=show)
+
+
+def complete(parsed_args: Namespace, **_: Any) -> list[str]:
+    """Device ids, for the shell."""
+    try:
+        return [device["id"] for device in ask(parsed_args, "devices")]
+    except CliError:
+        return []
+
+
+def show_all(args: Namespace) -> int:
+    """List every device."""
+    found = sorted(ask(args, "devices"), key=lambda device: str(device["id"]))
+    if args.json:
+        print_json(found)
+        return Exit.OK
+    if not found:
+        print("no devices yet")
+        return Exit.OK
+    rows = [
+        [device["id"], _level(device), ago(device.get("last_seen")), _values(device)]
+        for device in found
+    ]
+    table(["DEVICE", "HEALTH", "LAST SEEN", "LAST VALUES"], rows)
+    return Exit.OK
+
+
+def show(args: Namespace) -> int:
+    """Show one device."""
+    device = ask(args, "device", device=args.id)
+    if args.json:
+        print_json(device)
+        return Exit.OK
+    health = device.get("health", {})
+    print(f"{plain(device['id'])}  {level(health.get('level', 'UNKNOWN'), health.get('score'))}")
+    for reason in health.get("reasons", []):
+        print(f"  -{reason['cost']:<3} {plain(reason.get('text'))}")
+    print(f"  called     {plain(device.get('original'))}")
+    print(f"  source     {plain(device.get('source'))}")
+    print(f"  last seen  {ago(device.get('last_seen'))}")
+    last = device.get("last", {})
+    if last.get("time"):
+        print(f"  last time  {clock(last['time'])}")
+    if last.get("values"):
+        print()
+        rows = [[plain(metric), plain(value)] for metric, value in last["values"].items()]
+        table(["METRIC", "LAST VALUE"], rows)
+    return Exit.OK
+
+
+def _level(device: dict[str, Any]) -> tuple[str, str]:
+    name = device.get("health", {}).get("level", "UNKNOWN")
+    return name, name
+
+
+def _values(device: dict[str, Any]) -> str:
+    values = device.get("last", {}).get("values", {})
+    text = " ".join(f"{plain(metric)}={plain(value)}" for metric, value in values.items())
+    return text if len(text) <= 100 else text[:99] + "…"

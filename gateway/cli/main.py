@@ -1,0 +1,78 @@
+"""From arguments to exit code. Imports next to nothing: `--help` and completion must be instant."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from gateway.cli import bridges, devices, local, readings, status
+from gateway.cli.common import CliError, Exit, complain
+from gateway.core.errors import BerrygateError, ConfigError
+
+_MODULES = (local, status, devices, bridges, readings)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors look like all our errors; options are not guessed from their first letters."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        complain(message, fix=f"see {self.prog} --help")
+        self.exit(Exit.USAGE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    whole = _Parser(
+        prog="berrygate",
+        description="An MQTT-centric edge gateway.",
+        epilog="Exit codes: 0 ok, 1 unhealthy or failed, 2 usage or configuration, "
+        "3 cannot connect.",
+    )
+    whole.set_defaults(config=None, json=False)
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _MODULES:
+        module.add(commands)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    whole = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(whole)
+    try:
+        args = whole.parse_args(arguments)
+        if args.command != "run":  # the gateway needs its sockets' errors; we just stop for `head`
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        return int(args.do(args))
+    except CliError as error:
+        complain(str(error), fix=error.fix)
+        return error.code
+    except BerrygateError as error:
+        return _explain(error)
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        # Ended by the signal itself, so that a shell's loop around us stops as well.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        return 130
+
+
+def _explain(error: BerrygateError) -> int:
+    if not isinstance(error, ConfigError):
+        complain(str(error), fix=error.fix)
+        return Exit.FAILED
+    from gateway.config import InvalidConfig
+
+    if isinstance(error, InvalidConfig):
+        print(error, file=sys.stderr)  # its text is a block for each problem
+    else:
+        complain(str(error), fix=error.fix)
+    return Exit.USAGE

@@ -1,0 +1,111 @@
+"""`berrygate status`: how the gateway is, at a glance."""
+
+from argparse import Namespace, _SubParsersAction
+from typing import Any
+
+from gateway.cli.client import ask
+from gateway.cli.common import (
+    Exit,
+    colored,
+    count,
+    duration,
+    level,
+    options,
+    plain,
+    print_json,
+    size,
+    table,
+)
+
+Cell = tuple[str, str] | str
+
+_UNHEALTHY = ("CRITICAL", "FAILED")
+_SOURCE = ("received", "journalled", "repeated", "dead_lettered", "dropped", "in_flight")
+_BRIDGE = ("matched", "delivered", "pending", "dead_lettered", "dropped")
+
+
+def add(commands: "_SubParsersAction[Any]") -> None:
+    """Add the command."""
+    showing = commands.add_parser(
+        "status",
+        parents=[options()],
+        help="health, ledger, bridges; exit code 1 where not well",
+    )
+    showing.set_defaults(do=status)
+
+
+def status(args: Namespace) -> int:
+    """Show it; 1 if it is not ready, unhealthy, or something is unexplained."""
+    found = ask(args, "status")
+    if args.json:
+        print_json(found)
+    else:
+        _head(found)
+        _ledger(found)
+    return Exit.OK if _is_well(found) else Exit.FAILED
+
+
+def _is_well(found: dict[str, Any]) -> bool:
+    sides = found["ledger"].values()
+    explained = all(ledger["difference"] == 0 for side in sides for ledger in side.values())
+    return found["ready"] and explained and found["health"]["level"] not in _UNHEALTHY
+
+
+def _head(found: dict[str, Any]) -> None:
+    health = found["health"]
+    print(
+        f"{colored(plain(found['id']), 'bold')}  {level(health['level'], health['score'])}  "
+        f"up {duration(found['uptime'])}  berrygate {found['version']}"
+    )
+    for reason in found["reasons"]:
+        print(colored(f"  not ready: {plain(reason)}", "bad"))
+    for reason in health["reasons"]:
+        text = reason.get("text") or f"{reason['metric']} {reason['value']} ({reason['limit']})"
+        print(f"  -{reason['cost']:<3} {plain(reason.get('component', ''))}  {plain(text)}")
+    journal = found["journal"]
+    synced = found.get("clock", {}).get("synced", True)
+    print(
+        f"  {count(found['devices']['count'])} devices   "
+        f"journal {size(journal['bytes'])} in {journal['segments']} segment(s)   "
+        f"clock {'set' if synced else 'not set'}"
+    )
+
+
+def _ledger(found: dict[str, Any]) -> None:
+    sources, bridges = found["ledger"]["sources"], found["ledger"]["bridges"]
+    if sources:
+        print()
+        rows = [[plain(name), *_numbers(sources[name], _SOURCE)] for name in sources]
+        table(["SOURCE", *_heads(_SOURCE)], rows)
+    if bridges:
+        print()
+        states = {bridge["name"]: bridge for bridge in found["bridges"]}
+        table(
+            ["BRIDGE", "STATE", *_heads(_BRIDGE), "LAST ERROR"],
+            [
+                [
+                    plain(name),
+                    _state(states.get(name, {}).get("state", "-")),
+                    *_numbers(bridges[name], _BRIDGE),
+                    plain(states.get(name, {}).get("last_error")),
+                ]
+                for name in bridges
+            ],
+        )
+
+
+def _heads(keys: tuple[str, ...]) -> list[str]:
+    names = {"dead_lettered": "DEAD LETTERS", "in_flight": "IN FLIGHT"}
+    return [*(names.get(key, key.upper()) for key in keys), "DIFFERENCE"]
+
+
+def _numbers(ledger: dict[str, Any], keys: tuple[str, ...]) -> list[Cell]:
+    """The ledger's numbers, then what they leave unexplained: always visible, loud unless 0."""
+    shown = {**ledger, "dropped": sum(ledger["dropped"].values())}
+    difference = ledger["difference"]
+    last: Cell = (f"{difference:,} UNEXPLAINED", "bad") if difference else "0"
+    return [*(count(shown[key]) for key in keys), last]
+
+
+def _state(state: str) -> Cell:
+    return state if state == "running" else (state, "bad")

@@ -1,0 +1,107 @@
+"""What the command line can ask of the running gateway, by name."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from gateway import __version__
+from gateway.core.errors import BerrygateError
+from gateway.web.house import House
+from gateway.web.params import DeviceParams, NoParams, QueryParams, SeriesParams, stretch
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+Call = tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """A line from a client."""
+
+    call: str
+    args: dict[str, Any] = {}
+
+
+class CallError(Exception):
+    """A request that cannot be served. kind: `usage`, `unknown`, `denied` or `failed`."""
+
+    def __init__(self, kind: str, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.fix = fix
+
+
+def calls(house: House) -> dict[str, Call]:
+    """What can be asked: name -> (its arguments, what answers)."""
+
+    async def query(asked: QueryParams) -> dict[str, Any]:
+        if asked.start > asked.end:
+            raise ValueError("start is after end")
+        return await stretch(house, asked)
+
+    async def series(asked: SeriesParams) -> Any:
+        return await house.series(asked.device)
+
+    async def device(asked: DeviceParams) -> Any:
+        return house.device(asked.device)
+
+    def plain(ask: Callable[[], Any]) -> Call:
+        async def call(_: NoParams) -> Any:
+            return ask()
+
+        return NoParams, call
+
+    return {
+        "version": plain(lambda: {"version": __version__}),
+        "status": plain(house.status),
+        "devices": plain(house.devices),
+        "bridges": plain(house.bridges),
+        "health": plain(house.health),
+        "performance": plain(house.performance),
+        "device": (DeviceParams, device),
+        "series": (SeriesParams, series),
+        "query": (QueryParams, query),
+    }
+
+
+async def perform(known: dict[str, Call], request: Request) -> Any:
+    """The answer to `request`, one of the calls in `known`. Raises CallError."""
+    if request.call not in known:
+        raise CallError("usage", f"no call {request.call!r}; is the gateway older than this?")
+    model, call = known[request.call]
+    asked = arguments(model, request.args)
+    try:
+        return await call(asked)
+    except LookupError as error:
+        raise CallError("unknown", str(error.args[0]) if error.args else "not known") from error
+    except ValueError as error:
+        raise CallError("usage", str(error)) from error
+    except BerrygateError as error:
+        raise CallError("failed", str(error), error.fix) from error
+    except Exception as error:
+        # The edge: a bug behind one call must not end the connection without a word.
+        log.exception("control: %s failed", request.call)
+        raise CallError("failed", "the gateway failed on this; its log says why") from error
+
+
+def parse(line: bytes) -> Request:
+    """The request on a line. Raises CallError."""
+    try:
+        return msgspec.json.decode(line, type=Request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CallError("usage", f"not a request: {error}") from error
+
+
+def arguments(model: type[M], args: dict[str, Any]) -> M:
+    """`args` as `model`. Raises CallError."""
+    try:
+        return model.model_validate(args)
+    except ValidationError as error:
+        found = [
+            ": ".join([*(str(part) for part in each["loc"]), each["msg"]])
+            for each in error.errors(include_url=False, include_context=False)
+        ]
+        raise CallError("usage", "; ".join(found)) from error

@@ -1,0 +1,71 @@
+"""What the faces (HTTP, control socket) need of the running gateway."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from gateway.core.contracts import Reading
+
+
+class House(Protocol):
+    """The running gateway, as its faces see it. Times in what it returns are epoch ms.
+
+    registry: the histograms that parts of the gateway observe into.
+    """
+
+    @property
+    def registry(self) -> CollectorRegistry: ...
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether data is accepted, and if not, why."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """id, version, state, since, uptime (s), ready, reasons, clock, health, journal, ledger
+        (sources and bridges by name, each with its difference), devices (count), bridges,
+        broker."""
+        ...
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Every known device: id, what it last said, its health."""
+        ...
+
+    def device(self, device: str) -> dict[str, Any]:
+        """One device. Raises LookupError."""
+        ...
+
+    def bridges(self) -> list[dict[str, Any]]:
+        """Every configured bridge: name, type, state, breaker, oldest (s), ledger, last_error."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """The whole's health and that of each part, with reasons."""
+        ...
+
+    def performance(self) -> dict[str, Any]:
+        """Rate and durations (s) per stage, the bottleneck, the ledger."""
+        ...
+
+    async def series(self, device: str | None = None) -> Sequence[dict[str, Any]]:
+        """Which metrics of which devices history knows. Raises LookupError."""
+        ...
+
+    async def query(
+        self,
+        device: str,
+        metric: str,
+        start: int,
+        end: int,
+        points: int | None = None,
+        aggregate: str | None = None,
+    ) -> Sequence[tuple[int, Any]]:
+        """[ms, value] of one series in [start, end), both ns since the epoch.
+
+        Raises LookupError for an unknown series, ValueError for an aggregate that does not fit it.
+        """
+        ...
+
+    def tail(self, pattern: str = "*") -> AsyncIterator[list[Reading]]:
+        """Readings of devices that match a shell pattern, as they arrive, until closed."""
+        ...

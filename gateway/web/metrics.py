@@ -1,0 +1,132 @@
+"""`/metrics`: the gateway in Prometheus' terms. The names are promises; see docs/http.md."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+
+from gateway.web.house import House
+
+__all__ = ["CONTENT_TYPE_LATEST", "Exposition"]
+
+_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
+
+_SOURCE_COUNTERS = {
+    "received": ("messages_received", "Frames that came in"),
+    "journalled": ("messages_journalled", "Frames whose readings are in the journal"),
+    "repeated": ("messages_repeated", "Frames sent again that were in the journal already"),
+    "dead_lettered": ("messages_dead_lettered", "Frames kept as dead letters"),
+}
+_BRIDGE_COUNTERS = {
+    "matched": ("bridge_matched", "Readings journalled for the bridge"),
+    "delivered": ("bridge_delivered", "Readings the bridge's other side has taken"),
+    "dead_lettered": ("bridge_dead_lettered", "Readings kept as dead letters"),
+    "replayed": ("bridge_replayed", "Readings delivered again on request"),
+}
+
+
+class Exposition:
+    """Renders a house for Prometheus."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._own = CollectorRegistry()
+        ProcessCollector(registry=self._own)
+
+    def __call__(self) -> bytes:
+        """The text exposition format."""
+        return b"".join(
+            generate_latest(registry) for registry in (self._house.registry, self._own, self)
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """What the house's status says, as metrics."""
+        status = self._house.status()
+        yield from _sources(status["ledger"]["sources"])
+        yield from _bridges(self._house.bridges())
+        yield from _bridge_ledgers(status["ledger"]["bridges"])
+        yield from _health(status["health"])
+        yield from _gateway(status)
+
+
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"berrygate_{name}", text, labels=labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"berrygate_{name}", text, labels=labels)
+
+
+def _sources(ledgers: dict[str, dict[str, Any]]) -> Iterable[Metric]:
+    for key, (name, text) in _SOURCE_COUNTERS.items():
+        counter = _counter(name, text, "source")
+        for source, ledger in ledgers.items():
+            counter.add_metric([source], ledger[key])
+        yield counter
+    dropped = _counter("messages_dropped", "Frames dropped, by reason", "source", "reason")
+    flying = _gauge("messages_in_flight", "Frames that came in and wait for the commit", "source")
+    unexplained = _gauge("messages_difference", "Frames nobody can explain", "source")
+    for source, ledger in ledgers.items():
+        for reason, count in ledger["dropped"].items():
+            dropped.add_metric([source, reason], count)
+        flying.add_metric([source], ledger["in_flight"])
+        unexplained.add_metric([source], ledger["difference"])
+    yield from (dropped, flying, unexplained)
+
+
+def _bridge_ledgers(ledgers: dict[str, dict[str, Any]]) -> Iterable[Metric]:
+    for key, (name, text) in _BRIDGE_COUNTERS.items():
+        counter = _counter(name, text, "bridge")
+        for bridge, ledger in ledgers.items():
+            counter.add_metric([bridge], ledger[key])
+        yield counter
+    dropped = _counter("bridge_dropped", "Readings dropped, by reason", "bridge", "reason")
+    queued = _gauge("bridge_queued", "Readings journalled and not delivered yet", "bridge")
+    unexplained = _gauge("bridge_difference", "Readings nobody can explain", "bridge")
+    for bridge, ledger in ledgers.items():
+        for reason, count in ledger["dropped"].items():
+            dropped.add_metric([bridge, reason], count)
+        queued.add_metric([bridge], ledger["pending"])
+        unexplained.add_metric([bridge], ledger["difference"])
+    yield from (dropped, queued, unexplained)
+
+
+def _bridges(bridges: list[dict[str, Any]]) -> Iterable[Metric]:
+    failed = _counter("bridge_failed", "Attempts that failed, by kind of error", "bridge", "kind")
+    lag = _gauge("bridge_lag_seconds", "Age of the oldest reading not delivered yet", "bridge")
+    breaker = _gauge("bridge_breaker_state", "0 closed, 1 half open, 2 open", "bridge")
+    pool = _gauge("pool_connections", "Connections to the other side", "bridge", "state")
+    for bridge in bridges:
+        name = bridge["name"]
+        for kind, count in bridge.get("failed", {}).items():
+            failed.add_metric([name, kind], count)
+        lag.add_metric([name], bridge.get("oldest") or 0.0)
+        breaker.add_metric([name], _BREAKER.get(bridge.get("breaker", ""), math.nan))
+        for state in ("idle", "busy"):
+            if state in bridge.get("pool", {}):
+                pool.add_metric([name, state], bridge["pool"][state])
+    yield from (failed, lag, breaker, pool)
+
+
+def _health(health: dict[str, Any]) -> Iterable[Metric]:
+    score = _gauge("health_score", "Health, 0 to 100; NaN while unknown", "kind", "name")
+    parts = {"gateway/gateway": health, **health["components"]}
+    for path, part in parts.items():
+        kind, _, name = path.partition("/")
+        score.add_metric([kind, name], math.nan if part["level"] == "UNKNOWN" else part["score"])
+    yield score
+
+
+def _gateway(status: dict[str, Any]) -> Iterable[Metric]:
+    info = _gauge("info", "Always 1; labels say what runs", "gateway", "version")
+    info.add_metric([status["id"], status["version"]], 1)
+    size = _gauge("journal_bytes", "Size of the journal")
+    size.add_metric([], status["journal"]["bytes"])
+    devices = _gauge("devices", "Known devices")
+    devices.add_metric([], status["devices"]["count"])
+    uptime = _gauge("uptime_seconds", "Time since the gateway started")
+    uptime.add_metric([], status["uptime"])
+    yield from (info, size, devices, uptime)

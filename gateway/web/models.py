@@ -1,0 +1,136 @@
+"""The shapes of answers, for the OpenAPI document. They describe; nothing is validated on the
+way out, for a field more must never turn an answer into an error."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """Base of all shapes: more fields may come."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class Part(Answer):
+    """Health of one part."""
+
+    level: str
+    """EXCELLENT, GOOD, WARNING, CRITICAL, FAILED or UNKNOWN."""
+    score: int
+    """0 to 100."""
+
+
+class Health(Part):
+    """Health of the whole."""
+
+    reasons: list[dict[str, Any]]
+    """What points were lost for: metric, value, limit, cost."""
+    components: dict[str, Part]
+    """By `<kind>/<name>`; all but devices."""
+
+
+class SourceLedger(Answer):
+    """received = journalled + repeated + dead_lettered + dropped + in_flight (frames)."""
+
+    received: int
+    journalled: int
+    repeated: int
+    dead_lettered: int
+    dropped: dict[str, int]
+    in_flight: int
+    difference: int
+    """Frames nobody can explain; anything but 0 is a bug."""
+
+
+class BridgeLedger(Answer):
+    """matched = delivered + pending + dead_lettered + dropped (readings)."""
+
+    matched: int
+    delivered: int
+    pending: int
+    dead_lettered: int
+    dropped: dict[str, int]
+    replayed: int
+    difference: int
+    """Readings nobody can explain; anything but 0 is a bug."""
+
+
+class Ledger(Answer):
+    """What came in and what became of it."""
+
+    sources: dict[str, SourceLedger]
+    bridges: dict[str, BridgeLedger]
+
+
+class Bridge(Answer):
+    """One bridge."""
+
+    name: str
+    type: str
+    state: str
+    """running, failing (it tries again) or denied (a person must act)."""
+
+
+class Status(Answer):
+    """Everything at a glance."""
+
+    id: str
+    version: str
+    state: str
+    since: int
+    """When it started, epoch ms."""
+    uptime: float
+    """Seconds since then."""
+    ready: bool
+    reasons: list[str]
+    """Why it is not ready."""
+    health: Health
+    ledger: Ledger
+    journal: dict[str, Any]
+    devices: dict[str, Any]
+    bridges: list[Bridge]
+    broker: dict[str, Any]
+
+
+class Device(Answer):
+    """One device."""
+
+    id: str
+
+
+class Series(Answer):
+    """One series."""
+
+    device: str
+    metric: str
+
+
+class Points(BaseModel):
+    """A stretch of one series."""
+
+    device: str
+    metric: str
+    points: list[Annotated[list[float | bool | str | None], Field(min_length=2, max_length=2)]]
+    """[epoch ms, value]; value is null where it is not a number that JSON can hold."""
+
+
+class Performance(Answer):
+    """Where time goes."""
+
+    stages: dict[str, dict[str, Any]]
+    """Per stage: rate (records/s), p50, p95, p99 (s) and share."""
+    bottleneck: str | None
+    """The stage with the largest share."""
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(BaseModel):
+    """Data is accepted."""
+
+    ready: bool

@@ -1,0 +1,70 @@
+"""What may be asked of history; the same over HTTP and over the control socket."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.core.settings import Id
+from gateway.web.house import House
+from gateway.web.times import Time, parse_time
+
+Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
+
+
+class Params(BaseModel):
+    """Base of all parameters: one that is misspelt is an error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class NoParams(Params):
+    """For what takes none."""
+
+
+class DeviceParams(Params):
+    """Names one device."""
+
+    device: Id
+    """The device's id."""
+
+
+class SeriesParams(Params):
+    """Which series are asked for."""
+
+    device: Id | None = None
+    """Only this device's series."""
+
+
+class QueryParams(Params):
+    """A stretch of one series."""
+
+    device: Id
+    """The device's id."""
+    metric: Annotated[str, Field(min_length=1, max_length=256)]
+    """The metric's dotted name."""
+    start: Annotated[Time, Field(default_factory=lambda: parse_time("-24h"))]
+    """From when on: ISO 8601, epoch ms, or a time ago such as -24h (the default)."""
+    end: Annotated[Time, Field(default_factory=lambda: parse_time("now"))]
+    """Until when: as `start`; now if not given."""
+    points: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """The most points to answer with; more samples than that are aggregated."""
+    aggregate: Aggregate = "avg"
+    """How samples that share a point become one value."""
+
+
+class TailParams(Params):
+    """Whose readings to follow."""
+
+    filter: Annotated[str, Field(max_length=256)] = "*"
+    """A shell pattern on device ids."""
+
+
+async def stretch(house: House, asked: QueryParams) -> dict[str, Any]:
+    """The answer to a query. Raises LookupError and ValueError as the house does."""
+    points: Sequence[tuple[int, Any]] = ()
+    if asked.start <= asked.end:
+        points = await house.query(
+            asked.device, asked.metric, asked.start, asked.end, asked.points, asked.aggregate
+        )
+    return {"device": asked.device, "metric": asked.metric, "points": points}

@@ -1,0 +1,186 @@
+"""A small house with two devices and a bridge: data for the faces to show."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Histogram
+
+from gateway.core.contracts import Flag, Reading, Value
+from gateway.core.ledger import BridgeLedger, SourceLedger
+from gateway.web import control, server
+
+STARTED = 1_795_212_000_000
+
+
+class SmallHouse:
+    """Satisfies gateway.web.house.House; everything can be changed by the test."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        commits = Histogram("berrygate_journal_commit_seconds", "x", registry=self.registry)
+        stages = Histogram("berrygate_stage_seconds", "x", ["stage"], registry=self.registry)
+        commits.observe(0.01)
+        stages.labels("decode").observe(0.001)
+        self.waiting: list[str] = []
+        self.level = "GOOD"
+        self.source = SourceLedger(received=10, journalled=7, repeated=1, dead_lettered=1)
+        self.source.dropped["rate"] = 1
+        self.bridge = BridgeLedger(matched=8, delivered=5)
+        self.pending = 3
+        self.asked: list[tuple[Any, ...]] = []
+        self.points: list[tuple[int, Any]] = [(STARTED, 21.5), (STARTED + 1000, float("nan"))]
+        self.tails = 0
+        self.devices_: dict[str, dict[str, Value]] = {
+            "soil-4": {"moisture": 31.0, "open": False},
+            "pump-2": {"state": "<b>on</b>"},
+        }
+
+    def ready(self) -> tuple[bool, list[str]]:
+        return not self.waiting, self.waiting
+
+    def ledger(self) -> dict[str, Any]:
+        return {
+            "sources": {"mqtt": self.source.as_dict()},
+            "bridges": {"home": self.bridge.as_dict(self.pending)},
+        }
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "id": "greenhouse-pi",
+            "version": "0.1.0",
+            "state": "online",
+            "since": STARTED,
+            "uptime": 3725.5,
+            "ready": not self.waiting,
+            "reasons": self.waiting,
+            "clock": {"synced": True},
+            "health": self.health(),
+            "journal": {"bytes": 4096, "first": 0, "next": 10, "segments": 1},
+            "ledger": self.ledger(),
+            "devices": {"count": len(self.devices_)},
+            "bridges": self.bridges(),
+            "broker": {"state": "running"},
+        }
+
+    def devices(self) -> list[dict[str, Any]]:
+        return [self.device(name) for name in self.devices_]
+
+    def device(self, device: str) -> dict[str, Any]:
+        if device not in self.devices_:
+            raise LookupError(f'no device "{device}"')
+        return {
+            "id": device,
+            "original": device.upper(),
+            "source": "mqtt",
+            "last_seen": STARTED,
+            "last": {"time": STARTED, "values": self.devices_[device]},
+            "health": {"level": "GOOD", "score": 80},
+        }
+
+    def bridges(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": "home",
+                "type": "influxdb",
+                "state": "running",
+                "breaker": "half_open",
+                "oldest": 2.5,
+                "last_error": None,
+                "failed": {"unavailable": 4},
+                "pool": {"idle": 1, "busy": 2},
+                **self.ledger()["bridges"]["home"],
+                "ledger": self.ledger()["bridges"]["home"],
+            }
+        ]
+
+    def health(self) -> dict[str, Any]:
+        return {
+            "time": STARTED,
+            "level": self.level,
+            "score": 84,
+            "reasons": [
+                {
+                    "component": "bridge/home",
+                    "metric": "lag",
+                    "value": 90,
+                    "limit": 60,
+                    "cost": 16,
+                    "text": "oldest reading waits 90 s",
+                }
+            ],
+            "components": {
+                "bridge/home": {"level": "GOOD", "score": 84},
+                "stage/journal": {"level": "UNKNOWN", "score": 0},
+            },
+            "devices": {"GOOD": 2},
+        }
+
+    def performance(self) -> dict[str, Any]:
+        return {"stages": {"decode": {"rate": 1.0, "p50": 0.1}}, "bottleneck": "decode"}
+
+    async def series(self, device: str | None = None) -> list[dict[str, Any]]:
+        found = [self.device(device)["id"]] if device else list(self.devices_)
+        return [{"device": d, "metric": m} for d in found for m in self.devices_[d]]
+
+    async def query(
+        self,
+        device: str,
+        metric: str,
+        start: int,
+        end: int,
+        points: int | None = None,
+        aggregate: str | None = None,
+    ) -> list[tuple[int, Any]]:
+        self.asked.append((device, metric, start, end, points, aggregate))
+        if metric not in self.devices_.get(device, {}):
+            raise LookupError(f'no metric "{metric}" of device "{device}"')
+        return self.points
+
+    async def tail(self, pattern: str = "*") -> AsyncIterator[list[Reading]]:
+        self.tails += 1
+        try:
+            number = 0
+            while True:
+                flags = Flag.UNSYNCED if number == 0 else 0
+                both = [
+                    Reading(name, (STARTED + number) * 1_000_000, dict(values), int(flags))
+                    for name, values in self.devices_.items()
+                    if fnmatchcase(name, pattern)
+                ]
+                yield both
+                number += 1
+                await asyncio.sleep(0.02)
+        finally:
+            self.tails -= 1
+
+
+@contextmanager
+def standing(house: SmallHouse, directory: Path) -> Iterator[str]:
+    """`house` with its faces on a loop in a thread of its own; gives the server's URL. The
+    control socket is in `directory`."""
+    started = threading.Event()
+    found: dict[str, Any] = {}
+
+    async def main() -> None:
+        found["loop"], found["stop"] = asyncio.get_running_loop(), asyncio.Event()
+        async with (
+            server.serving(house, "127.0.0.1", 0) as (port, _),
+            control.serving(house, [directory / "control.sock"]),
+        ):
+            found["port"] = port
+            started.set()
+            await found["stop"].wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert started.wait(20), "the faces did not start"
+    try:
+        yield f"http://127.0.0.1:{found['port']}"
+    finally:
+        found["loop"].call_soon_threadsafe(found["stop"].set)
+        thread.join(20)

@@ -1,0 +1,114 @@
+"""/api/v1, and the whole server against its own description."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import settings
+
+from gateway.web import server
+from tests.support.small_house import STARTED, SmallHouse, standing
+
+
+async def get(http: httpx.AsyncClient, path: str, **params: Any) -> Any:
+    answer = await http.get(f"/api/v1/{path}", params=params)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    return answer.json()
+
+
+async def test_state(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    assert await get(http, "status") == house.status()
+    assert await get(http, "health") == house.health()
+    assert await get(http, "performance") == house.performance()
+    assert await get(http, "bridges") == house.bridges()
+
+
+async def test_devices(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    assert await get(http, "devices") == house.devices()
+    assert await get(http, "devices/soil-4") == house.device("soil-4")
+    missing = await http.get("/api/v1/devices/soil-5")
+    assert missing.status_code == 404
+    assert missing.json()["detail"] == 'no device "soil-5"'
+
+
+async def test_series(http: httpx.AsyncClient) -> None:
+    assert len(await get(http, "series")) == 3
+    assert await get(http, "series", device="pump-2") == [{"device": "pump-2", "metric": "state"}]
+    assert (await http.get("/api/v1/series?device=soil-5")).status_code == 404
+
+
+async def test_query(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    found = await get(
+        http, "query", device="soil-4", metric="moisture", points=7, aggregate="max",
+        start="2026-11-20T22:00:00Z", end=1_795_298_400_000,
+    )  # fmt: skip
+    assert found == {
+        "device": "soil-4",
+        "metric": "moisture",
+        "points": [[STARTED, 21.5], [STARTED + 1000, None]],
+    }
+    start, end = 1_795_212_000 * 10**9, 1_795_298_400 * 10**9
+    assert house.asked == [("soil-4", "moisture", start, end, 7, "max")]
+
+
+async def test_query_defaults_to_the_last_day(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    await get(http, "query", device="soil-4", metric="moisture")
+    _, _, start, end, points, aggregate = house.asked[0]
+    assert abs(end - time.time_ns()) < 60e9
+    assert end - start == pytest.approx(86400e9, abs=1e9)
+    assert (points, aggregate) == (500, "avg")
+
+
+@pytest.mark.parametrize(
+    ("params", "where"),
+    [
+        ({"start": "yesterday"}, "query.start"),
+        ({"points": "0"}, "query.points"),
+        ({"points": "10001"}, "query.points"),
+        ({"aggregate": "median"}, "query.aggregate"),
+        ({"pionts": "5"}, "query.pionts"),
+    ],
+)
+async def test_wrong_queries_are_told_where(
+    http: httpx.AsyncClient, params: dict[str, str], where: str
+) -> None:
+    asked = {"device": "soil-4", "metric": "moisture", **params}
+    answer = await http.get("/api/v1/query", params=asked)
+    assert answer.status_code == 422
+    assert [error["where"] for error in answer.json()["errors"]] == [where]
+
+
+async def test_a_stretch_that_ends_before_it_starts_is_empty(
+    http: httpx.AsyncClient, house: SmallHouse
+) -> None:
+    found = await get(http, "query", device="soil-4", metric="moisture", start="-1h", end="-2h")
+    assert found["points"] == []
+    assert not house.asked
+
+
+async def test_unknown_metric(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/api/v1/query?device=soil-4&metric=colour")
+    assert answer.status_code == 404
+    assert "colour" in answer.json()["detail"]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory: Path = tmp_path_factory.mktemp("house")
+    with standing(SmallHouse(), directory) as url:
+        yield url
+
+
+APP = server.build(SmallHouse(), allowed_hosts=["testserver"])
+description = schemathesis.openapi.from_asgi("/openapi.json", APP)
+
+
+@schemathesis.openapi.from_dict(description.raw_schema).parametrize()
+@settings(max_examples=40, deadline=None)
+def test_server_does_what_it_describes(case: schemathesis.Case, url: str) -> None:
+    case.call_and_validate(base_url=url)
