@@ -32,7 +32,8 @@ def follow(options: Namespace, call: str, **args: Any) -> Iterator[Any]:
         _answer(lines.readline())
         connection.settimeout(None)
         for line in lines:
-            yield json.loads(line)["next"]
+            if line.endswith(b"\n"):
+                yield json.loads(line)["next"]
     raise CliError("the gateway has stopped", Exit.UNREACHABLE)
 
 
@@ -111,7 +112,7 @@ def _send(connection: socket.socket, call: str, args: dict[str, Any]) -> None:
 
 
 def _answer(line: bytes) -> Any:
-    if not line:
+    if not line.endswith(b"\n"):
         raise CliError("the gateway hung up", Exit.UNREACHABLE)
     answer = json.loads(line)
     if "ok" in answer:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from gateway.cli.common import CliError, Exit, complain
 from gateway.core.errors import BerrygateError, ConfigError
 
 _MODULES = (local, status, devices, bridges, readings)
+_TIMES = ("--start", "--end")
+_AGO = re.compile(r"-\d")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(whole)
     try:
-        args = whole.parse_args(arguments)
+        args = whole.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
         if args.command != "run":  # the gateway needs its sockets' errors; we just stop for `head`
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         return int(args.do(args))
@@ -63,6 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
         return 130
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--start -24h` as `--start=-24h`: argparse takes a value with a dash for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in _TIMES and _AGO.match(argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _explain(error: BerrygateError) -> int:

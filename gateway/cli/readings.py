@@ -29,7 +29,7 @@ def add(commands: "_SubParsersAction[Any]") -> None:
     asking.add_argument("--start", default="-24h", help=f"{when}; default %(default)s")
     asking.add_argument("--end", default="now", help="as --start; default %(default)s")
     asking.add_argument("--points", type=int, default=100, help="at most; default %(default)s")
-    asking.add_argument("--aggregate", choices=AGGREGATES, default="avg", help="default avg")
+    asking.add_argument("--aggregate", choices=AGGREGATES, help="one value for each bucket of time")
     asking.set_defaults(do=query)
 
 

@@ -9,6 +9,7 @@ from gateway.core.settings import Id
 from gateway.web.house import House
 from gateway.web.times import Time, parse_time
 
+MOST_POINTS = 100_000
 Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 
 
@@ -47,10 +48,11 @@ class QueryParams(Params):
     """From when on: ISO 8601, epoch ms, or a time ago such as -24h (the default)."""
     end: Annotated[Time, Field(default_factory=lambda: parse_time("now"))]
     """Until when: as `start`; now if not given."""
-    points: Annotated[int, Field(ge=1, le=10_000)] = 500
-    """The most points to answer with; more samples than that are aggregated."""
-    aggregate: Aggregate = "avg"
-    """How samples that share a point become one value."""
+    points: Annotated[int, Field(ge=1, le=MOST_POINTS)] | None = None
+    """The most points to answer with: of more samples those are left that keep the line's shape.
+    With `aggregate`: into how many equal buckets the time is divided (500 if not given)."""
+    aggregate: Aggregate | None = None
+    """Make one value of the samples in each bucket. Without it they are given as they are."""
 
 
 class TailParams(Params):
@@ -64,7 +66,8 @@ async def stretch(house: House, asked: QueryParams) -> dict[str, Any]:
     """The answer to a query. Raises LookupError and ValueError as the house does."""
     points: Sequence[tuple[int, Any]] = ()
     if asked.start <= asked.end:
+        most = asked.points if asked.points or asked.aggregate else MOST_POINTS
         points = await house.query(
-            asked.device, asked.metric, asked.start, asked.end, asked.points, asked.aggregate
+            asked.device, asked.metric, asked.start, asked.end, most, asked.aggregate
         )
     return {"device": asked.device, "metric": asked.metric, "points": points}

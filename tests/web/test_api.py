@@ -61,7 +61,7 @@ async def test_query_defaults_to_the_last_day(http: httpx.AsyncClient, house: Sm
     _, _, start, end, points, aggregate = house.asked[0]
     assert abs(end - time.time_ns()) < 60e9
     assert end - start == pytest.approx(86400e9, abs=1e9)
-    assert (points, aggregate) == (500, "avg")
+    assert (points, aggregate) == (100_000, None)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_query_defaults_to_the_last_day(http: httpx.AsyncClient, house: Sm
     [
         ({"start": "yesterday"}, "query.start"),
         ({"points": "0"}, "query.points"),
-        ({"points": "10001"}, "query.points"),
+        ({"points": "100001"}, "query.points"),
         ({"aggregate": "median"}, "query.aggregate"),
         ({"pionts": "5"}, "query.pionts"),
     ],
