@@ -40,14 +40,20 @@ def follow(options: Namespace, call: str, **args: Any) -> Iterator[Any]:
 def candidates(options: Namespace) -> list[Path]:
     """Where the socket may be. Raises InvalidConfig where a configuration was named and cannot be
     read."""
-    named = options.config or os.environ.get("BERRYGATE_CONFIG")
-    places = [_configured(options.config, bool(named))]
-    if not (named and places[0]):
-        from gateway.config.models import default_data_dir
-
+    named = bool(options.config or os.environ.get("BERRYGATE_CONFIG"))
+    configured = _configured(options.config, named)
+    places = [configured or _default()]
+    if not (named and configured):  # what was named means that gateway and no other
         runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-        places += [default_data_dir(), Path(runtime) if runtime else None, _SERVICE]
-    return list(dict.fromkeys(place / SOCKET_NAME for place in places if place is not None))
+        places += [Path(runtime)] if runtime else []
+        places.append(_SERVICE)
+    return [place / SOCKET_NAME for place in places]
+
+
+def _default() -> Path:
+    from gateway.config.models import default_data_dir
+
+    return default_data_dir()
 
 
 def _configured(explicit: Path | None, named: bool) -> Path | None:
@@ -106,7 +112,7 @@ def _send(connection: socket.socket, call: str, args: dict[str, Any]) -> None:
     line = json.dumps({"call": call, "args": args}).encode() + b"\n"
     try:
         # Our SIGPIPE is the default one, for `| head`; here it must not end us without a word.
-        connection.sendall(line, socket.MSG_NOSIGNAL)
+        connection.sendall(line)
     except BrokenPipeError:
         return  # the gateway has refused us already, and its answer says why
 

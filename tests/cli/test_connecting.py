@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Command, environment, run
-from tests.support.small_house import SmallHouse, standing
+from tests.support.small_house import SmallHouse, open_directory, standing
 
 Berrygate = Callable[..., Command]
 
@@ -94,7 +94,7 @@ def test_a_gateway_that_dies_while_asked(config: Path, berrygate: Berrygate, sai
 # Loads everything before it becomes somebody who may not read this checkout.
 AS_NOBODY = """
 import os, pwd, sys
-import gateway.config.source, gateway.config.substitute, encodings.idna
+import gateway.config.source, gateway.config.substitute, encodings.utf_8_sig
 from gateway.cli import main
 os.setgroups([])
 os.setgid(65534)
@@ -105,14 +105,12 @@ sys.exit(main(["status"]))
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("mode", [0o660, 0o666])
-def test_somebody_else_is_told_how_to_get_in(
-    house: SmallHouse, config: Path, tmp_path: Path, mode: int
-) -> None:
+def test_somebody_else_is_told_how_to_get_in(house: SmallHouse, mode: int) -> None:
     """0660: the file's mode refuses. 0666: the gateway does."""
-    directory = config.parent / "data"
-    for part in (directory, tmp_path, *list(tmp_path.parents)[:2]):
-        part.chmod(0o755)
-    with standing(house, directory):
+    with open_directory() as directory, standing(house, directory):
+        config = directory / "berrygate.yaml"
+        config.write_text(f"gateway: {{data_dir: {directory}}}")
+        config.chmod(0o644)
         (directory / "control.sock").chmod(mode)
         done = subprocess.run(
             [sys.executable, "-c", AS_NOBODY],

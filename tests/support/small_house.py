@@ -1,6 +1,7 @@
 """A small house with two devices and a bridge: data for the faces to show."""
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -157,6 +158,15 @@ class SmallHouse:
                 await asyncio.sleep(0.02)
         finally:
             self.tails -= 1
+
+
+@contextmanager
+def open_directory() -> Iterator[Path]:
+    """A directory that everybody may enter. Not pytest's own: each run of it closes its root."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 from gateway.core.errors import ConfigError
 from gateway.web import control
 from gateway.web.sockets import connect, listen, socket_paths
-from tests.support.small_house import STARTED, SmallHouse
+from tests.support.small_house import STARTED, SmallHouse, open_directory
 
 
 @pytest.fixture
@@ -176,19 +176,17 @@ with socket.socket(socket.AF_UNIX) as connection:
     ],
 )
 async def test_the_kernel_tells_who_may(
-    house: SmallHouse, tmp_path: Path, uid: int, gid: int, groups: list[int], allowed: bool
+    house: SmallHouse, uid: int, gid: int, groups: list[int], allowed: bool
 ) -> None:
-    path = tmp_path / "control.sock"
-    async with control.serving(house, [path]):
-        # Open to all, so that what decides is our own check and not the file's mode.
-        for directory in (tmp_path, *list(tmp_path.parents)[:2]):
-            directory.chmod(0o755)
-        path.chmod(0o666)
-        arguments = [str(path), str(uid), str(gid), *map(str, groups)]
-        peer = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ASK, *arguments, stdout=subprocess.PIPE
-        )
-        output, _ = await peer.communicate()
+    with open_directory() as directory:
+        path = directory / "control.sock"
+        async with control.serving(house, [path]):
+            path.chmod(0o666)  # so that what decides is our own check and not the file's mode
+            arguments = [str(path), str(uid), str(gid), *map(str, groups)]
+            peer = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", ASK, *arguments, stdout=subprocess.PIPE
+            )
+            output, _ = await peer.communicate()
     assert peer.returncode == 0
     answer = json.loads(output)
     assert ("ok" in answer) is allowed

@@ -42,6 +42,7 @@ async def test_promised_names(http: httpx.AsyncClient) -> None:
     assert found[key("health_score", kind="gateway", name="gateway")] == 84
     assert math.isnan(found[key("health_score", kind="stage", name="journal")])
     assert found[key("stage_seconds_count", stage="decode")] == 1
+    assert not [name for name, _ in found if name.endswith("_created")]
 
 
 async def test_a_planted_loss_shows(http: httpx.AsyncClient, house: SmallHouse) -> None:
