@@ -112,7 +112,7 @@ def _send(connection: socket.socket, call: str, args: dict[str, Any]) -> None:
     line = json.dumps({"call": call, "args": args}).encode() + b"\n"
     try:
         # Our SIGPIPE is the default one, for `| head`; here it must not end us without a word.
-        connection.sendall(line)
+        connection.sendall(line, socket.MSG_NOSIGNAL)
     except BrokenPipeError:
         return  # the gateway has refused us already, and its answer says why
 

@@ -91,6 +91,24 @@ def test_a_gateway_that_dies_while_asked(config: Path, berrygate: Berrygate, sai
     assert done.err == "error: the gateway hung up\n"
 
 
+def test_a_refusal_before_the_question_is_still_read() -> None:
+    """SIGPIPE ends us quietly where `head` has seen enough; it must not where the gateway has."""
+    code = (
+        "import signal, socket\n"
+        "from gateway.cli import client\n"
+        "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "ours, theirs = socket.socketpair()\n"
+        "theirs.sendall(b'no')\n"
+        "theirs.close()\n"
+        "client._send(ours, 'status', {})\n"
+        "print(ours.recv(10))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "b'no'\n"), done.stderr
+
+
 # Loads everything before it becomes somebody who may not read this checkout.
 AS_NOBODY = """
 import os, pwd, sys

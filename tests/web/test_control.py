@@ -118,6 +118,23 @@ async def test_tail_until_the_client_hangs_up(path: Path, house: SmallHouse) -> 
     assert lines[2]["next"]["clock"] == "synced"
     assert house.tails == 1
     writer.close()
+    await _no_tails(house)
+
+
+async def test_who_hangs_up_is_noticed_though_nothing_arrives(
+    path: Path, house: SmallHouse
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b'{"call": "tail", "args": {"filter": "nobody"}}\n')
+    assert json.loads(await reader.readline()) == {"ok": None}
+    async with asyncio.timeout(10):
+        while not house.tails:
+            await asyncio.sleep(0.01)
+    writer.close()
+    await _no_tails(house)
+
+
+async def _no_tails(house: SmallHouse) -> None:
     async with asyncio.timeout(10):
         while house.tails:
             await asyncio.sleep(0.01)
@@ -173,6 +190,7 @@ with socket.socket(socket.AF_UNIX) as connection:
         (pwd.getpwnam("nobody").pw_uid, os.getegid(), [], True),
         (pwd.getpwnam("nobody").pw_uid, 65534, [1, os.getegid()], True),
         (pwd.getpwnam("nobody").pw_uid, 65534, [1], False),
+        (pwd.getpwnam("nobody").pw_uid, 65534, list(range(1, 400)), False),
     ],
 )
 async def test_the_kernel_tells_who_may(
