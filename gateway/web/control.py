@@ -141,7 +141,7 @@ async def _until_eof(reader: asyncio.StreamReader, stream: Coroutine[Any, Any, N
     streaming = asyncio.create_task(stream)
     closed = asyncio.create_task(_drained(reader))
     try:
-        await streaming
+        await asyncio.wait([streaming, closed], return_when=asyncio.FIRST_COMPLETED)
     finally:
         closed.cancel()
         streaming.cancel()

@@ -26,7 +26,8 @@ def payload(number: int) -> bytes:
 class Publisher:
     """Publishes numbers to `devices/d<number % devices>/telemetry`.
 
-    acknowledged: the numbers the broker has acknowledged.
+    acknowledged: the numbers the broker has acknowledged. repeated: those sent more than once,
+    because a connection ended before the answer came; they may rightly arrive more than once.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Publisher:
         client_id: str = "publisher",
     ) -> None:
         self.acknowledged: set[int] = set()
+        self.repeated: set[int] = set()
         self._port = port
         self._devices = devices
         self._make = make
@@ -87,6 +89,7 @@ class Publisher:
         self._rest = b""
         again = b"".join(self._packet(i, n, 0x3A) for i, n in self._waiting.items())
         self._socket.sendall(again)
+        self.repeated.update(self._waiting.values())
 
     def _send(self, number: int, due: int) -> int:
         packets = []
