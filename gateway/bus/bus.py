@@ -81,6 +81,9 @@ class Bus:
             while self._tail_size > _TAIL and len(self._tail) > 1:
                 self._tail_size -= len(self._tail.popleft().readings)
         for entry in entries:
+            for name, count in entry.matched.items():
+                if name in self.subscriptions:
+                    self.subscriptions[name].ledger.matched += count
             if entry.done is not None:
                 entry.done()
         for waiter in (*self._waiters, *self._room):
@@ -128,6 +131,8 @@ class Bus:
         delta = subscription.ledger.matched - record.matched
         self.journal.move(name, subscription.record())
         if delta:
+            # The journal keeps its own count; it is told the difference like any other.
+            subscription.ledger.matched -= delta
             self.journal.append(Entry([], matched={name: delta}))
         self.subscriptions[name] = subscription
         return subscription

@@ -55,7 +55,6 @@ class Lane:
                 deadline = asyncio.get_running_loop().time() + wait
             if not await source.more(self.fetched, deadline):
                 break
-        self.oldest = readings[0].time
         return Batch(first, self.fetched, readings)
 
     async def _take(self, room: int) -> list[Reading]:
@@ -69,6 +68,8 @@ class Lane:
             share = subscription.split(block)[self.number]
             taken += self._part(block, share, room - len(taken))
         subscription.ledger.fetched += len(taken)
+        if taken and not self.in_flight:
+            self.oldest = taken[0].time
         self.in_flight += len(taken)
         if not self.in_flight:
             self.finished = self.fetched  # nothing of ours was there
@@ -173,10 +174,8 @@ class Subscription:
         return known
 
     def match(self, readings: Sequence[Reading]) -> int:
-        """Count the readings that are for this subscription as they enter the journal."""
-        count = len(readings) if self._all else sum(self.wants(r.device) for r in readings)
-        self.ledger.matched += count
-        return count
+        """How many of these readings are for this subscription."""
+        return len(readings) if self._all else sum(self.wants(r.device) for r in readings)
 
     def split(self, block: Block) -> list[Share]:
         """Each lane's part of a block; computed once for all lanes and kept with the block."""

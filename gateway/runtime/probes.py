@@ -15,6 +15,7 @@ from gateway.store.history import History
 
 _GRACE = 10.0  # a source or sink that comes back within this was never news (s)
 _SILENT = 60.0  # no device is called silent earlier (s)
+_ENOUGH = 50  # frames before a share of them says anything
 _MISSED = 5.0  # a device is late after so many of its own intervals
 
 
@@ -33,7 +34,9 @@ def source(intake: Intake) -> Probe:
         if not ledger.received:
             return found or ([] if intake.last or not intake.failing else None)
         share = 100.0 * ledger.dead_lettered / ledger.received
-        found += above("error_rate", round(share, 2), 1.0, 10.0, f"{share:.1f} % cannot be decoded")
+        if ledger.received >= _ENOUGH:
+            text = f"{share:.1f} % cannot be decoded"
+            found += above("error_rate", round(share, 2), 1.0, 10.0, text)
         found += difference(ledger.difference)
         return found
 

@@ -13,6 +13,7 @@ from typing import Any
 from gateway.core.contracts import Batch, Send
 from gateway.core.errors import BerrygateError, Rejected
 from gateway.core.events import Delivered, Event, Failed
+from gateway.stages.breaker import BreakerOpen
 
 
 class Level(StrEnum):
@@ -196,6 +197,8 @@ class HealthStage:
         started = time.perf_counter()
         try:
             await send(batch)
+        except BreakerOpen:
+            raise  # nothing was attempted
         except BerrygateError as error:
             kind = type(error).__name__.lower()
             self.failed[kind] = self.failed.get(kind, 0) + 1
