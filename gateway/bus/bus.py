@@ -131,9 +131,7 @@ class Bus:
         delta = subscription.ledger.matched - record.matched
         self.journal.move(name, subscription.record())
         if delta:
-            # The journal keeps its own count; it is told the difference like any other.
-            subscription.ledger.matched -= delta
-            self.journal.append(Entry([], matched={name: delta}))
+            self.journal.recount(name, delta)
         self.subscriptions[name] = subscription
         return subscription
 

@@ -86,6 +86,7 @@ class Journal:
         self._entries: list[Entry] = []
         self._moved: dict[str, CursorRecord] = {}
         self._removed: list[str] = []
+        self._recounted: Counter[str] = Counter()
         self._records: dict[str, CursorRecord] = {}
         self._matched: Counter[str] = Counter()
         self._size = 0
@@ -148,6 +149,11 @@ class Journal:
         with self._ready:
             self._moved[name] = record
             self._expect(1.0)
+
+    def recount(self, name: str, difference: int) -> None:
+        """What a cursor's subscription has matched was counted again."""
+        with self._ready:
+            self._recounted[name] += difference
 
     def remove(self, name: str) -> None:
         """A cursor is gone for good."""
@@ -223,7 +229,10 @@ class Journal:
             self._due = 0.0 if left else float("inf")
             moved, self._moved = self._moved, {}
             removed, self._removed = self._removed, []
+            recounted, self._recounted = self._recounted, Counter()
         self._records.update(moved)
+        for name, difference in recounted.items():
+            self._matched[name] += difference
         changed = set(moved)
         for entry in entries:
             for name, count in entry.matched.items():
