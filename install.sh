@@ -159,7 +159,7 @@ cmd_test() {
     cd "$here"
     export PATH="$here/.venv-test/bin:$PATH"
     say "checking the scripts, the style, the types and who imports whom"
-    shellcheck install.sh .ci/run requirements/compile
+    shellcheck install.sh .ci/run requirements/compile tests/system/check.sh
     ruff check --quiet .
     ruff format --quiet --check .
     mypy

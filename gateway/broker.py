@@ -110,6 +110,7 @@ class EmbeddedBroker:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             preexec_fn=_die_with_parent(os.getpid()),
+            env=_without_service_manager(),
         )  # fmt: skip
         lines: list[str] = []
         reading = asyncio.create_task(self._log(self._process, lines))
@@ -229,6 +230,11 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
         os.setpgid(0, 0)  # Ctrl-C on the terminal is for us; we stop the broker in our own time
 
     return arrange
+
+
+def _without_service_manager() -> dict[str, str]:
+    """mosquitto would tell the service manager that it is ready, in our place."""
+    return {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
 
 
 def owner(port: int) -> str:

@@ -6,8 +6,11 @@ configuration, whose field descriptions become the reference in docs/, and whose
 the driver.
 """
 
+import math
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -16,7 +19,9 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     SecretStr,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -24,15 +29,20 @@ from gateway.core.contracts import Bridge, Codec, Context, Device
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-_QUANTITY = re.compile(r"\s*(?P<number>-?\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµ]*)\s*")
+_LONGEST = 36_500 * 86_400.0  # a hundred years: what adds to a clock in ns must fit 64 bits
+_LARGEST = 10**18
+_QUANTITY = re.compile(r"\s*(?P<number>-?[0-9]{1,30}(?:\.[0-9]{1,30})?)\s*(?P<unit>[A-Za-zµ]*)\s*")
 
 
 def parse_duration(value: Any) -> float:
-    """`500ms`, `5s`, `1m`, `2h`, `7d` to seconds; a plain 0 needs no unit.
+    """`500ms`, `5s`, `1m`, `2h`, `7d` to seconds, at most 100 years; a plain 0 needs no unit.
 
     Raises PydanticCustomError (type `duration`, context `unit`, `expected`).
     """
-    return _quantity(value, "duration", _DURATION_UNITS)
+    seconds = _quantity(value, "duration", _DURATION_UNITS)
+    if seconds > _LONGEST:
+        raise _refused("duration", "longer than 36500d", _DURATION_UNITS)
+    return seconds
 
 
 def parse_size(value: Any) -> int:
@@ -40,37 +50,66 @@ def parse_size(value: Any) -> int:
 
     Raises PydanticCustomError (type `size`, context `unit`, `expected`).
     """
-    return int(_quantity(value, "size", _SIZE_UNITS))
+    size = round(_quantity(value, "size", _SIZE_UNITS))
+    if size > _LARGEST:
+        raise _refused("size", "larger than 1000000000GB", _SIZE_UNITS)
+    return size
 
 
-def _quantity(value: Any, what: str, units: dict[str, Any]) -> float:
-    expected = ", ".join(units)
+def duration_text(seconds: float) -> str:
+    """Seconds as they are written: in the largest unit that gives a whole number, else ms."""
+    return _text(seconds, _DURATION_UNITS, "s")
+
+
+def size_text(size: float) -> str:
+    """Bytes as they are written, likewise."""
+    return _text(size, _SIZE_UNITS, "B")
+
+
+def _text(value: float, units: Mapping[str, float], zero: str) -> str:
+    if not value:
+        return f"0{zero}"
+    for unit, factor in sorted(units.items(), key=lambda item: -item[1]):
+        number = value / factor
+        if math.isclose(number, round(number), rel_tol=1e-12) and round(number):
+            return f"{round(number)}{unit}"
+    smallest = min(units, key=lambda unit: units[unit])
+    return f"{value / units[smallest]:f}".rstrip("0").rstrip(".") + smallest
+
+
+def _quantity(value: Any, what: str, units: Mapping[str, float]) -> float:
     match = _QUANTITY.fullmatch(str(value)) if isinstance(value, str | int | float) else None
     if match is None or isinstance(value, bool):
-        raise PydanticCustomError(
-            what, f"not a {what}; expected a number and one of {{expected}}", {"expected": expected}
-        )
+        raise _refused(what, f"not a {what}", units)
     number, unit = float(match["number"]), match["unit"]
     if number < 0:
-        raise PydanticCustomError(what, f"a {what} cannot be negative", {"expected": expected})
+        raise _refused(what, f"a {what} cannot be negative", units)
     if not unit and number:
-        raise PydanticCustomError(
-            what, f"{what} without a unit; expected {{expected}}", {"expected": expected}
-        )
+        raise _refused(what, f"{what} without a unit", units)
     if unit and unit not in units:
-        raise PydanticCustomError(
-            what,
-            f'unknown {what} unit "{{unit}}"; expected {{expected}}',
-            {"unit": unit, "expected": expected},
-        )
-    return number * float(units.get(unit, 1))
+        raise _refused(what, f'unknown {what} unit "{unit}"', units, unit)
+    return number * units.get(unit, 1)
+
+
+def _refused(
+    what: str, message: str, units: Mapping[str, float], unit: str = ""
+) -> PydanticCustomError:
+    # Not a template with the unit in it: a brace in what the user wrote would be taken for a name.
+    context = {"message": message, "unit": unit, "expected": ", ".join(units)}
+    return PydanticCustomError(what, "{message}; expected {expected}", context)
 
 
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$", "format": "duration"}
+        {
+            "type": ["string", "integer"],
+            "pattern": r"^\s*(0+(\.0+)?|[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d))\s*$",
+            "maximum": 0,
+            "minimum": 0,
+            "format": "span",
+        }
     ),
 ]
 """Seconds, written `500ms 5s 1m 2h 7d`."""
