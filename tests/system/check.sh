@@ -30,7 +30,6 @@ broker_is_child() { [[ $(ps -o comm= --ppid "$(property MainPID)") == mosquitto 
 data_in_state() { [[ -f /var/lib/berrygate/history.db && -d /var/lib/berrygate/journal ]]; }
 publish() { mosquitto_pub -h 127.0.0.1 -t devices/soil/telemetry -q 1 -m '{"moisture": 31}'; }
 structured() { journalctl -u berrygate -o json PRIORITY=6 | grep -q '"PRIORITY":"6"'; }
-warned() { journalctl -u berrygate -o json PRIORITY=4 | grep -q '"PRIORITY":"4"'; }
 status_of() { su -s /bin/sh "$1" -c 'berrygate status'; }
 stranger_refused() { ! su -s /bin/sh nobody -c 'berrygate status'; }
 stops_in_time() {
@@ -68,7 +67,6 @@ check own-sensors eventually has_reading pi memory.percent
 check publish publish
 check message-queryable eventually has_reading soil moisture
 check priorities structured
-check warnings-are-warnings warned
 check status-for-root berrygate status
 check status-for-the-gateways-user status_of berrygate
 check strangers-are-refused stranger_refused

@@ -14,7 +14,7 @@ PACKAGES = (
     "systemd,systemd-sysv,dbus,python3,python3-venv,mosquitto,mosquitto-clients,procps,iproute2"
 )
 CACHE = Path(os.environ.get("BERRYGATE_TEST_CACHE", "/var/cache/berrygate-tests"))
-CHECKS = 25
+CHECKS = 24
 
 pytestmark = [
     pytest.mark.system,
