@@ -54,8 +54,6 @@ class MqttSettings(DeviceSettings):
     """MQTT client id; must be ours alone. Defaults to `<gateway>-<id>`."""
     window: Annotated[int, Field(ge=1, le=65_535)] = 4_000
     """Most messages that are on the way to our disk at a time."""
-    payload: Annotated[int, Field(ge=1)] = 256_000
-    """Bytes of a payload that are read; a larger one becomes a dead letter."""
     url: str | None = None
     """Another broker than the gateway's, such as mqtts://broker.example:8883."""
     username: str | None = None
@@ -157,7 +155,7 @@ class MqttDevice:
         made = make_client(self._endpoint, client_id, clean=False, factory=BulkClient)
         assert isinstance(made, BulkClient)
         client = self._client = made
-        client.limit = self._settings.payload
+        client.limit = self._context.payload
         client.on_frames = self._frames
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed

@@ -154,6 +154,7 @@ def _bus(
     journal_settings = config.journal
     options = JournalOptions(
         gather=journal_settings.gather,
+        frames=journal_settings.batch,
         max_size=journal_settings.max_size,
         max_age=journal_settings.max_age,
         segment=min(SEGMENT_SIZE, max(journal_settings.max_size // 8, 1_000_000)),
@@ -179,6 +180,7 @@ async def _at_work(
         data_dir=config.gateway.data_dir,
         broker=endpoint,
         emit=house.bus.emit,
+        payload=config.limits.payload,
         facts={"broker_pid": lambda: broker.pid if broker else None},
     )
     await _bridges(config, house, context)
@@ -328,7 +330,8 @@ async def _ready(house: House) -> None:
 async def _drain(house: House) -> None:
     """Let what sources had said be committed, so that it is not sent again."""
     try:
-        async with asyncio.timeout(_DRAIN + house.bus.journal.options.gather):
+        async with asyncio.timeout(_DRAIN):
+            house.bus.journal.hurry()
             await house.bus.room(1)
     except TimeoutError:
         log.info("some readings were not committed; their sources send them again")

@@ -41,7 +41,7 @@ class BrokerOptions:
     port: int = 1883
     queue: int = 1_000_000
     queue_bytes: int = 256_000_000
-    window: int = 20_000
+    window: int = 5_000
 
 
 class EmbeddedBroker:

@@ -250,8 +250,7 @@ class Bus:
         self._forget()
         while True:
             await asyncio.sleep(_HOUSEKEEPING)
-            segment = await asyncio.to_thread(self.journal.expired)
-            if segment is not None:
+            while (segment := await asyncio.to_thread(self.journal.expired)) is not None:
                 await self._retire(segment)
 
     def _forget(self) -> None:

@@ -234,6 +234,7 @@ class Context:
 
     gateway: the gateway's id. root: first level of our own MQTT topics. data_dir: where it may
     keep files. broker: the gateway's broker. emit: tell the bus that something happened.
+    payload: largest payload taken (bytes); more of one need not be read.
     facts: readings about our own processes that only the house knows, e.g. {"broker_pid": 123}.
     """
 
@@ -242,4 +243,5 @@ class Context:
     data_dir: Path
     broker: Endpoint
     emit: Callable[[Event], None]
+    payload: int = 256_000
     facts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)

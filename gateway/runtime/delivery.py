@@ -66,6 +66,7 @@ class Delivery:
         assert self.subscription is not None, "subscribe first"
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self.pool.warm(self.settings.pool.min))
                 for lane in self.subscription.lanes:
                     group.create_task(self._lane(lane), name=f"{self.name}/{lane.number}")
         finally:
@@ -102,7 +103,7 @@ class Delivery:
 
     async def _dead_letter(self, readings: list[Reading], reason: str) -> None:
         now = time.time_ns()
-        await self._dead_letters.add(
+        await self._dead_letters.keep(
             [
                 DeadLetter(
                     stage="deliver",

@@ -170,21 +170,20 @@ class Intake:
 
     async def _dead_letter(self, decoded: Decoded, received: int) -> None:
         name = self.device.name
-        await self.services.dead_letters.add(
-            [
-                DeadLetter(
-                    stage="decode",
-                    name=name,
-                    reason=bad.reason,
-                    detail=bad.detail,
-                    device=bad.device,
-                    topic=bad.topic,
-                    payload=bad.payload,
-                    time=received,
-                )
-                for bad in decoded.bad
-            ]
-        )
+        letters = [
+            DeadLetter(
+                stage="decode",
+                name=name,
+                reason=bad.reason,
+                detail=bad.detail,
+                device=bad.device,
+                topic=bad.topic,
+                payload=bad.payload,
+                time=received,
+            )
+            for bad in decoded.bad
+        ]
+        await self.services.dead_letters.keep(letters)
         for reason in {bad.reason for bad in decoded.bad}:
             count = sum(bad.reason == reason for bad in decoded.bad)
             self.services.bus.emit(

@@ -46,6 +46,8 @@ class Report:
         repeated = 0.0
         while True:
             for device in self._house.devices_.list():
+                if device.id in health.devices:
+                    continue
                 health.watch(device.id, probes.device(self._seen(device.id)))
             changed = health.evaluate()
             now = time.monotonic()

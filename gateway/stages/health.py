@@ -125,9 +125,8 @@ class Health:
         self.components[f"{kind}/{name}"] = Component(kind, name, probe)
 
     def watch(self, device: str, probe: Probe) -> None:
-        """Watch a device, once."""
-        if device not in self.devices:
-            self.devices[device] = Component("device", device, probe)
+        """Watch a device."""
+        self.devices[device] = Component("device", device, probe)
 
     def evaluate(self) -> list[Component]:
         """Look at every part; those whose level or score changed."""

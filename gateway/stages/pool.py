@@ -55,7 +55,7 @@ class Pool(Generic[ConnT]):
             self.breaker.enter()
             lent: Lent[ConnT] | None = None
             try:
-                lent = await self._open()
+                lent = await self._lend()
                 self.busy += 1
                 try:
                     yield lent.conn
@@ -79,14 +79,24 @@ class Pool(Generic[ConnT]):
         async with self.acquire() as conn:
             await bridge.send(conn, batch)
 
+    async def warm(self, count: int) -> None:
+        """Have `count` connections open before they are needed; a failure is no news here, for
+        whoever needs one meets it again."""
+        while len(self._idle) + self.busy < count:
+            try:
+                self._idle.append(await self._open())
+            except (Unavailable, Denied):
+                return
+
     async def close(self) -> None:
         """Close what is idle."""
         while self._idle:
             await self._idle.pop().closing.aclose()
 
+    async def _lend(self) -> Lent[ConnT]:
+        return self._idle.pop() if self._idle else await self._open()
+
     async def _open(self) -> Lent[ConnT]:
-        if self._idle:
-            return self._idle.pop()
         closing = AsyncExitStack()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):

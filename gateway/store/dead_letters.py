@@ -1,5 +1,8 @@
 """Dead letters: what could not be decoded or was refused for good, kept with its reason."""
 
+import asyncio
+import logging
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +14,9 @@ import msgspec
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database, statements
 
+log = logging.getLogger(__name__)
+
+_RETRY = 1.0
 KEPT_PAYLOAD = 4_096
 """How much of a payload is kept (bytes)."""
 QUOTA = 10_000
@@ -73,6 +79,21 @@ class DeadLetters:
 
         self.dropped += await self._database.write(write)
         self._totals.update((letter.stage, letter.name, letter.reason) for letter in letters)
+
+    async def keep(self, letters: Sequence[DeadLetter]) -> None:
+        """As `add`, for whoever may not go on before they are kept: waits for a disk that
+        refuses."""
+        waited = False
+        while True:
+            try:
+                await self.add(letters)
+            except (sqlite3.Error, OSError) as error:
+                if not waited:
+                    log.error("dead letters: cannot be kept: %s; waiting", error)
+                waited = True
+                await asyncio.sleep(_RETRY)
+            else:
+                return
 
     def totals(self) -> list[dict[str, Any]]:
         """How many there have been, by stage, name and reason."""
