@@ -177,7 +177,10 @@ os.setgid(int(sys.argv[3]))
 os.setuid(int(sys.argv[2]))
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect(sys.argv[1])
-    connection.sendall(b'{"call": "version"}\\n')
+    try:
+        connection.sendall(b'{"call": "version"}\\n')
+    except BrokenPipeError:
+        pass  # refused before we could ask
     print(connection.makefile().readline())
 """
 

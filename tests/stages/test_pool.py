@@ -1,0 +1,118 @@
+"""Connections are opened when needed, used again, and thrown away when they may be broken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.core.errors import Rejected, Unavailable
+from gateway.stages.breaker import Breaker, BreakerOpen
+from gateway.stages.pool import Pool
+
+
+class Connections:
+    """Counts what is opened and closed."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.closed = 0
+        self.refuse = False
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[int]:
+        if self.refuse:
+            raise Unavailable("refused")
+        self.opened += 1
+        try:
+            yield self.opened
+        finally:
+            self.closed += 1
+
+    def pool(self, size: int = 2) -> Pool[int]:
+        return Pool(self.connect, size, Breaker(3, 60.0))
+
+
+async def test_a_connection_is_used_again() -> None:
+    connections = Connections()
+    pool = connections.pool()
+    for _ in range(5):
+        async with pool.acquire() as number:
+            assert number == 1
+    await pool.close()
+    assert (connections.opened, connections.closed) == (1, 1)
+
+
+async def test_no_more_than_its_size() -> None:
+    connections = Connections()
+    pool = connections.pool(2)
+    most = 0
+
+    async def use() -> None:
+        nonlocal most
+        async with pool.acquire():
+            most = max(most, pool.busy)
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*(use() for _ in range(10)))
+    assert most == 2
+    assert connections.opened == 2
+    assert pool.idle == 2
+
+
+async def test_a_failed_connection_is_not_lent_again() -> None:
+    connections = Connections()
+    pool = connections.pool()
+    with pytest.raises(Unavailable):
+        async with pool.acquire():
+            raise Unavailable("reset")
+    assert (connections.closed, pool.idle, pool.busy) == (1, 0, 0)
+
+
+async def test_a_rejected_batch_says_nothing_against_the_connection() -> None:
+    connections = Connections()
+    pool = connections.pool()
+    for _ in range(5):
+        with pytest.raises(Rejected):
+            async with pool.acquire():
+                raise Rejected("bad value")
+    assert (connections.opened, pool.idle) == (1, 1)
+
+
+async def test_the_breaker_spares_an_endpoint_that_is_down() -> None:
+    connections = Connections()
+    connections.refuse = True
+    pool = connections.pool()
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            async with pool.acquire():
+                pass
+    with pytest.raises(BreakerOpen):
+        async with pool.acquire():
+            pass
+
+
+async def test_a_cancelled_use_gives_its_place_back() -> None:
+    connections = Connections()
+    pool = connections.pool(1)
+
+    async def use() -> None:
+        async with pool.acquire():
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(use())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(5), pool.acquire():
+        assert connections.closed == 1
+
+
+async def test_warm_connections_are_there_before_they_are_needed() -> None:
+    connections = Connections()
+    pool = connections.pool()
+    await pool.warm(2)
+    assert pool.idle == 2
+    connections.refuse = True
+    await pool.warm(3)  # a failure is no news here
+    assert pool.idle == 2

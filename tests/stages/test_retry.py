@@ -1,0 +1,132 @@
+"""What the error tree promises happens next."""
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.core.contracts import Batch, Reading, Send
+from gateway.core.errors import Denied, Rejected, Throttled, Unavailable
+from gateway.core.settings import RetrySettings
+from gateway.stages import compose
+from gateway.stages.breaker import Breaker, BreakerOpen, BreakerState
+from gateway.stages.health import HealthStage
+from gateway.stages.retry import Retry
+
+QUICK = RetrySettings.model_validate({"base": "1ms", "max": "5ms"})
+
+
+def batch(size: int) -> Batch:
+    return Batch(1, size + 1, [Reading(f"d{n}", n, {"n": float(n)}) for n in range(size)])
+
+
+class Sink:
+    """A sink that fails as it is told, and remembers what it took."""
+
+    def __init__(self, *failures: Exception, poison: frozenset[int] = frozenset()) -> None:
+        self.failures = list(failures)
+        self.poison = poison
+        self.taken: list[int] = []
+        self.requests = 0
+        self.dead: list[tuple[int, str]] = []
+
+    async def send(self, part: Batch) -> None:
+        self.requests += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        numbers = [int(reading.values["n"]) for reading in part.readings]
+        if self.poison.intersection(numbers):
+            raise Rejected("bad value")
+        self.taken += numbers
+
+    async def bury(self, readings: list[Reading], reason: str) -> None:
+        self.dead += [(int(reading.values["n"]), reason) for reading in readings]
+
+    def chain(self, settings: RetrySettings = QUICK) -> Send:
+        retry = Retry("sink", settings, self.bury)
+        return compose([retry, HealthStage("sink", lambda event: None)], self.send)
+
+
+async def test_unavailable_is_tried_again_until_it_works() -> None:
+    sink, work = Sink(Unavailable("down"), Unavailable("down"), Denied("no")), batch(3)
+    await sink.chain()(work)
+    assert sink.taken == [0, 1, 2]
+    assert (work.tally.delivered, work.tally.dead_lettered) == (3, 0)
+
+
+async def test_throttled_waits_as_long_as_asked() -> None:
+    sink = Sink(Throttled("slow down", after=0.2))
+    began = time.monotonic()
+    await sink.chain()(batch(1))
+    assert time.monotonic() - began >= 0.2
+
+
+@pytest.mark.parametrize("place", [0, 1, 249, 499])
+async def test_one_bad_record_in_500_costs_nobody_else(place: int) -> None:
+    sink, work = Sink(poison=frozenset({place})), batch(500)
+    await sink.chain()(work)
+    assert sorted(sink.taken) == [n for n in range(500) if n != place]
+    assert sink.dead == [(place, "bad value")]
+    assert (work.tally.delivered, work.tally.dead_lettered) == (499, 1)
+    assert sink.requests <= 20
+
+
+async def test_named_records_are_dead_letters_at_once() -> None:
+    sink, work = Sink(Rejected("conflict", indices=[1, 3])), batch(5)
+    await sink.chain()(work)
+    assert sink.dead == [(1, "conflict"), (3, "conflict")]
+    assert (work.tally.delivered, work.tally.dead_lettered) == (3, 2)
+    assert sink.requests == 1
+
+
+async def test_limited_attempts_end_in_dead_letters() -> None:
+    settings = RetrySettings.model_validate({"base": "1ms", "max": "2ms", "attempts": 3})
+    sink, work = Sink(*[Unavailable("down")] * 5), batch(2)
+    await sink.chain(settings)(work)
+    assert sink.requests == 3
+    assert [n for n, _ in sink.dead] == [0, 1]
+    assert work.tally.dead_lettered == 2
+
+
+async def test_an_open_breaker_is_no_attempt() -> None:
+    settings = RetrySettings.model_validate({"base": "1ms", "max": "2ms", "attempts": 2})
+    sink = Sink(*[BreakerOpen("open", after=0.0)] * 5)
+    await sink.chain(settings)(batch(1))
+    assert sink.taken == [0]
+    assert sink.dead == []
+
+
+async def test_a_lane_that_gets_through_wakes_the_others() -> None:
+    slow = RetrySettings.model_validate({"base": "60s", "max": "60s"})
+    sink = Sink(Unavailable("down"), Unavailable("down"))
+    retry = Retry("sink", slow, sink.bury)
+    waiting = [asyncio.create_task(retry(batch(1), sink.send)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    assert retry.failing == "down"
+    await retry(batch(1), sink.send)
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert retry.failing == ""
+
+
+def test_breaker_opens_tries_once_and_closes() -> None:
+    now = [0.0]
+    breaker = Breaker(2, 10.0, lambda: now[0])
+    breaker.failed()
+    breaker.enter()
+    breaker.failed()
+    assert breaker.state is BreakerState.OPEN
+    with pytest.raises(BreakerOpen) as refused:
+        breaker.enter()
+    assert refused.value.after == 10.0
+    now[0] = 10.0
+    breaker.enter()  # the one that tries
+    with pytest.raises(BreakerOpen):
+        breaker.enter()
+    breaker.failed()
+    assert breaker.state is BreakerState.OPEN
+    now[0] = 20.0
+    breaker.enter()
+    breaker.abandoned()
+    breaker.enter()
+    breaker.succeeded()
+    assert breaker.state is BreakerState.CLOSED
