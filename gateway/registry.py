@@ -6,10 +6,12 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, m
 from typing import Any
 
 from gateway.core.errors import ConfigError
+from gateway.core.settings import Settings
 
 DEVICES, BRIDGES, CODECS = "berrygate.devices", "berrygate.bridges", "berrygate.codecs"
 _WORDS = {DEVICES: "device", BRIDGES: "bridge", CODECS: "codec"}
 _DISTRIBUTION = "berrygate"
+_OURS = ("gateway", "devices", "bridges")
 
 
 def known(group: str) -> list[str]:
@@ -20,18 +22,27 @@ def known(group: str) -> list[str]:
 def resolve(group: str, name: str) -> type[Any]:
     """The settings class registered as `name`; imports only that driver.
 
-    Raises ConfigError for an unknown name and for a driver whose dependency is not installed.
+    Raises ConfigError for an unknown name, for a driver whose dependency is not installed, and
+    for one that cannot be loaded.
     """
     entry = _entries(group).get(name)
     word = _WORDS[group]
     if entry is None:
-        close = get_close_matches(name, known(group), 1)
-        fix = f"type: {close[0]}" if close else f"known are: {', '.join(known(group))}"
-        raise ConfigError(f'unknown {word} type "{name}"', fix=fix)
+        names = known(group)
+        close = get_close_matches(name, names, 1)
+        listed = f" (known: {', '.join(names)})" if names else ""
+        fix = f"type: {close[0]}" if close else "use a known one, or install what brings it"
+        raise ConfigError(f'unknown {word} type "{name}"{listed}', fix=fix)
     try:
         found: type[Any] = entry.load()
     except ModuleNotFoundError as error:
-        raise ConfigError(_missing(name, error), fix=_install(name, error)) from error
+        raise _missing(word, name, error.name or str(error)) from error
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{word} '{name}' cannot be loaded: {error}", fix=_again(entry)
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Settings)):
+        raise ConfigError(f"{word} '{name}' is not a settings class: {entry.value}")
     return found
 
 
@@ -40,13 +51,23 @@ def _entries(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
-def _missing(name: str, error: ModuleNotFoundError) -> str:
-    return f"'{name}' needs a package that is not installed: {error.name}"
+def _missing(word: str, name: str, module: str) -> ConfigError:
+    if module.partition(".")[0] in _OURS:
+        message = f"{word} '{name}' is not all there: no module {module}"
+        return ConfigError(message, fix=f"install {_DISTRIBUTION} again")
+    command = f"pip install {_DISTRIBUTION}[{name}]"
+    if name in _extras():
+        return ConfigError(f"'{name}' needs: {command}", fix=command)
+    return ConfigError(f"'{name}' needs the Python module {module}", fix=f"install {module}")
 
 
-def _install(name: str, error: ModuleNotFoundError) -> str:
+def _extras() -> list[str]:
     try:
-        extras = metadata(_DISTRIBUTION).get_all("Provides-Extra") or []
+        return metadata(_DISTRIBUTION).get_all("Provides-Extra") or []
     except PackageNotFoundError:
-        extras = []
-    return f"pip install {_DISTRIBUTION}[{name}]" if name in extras else f"install {error.name}"
+        return []
+
+
+def _again(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist is not None else entry.value
+    return f"install {package} again, in a version that fits"

@@ -2,11 +2,15 @@
 
 import hashlib
 import os
+import re
 import socket
+from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.core.contracts import Endpoint
 from gateway.core.ids import slug
@@ -23,6 +27,8 @@ from gateway.io.mqtt_url import parse_url
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 _MACHINE_ID = Path("/etc/machine-id")
+_MACHINE_ID_TEXT = re.compile(r"[0-9a-f]{32}")
+_SERVICE_DATA = Path("/var/lib/berrygate")
 
 
 def default_id() -> str:
@@ -35,8 +41,10 @@ def default_id() -> str:
         machine = _MACHINE_ID.read_text().strip()
     except OSError:
         return name
+    if not _MACHINE_ID_TEXT.fullmatch(machine):  # "uninitialized" until the first boot is over
+        return name
     digest = hashlib.sha256(f"berrygate {machine}".encode()).hexdigest()
-    return f"{name[:59]}-{digest[:4]}" if machine else name
+    return f"{name[:59]}-{digest[:4]}"
 
 
 def default_data_dir() -> Path:
@@ -45,7 +53,15 @@ def default_data_dir() -> Path:
         return Path(state)
     if home := os.environ.get("XDG_STATE_HOME", ""):
         return Path(home) / "berrygate"
-    return Path.home() / ".local/state/berrygate"
+    try:
+        return Path.home() / ".local/state/berrygate"
+    except RuntimeError:  # a user without a home, as in a container
+        return _SERVICE_DATA
+
+
+def wrong(key: str, message: str, fix: str) -> PydanticCustomError:
+    """What a model raises about one of its keys, for the error to point at that key's value."""
+    return PydanticCustomError("wrong", "{message}", {"key": key, "message": message, "fix": fix})
 
 
 class GatewaySettings(Settings):
@@ -53,7 +69,7 @@ class GatewaySettings(Settings):
 
     id: Id = Field(default_factory=default_id)
     """The gateway's id, in its topics. Defaults to the host name and four digits of the machine."""
-    root: Annotated[str, Field(pattern=r"^[^+#/\s]+$")] = "berrygate"
+    root: Annotated[str, Field(pattern=r"^[^+#/\s$][^+#/\s]*$")] = "berrygate"
     """First level of the gateway's own topics."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Where data lies. Defaults to $STATE_DIRECTORY, $XDG_STATE_HOME/berrygate or
@@ -62,7 +78,10 @@ class GatewaySettings(Settings):
     @field_validator("data_dir")
     @classmethod
     def _expand(cls, value: Path) -> Path:
-        return value.expanduser()
+        try:
+            return value.expanduser()
+        except RuntimeError as error:
+            raise ValueError("nobody knows this home directory; write it out") from error
 
 
 class BrokerSettings(Settings):
@@ -110,9 +129,12 @@ class BrokerSettings(Settings):
     @model_validator(mode="after")
     def _one(self) -> "BrokerSettings":
         if self.url is not None and self.embedded and "embedded" in self.model_fields_set:
-            raise ValueError("either `embedded: true` or a `url`, not both")
+            fix = "leave out embedded, or leave out url"
+            raise wrong("embedded", "either the embedded broker or a url, not both", fix)
         if self.runs_embedded and self.host not in ("127.0.0.1", "::1", "localhost"):
-            raise ValueError("the embedded broker listens on loopback only: host 127.0.0.1")
+            raise wrong("host", "the embedded broker listens on loopback only", "host: 127.0.0.1")
+        if self.cert_file and not self.key_file:
+            raise wrong("cert_file", "a certificate needs its key", "add key_file:")
         return self
 
     @property
@@ -146,6 +168,8 @@ class JournalSettings(Settings):
     more at a power cut; 30s is the card saver."""
     max_size: Annotated[Size, Field(ge=8_000_000)] = 1_000_000_000
     """Most space the journal takes; the oldest goes first."""
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """So many readings are committed at once, without waiting for `gather` to pass."""
     max_age: Duration = 7 * 86_400.0
     """The longest readings are kept for bridges that cannot be reached."""
 
@@ -217,18 +241,14 @@ class Config(Settings):
         return names([(bridge.name, bridge.type) for bridge in self.bridges])
 
 
-def names(given: list[tuple[str | None, str]]) -> list[str]:
-    """Names from (given name or None, type)."""
+def names(given: Sequence[tuple[str | None, str]]) -> list[str]:
+    """Names from (given name or None, type): a type that is taken gets a number."""
     taken = {name for name, _ in given if name}
     found = []
     for name, kind in given:
-        number = 1
-        while name is None or (name in taken and number > 1):
-            candidate = kind if number == 1 else f"{kind}-{number}"
-            number += 1
-            if candidate not in taken:
-                name = candidate
-                taken.add(name)
-                break
+        if name is None:
+            candidates = chain([kind], (f"{kind}-{number}" for number in count(2)))
+            name = next(candidate for candidate in candidates if candidate not in taken)
+            taken.add(name)
         found.append(name)
     return found

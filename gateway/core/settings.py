@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -35,22 +36,30 @@ _QUANTITY = re.compile(r"\s*(?P<number>-?[0-9]{1,30}(?:\.[0-9]{1,30})?)\s*(?P<un
 
 
 def parse_duration(value: Any) -> float:
-    """`500ms`, `5s`, `1m`, `2h`, `7d` to seconds, at most 100 years; a plain 0 needs no unit.
+    """`500ms`, `5s`, `1m`, `2h`, `7d` to seconds; a plain 0 needs no unit.
 
-    Raises PydanticCustomError (type `duration`, context `unit`, `expected`).
+    Raises PydanticCustomError (type `duration`, context `message`, `unit`, `expected`).
     """
-    seconds = _quantity(value, "duration", _DURATION_UNITS)
-    if seconds > _LONGEST:
-        raise _refused("duration", "longer than 36500d", _DURATION_UNITS)
-    return seconds
+    return _quantity(value, "duration", _DURATION_UNITS)
 
 
 def parse_size(value: Any) -> int:
     """`512B`, `64kB`, `10MB`, `1GB` (powers of ten) to bytes; a plain 0 needs no unit.
 
-    Raises PydanticCustomError (type `size`, context `unit`, `expected`).
+    Raises PydanticCustomError (type `size`, context `message`, `unit`, `expected`).
     """
-    size = round(_quantity(value, "size", _SIZE_UNITS))
+    return round(_quantity(value, "size", _SIZE_UNITS))
+
+
+def _duration(value: Any) -> float:
+    seconds = parse_duration(value)
+    if seconds > _LONGEST:
+        raise _refused("duration", "longer than 36500d", _DURATION_UNITS)
+    return seconds
+
+
+def _size(value: Any) -> int:
+    size = parse_size(value)
     if size > _LARGEST:
         raise _refused("size", "larger than 1000000000GB", _SIZE_UNITS)
     return size
@@ -99,26 +108,17 @@ def _refused(
     return PydanticCustomError(what, "{message}; expected {expected}", context)
 
 
+def _written(what: str, units: str) -> WithJsonSchema:
+    text = {"type": "string", "pattern": rf"^\s*(0|[0-9]+(\.[0-9]+)?\s*({units}))\s*$"}
+    return WithJsonSchema({"anyOf": [text, {"const": 0}], "x-kind": what})
+
+
 Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema(
-        {
-            "type": ["string", "integer"],
-            "pattern": r"^\s*(0+(\.0+)?|[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d))\s*$",
-            "maximum": 0,
-            "minimum": 0,
-            "format": "span",
-        }
-    ),
+    float, BeforeValidator(_duration), _written("duration", "|".join(_DURATION_UNITS))
 ]
 """Seconds, written `500ms 5s 1m 2h 7d`."""
 
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(B|kB|MB|GB)$", "format": "size"}),
-]
+Size = Annotated[int, BeforeValidator(_size), _written("size", "|".join(_SIZE_UNITS))]
 """Bytes, written `512B 64kB 10MB 1GB`."""
 
 
@@ -141,7 +141,41 @@ Id = Annotated[str, Field(pattern=ID_PATTERN)]
 class Settings(BaseModel):
     """Base of every configuration model: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # a traceback in a log would show passwords
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Takes `yes` for text and `true` for nothing but a boolean, where pydantic would guess.
+        A section with nothing in it has its defaults."""
+        wanted = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if value is None and len(wanted) == 1 and issubclass(next(iter(wanted)), Settings):
+            return {}
+        if wanted <= {bool, NoneType} and isinstance(value, str | int | float):
+            if not isinstance(value, bool):
+                raise PydanticCustomError("bool_type", "expected true or false")
+        elif isinstance(value, bool) and wanted <= {int, float, NoneType}:
+            raise PydanticCustomError("number_type", "expected a number")
+        return value
+
+
+@cache
+def _kinds(annotation: Any) -> frozenset[type]:
+    """The classes of values that a field takes; `object` where that cannot be told."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return frozenset(type(choice) for choice in get_args(annotation))
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return frozenset().union(*map(_kinds, get_args(annotation)))
+    found = origin or annotation
+    return frozenset({found if isinstance(found, type) else object})
 
 
 class CodecSettings(Settings):
