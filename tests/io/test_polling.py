@@ -1,0 +1,33 @@
+"""Ticks stay on their grid."""
+
+import asyncio
+
+from gateway.io.polling import every
+
+
+async def test_ticks_do_not_drift() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    at = []
+    async for missed in every(0.05):
+        assert missed == 0
+        at.append(loop.time() - began)
+        await asyncio.sleep(0.02)  # work takes time; the grid does not move
+        if len(at) == 6:
+            break
+    assert at[0] < 0.03
+    for number, when in enumerate(at):
+        assert when >= number * 0.05 - 0.001
+
+
+async def test_missed_ticks_are_skipped_and_counted() -> None:
+    seen = []
+    async for missed in every(0.02):
+        seen.append(missed)
+        if len(seen) == 1:
+            await asyncio.sleep(0.11)
+        if len(seen) == 3:
+            break
+    assert seen[0] == 0
+    assert seen[1] >= 4
+    assert seen[2] == 0
