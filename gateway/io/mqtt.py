@@ -21,6 +21,7 @@ SESSION_EXPIRY = 7 * 86_400
 _STABLE = 10.0  # a connection that held so long is not one that is thrown out again (s)
 _FIRST, _LONGEST = 0.25, 30.0
 _TICK = 1.0
+_LOOK, _SETTLE = 0.005, 0.05
 
 
 def version_of(endpoint: Endpoint) -> MQTTProtocolVersion:
@@ -118,7 +119,13 @@ class Connection:
         self._thread.start()
 
     def stop(self, timeout: float = 1.0) -> None:
-        """Send DISCONNECT and end the thread; blocks for at most `timeout` seconds."""
+        """Send DISCONNECT and end the thread; blocks for at most about `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        # A broker that finds the connection closed throws away what it has not read of it yet,
+        # our last acknowledgements among it.
+        while self._client.want_write() and time.monotonic() < deadline - _SETTLE:
+            time.sleep(_LOOK)
+        time.sleep(_SETTLE)
         self._stopping.set()
         self._client.disconnect()
         self._thread.join(timeout)

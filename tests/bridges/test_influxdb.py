@@ -1,5 +1,6 @@
 """The InfluxDB bridge against real servers, and every answer there is."""
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,10 @@ async def test_influxdb_1_says_what_it_minds(tmp_path: Path) -> None:
 async def test_victoria_metrics_through_the_client(tmp_path: Path) -> None:
     with victoria(tmp_path) as server:
         await send(bridge(server.url), batch(300))
-        assert server.values("soil", "n") == [float(n) for n in range(300)]
+        async with asyncio.timeout(20):  # it shows what it took a moment later
+            while len(found := server.values("soil", "n")) < 300:
+                await asyncio.sleep(0.1)
+        assert found == [float(n) for n in range(300)]
 
 
 async def test_mapping() -> None:

@@ -3,6 +3,7 @@
 exec >/out/log 2>&1
 set -x
 export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels HOME=/root
+readonly etc=/etc/berrygate opt=/opt/berrygate
 
 result() { printf '%s %s\n' "$1" "$2" >>/out/results; }
 check() {
@@ -21,21 +22,47 @@ eventually() {
 }
 has_reading() { http "/api/v1/query?device=$1&metric=$2&start=-1h" | grep -q '\[\['; }
 property() { systemctl show berrygate -p "$1" --value; }
+release() { readlink "$opt/current"; }
 
-install_it() { /src/install.sh service; }
+# --- setting up
+user_is_told() {
+    ! su -s /bin/sh nobody -c '/src/install.sh run' 2>/tmp/told &&
+        grep -qx '  fix: sudo apt-get install -y --no-install-recommends python3-venv mosquitto' /tmp/told
+}
+# Root's umask is not the service's: what is installed must be readable all the same.
+install_it() { (umask 077 && /src/install.sh service); }
+policy_is_gone() { [[ ! -e /usr/sbin/policy-rc.d ]]; }
+debians_broker_is_off() { ! systemctl is-active mosquitto && ! systemctl is-enabled mosquitto; }
+
+# --- the service
 is_active() { [[ $(property ActiveState) == active ]]; }
-told_ready() { journalctl -u berrygate -o cat | grep -q 'Started berrygate.service'; }
+told_ready() { [[ $(property Type) == notify ]] && journalctl -u berrygate -o cat | grep -q 'Started berrygate.service'; }
 own_user() { [[ $(ps -o user= -p "$(property MainPID)") == berrygate ]]; }
+in_groups() {
+    local group
+    for group in gpio dialout video; do
+        grep '^Groups:' "/proc/$(property MainPID)/status" |
+            grep -qw "$(getent group $group | cut -d: -f3)" || return 1
+    done
+}
+# An entry here would close every serial port and GPIO chip that is not named in it.
+devices_are_open() { [[ $(property DevicePolicy) == auto && -z $(property DeviceAllow) ]]; }
+config_is_private() { [[ $(stat -c '%a %U %G' $etc/berrygate.yaml $etc/berrygate.env | sort -u) == '640 root berrygate' ]]; }
 broker_is_child() { [[ $(ps -o comm= --ppid "$(property MainPID)") == mosquitto ]]; }
 data_in_state() { [[ -f /var/lib/berrygate/history.db && -d /var/lib/berrygate/journal ]]; }
 publish() { mosquitto_pub -h 127.0.0.1 -t devices/soil/telemetry -q 1 -m '{"moisture": 31}'; }
-structured() { journalctl -u berrygate -o json PRIORITY=6 | grep -q '"PRIORITY":"6"'; }
 status_of() { su -s /bin/sh "$1" -c 'berrygate status'; }
 stranger_refused() { ! su -s /bin/sh nobody -c 'berrygate status'; }
+broker_comes_back() {
+    pkill -9 mosquitto
+    eventually broker_is_child && eventually publish
+}
+logged() { journalctl -u berrygate -o json "PRIORITY=$1" | grep -q '"_SYSTEMD_UNIT":"berrygate.service"'; }
 stops_in_time() {
     local began=$SECONDS
     systemctl stop berrygate
-    ((SECONDS - began <= 5)) && [[ $(property Result) == success ]] && ! pgrep mosquitto
+    ((SECONDS - began <= 5)) && [[ $(property Result) == success ]] &&
+        [[ $(property ExecMainStatus) == 0 ]] && ! pgrep mosquitto
 }
 survives_kill() {
     local pid
@@ -43,42 +70,102 @@ survives_kill() {
     kill -9 "$pid"
     eventually is_active && eventually http /readyz && [[ $(property MainPID) != "$pid" ]]
 }
-upgrade_again() { /src/install.sh service && eventually http /readyz; }
+
+# --- upgrades
+upgrade_again() {
+    local before
+    before=$(release)
+    /src/install.sh service && eventually http /readyz && [[ $(release) == "$before" ]]
+}
+newer_release() {
+    local before
+    before=$(release)
+    cp -r /src /root/newer && printf '\n# newer\n' >>/root/newer/gateway/__init__.py
+    /root/newer/install.sh service && eventually http /readyz && [[ $(release) != "$before" ]] &&
+        [[ -x $opt/$before/bin/berrygate ]] && rm -r /root/newer
+}
+# The one in use must not be taken for the oldest.
+older_release() {
+    touch -d '-1 day' $opt/releases/*
+    mkdir $opt/releases/{a,b,c}
+    /src/install.sh service && eventually http /readyz &&
+        [[ $(find $opt/releases -mindepth 1 -maxdepth 1 | wc -l) == 3 ]]
+}
+secret_of_its_file() {
+    sed -i 's|^bridges: .*|bridges: [{type: influxdb, url: "http://127.0.0.1:9", token: "${TOKEN}", org: o, bucket: b}]|' $etc/berrygate.yaml
+    printf 'TOKEN=s3cret-t0ken\n' >>$etc/berrygate.env
+    /src/install.sh service && eventually http /api/v1/bridges | grep -q influxdb
+}
+secret_is_not_logged() { ! journalctl -b | grep -q s3cret-t0ken; }
+bad_config_changes_nothing() {
+    local pid
+    pid=$(property MainPID)
+    cp -p $etc/berrygate.yaml /root/good.yaml
+    printf 'nonsense: 1\n' >>$etc/berrygate.yaml
+    ! /src/install.sh service 2>/tmp/told && grep -q '  fix: ' /tmp/told && grep -q nonsense /tmp/told &&
+        is_active && [[ $(property MainPID) == "$pid" ]]
+    local found=$?
+    cp -p /root/good.yaml $etc/berrygate.yaml
+    return $found
+}
 # It exits with 0 for an unknown key too, so it must be silent.
 unit_verifies() { [[ -z $(systemd-analyze verify /etc/systemd/system/berrygate.service 2>&1) ]]; }
+
+# --- and away
 uninstalled() {
-    /src/install.sh uninstall && [[ ! -e /opt/berrygate && ! -e /usr/local/bin/berrygate ]] &&
-        [[ -d /var/lib/berrygate && -d /etc/berrygate ]] && ! systemctl cat berrygate
+    /src/install.sh uninstall && [[ ! -e $opt && ! -e /usr/local/bin/berrygate ]] &&
+        [[ -d /var/lib/berrygate && -d $etc ]] && ! systemctl cat berrygate &&
+        [[ ! -e /etc/systemd/system/berrygate.service.d ]]
 }
 purged() {
-    /src/install.sh uninstall --purge && [[ ! -e /var/lib/berrygate && ! -e /etc/berrygate ]] &&
-        ! getent passwd berrygate
+    /src/install.sh uninstall --purge && [[ ! -e /var/lib/berrygate && ! -e $etc ]] &&
+        ! getent passwd berrygate && ! getent group berrygate
 }
+nothing_is_left() { [[ -z $(find / /run -xdev -path /src -prune -o -iname '*berrygate*' -print) ]]; }
 
 ip link set lo up
+groupadd --system gpio
+apt-get -q update
+apt-get -q -y install mosquitto-clients
+check user-is-told user_is_told
 check install install_it
+check policy-is-gone policy_is_gone
+check debians-broker-is-off debians_broker_is_off
 check active eventually is_active
 check ready eventually http /readyz
 check told-ready told_ready
 check own-user own_user
+check in-groups in_groups
+check devices-are-open devices_are_open
+check config-is-private config_is_private
 check broker-is-a-child broker_is_child
 check data-in-state-directory eventually data_in_state
 check own-sensors eventually has_reading pi memory.percent
 check publish publish
 check message-queryable eventually has_reading soil moisture
-check priorities structured
 check status-for-root berrygate status
 check status-for-the-gateways-user status_of berrygate
 check strangers-are-refused stranger_refused
+check broker-comes-back broker_comes_back
+check logs-news-as-such eventually logged 6
+check logs-errors-as-such eventually logged 3
 check stops-in-time stops_in_time
 check starts-again systemctl start berrygate
 check keeps-its-data eventually has_reading soil moisture
 check killed-and-back survives_kill
 check still-has-its-data eventually has_reading soil moisture
 check install-twice upgrade_again
+check newer-release newer_release
+check older-release older_release
+check has-its-data-after-upgrades eventually has_reading soil moisture
+check secret-of-its-file secret_of_its_file
+check secret-is-not-logged secret_is_not_logged
+check bad-config-changes-nothing bad_config_changes_nothing
 check unit-verifies unit_verifies
 check uninstall uninstalled
+check uninstall-twice uninstalled
 check purge purged
+check nothing-is-left nothing_is_left
 journalctl -b -u berrygate >/out/journal
 result ok "done"
 systemctl poweroff

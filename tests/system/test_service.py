@@ -1,6 +1,12 @@
-"""The service, installed by the script in a machine that boots (a container with systemd)."""
+"""The service, installed by the script in a machine that boots (a container with systemd).
 
+The machine has no network: Debian packages come from a repository on its disk, Python packages
+from a directory, and both were fetched beforehand from where this machine gets its own.
+"""
+
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,16 +16,20 @@ import pytest
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
-PACKAGES = (
-    "systemd,systemd-sysv,dbus,python3,python3-venv,mosquitto,mosquitto-clients,procps,iproute2"
-)
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "iproute2")
+TO_INSTALL = ("python3-venv", "mosquitto", "mosquitto-clients")  # in there, by the script
 CACHE = Path(os.environ.get("BERRYGATE_TEST_CACHE", "/var/cache/berrygate-tests"))
-CHECKS = 24
+FETCH = """
+mkdir -p "$1/debs/partial"
+APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q --yes --no-install-recommends --download-only \
+    -o Dir::Cache::Archives="$1/debs" install """
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(os.geteuid() != 0, reason="booting a machine needs root"),
+    pytest.mark.skipif(
+        os.geteuid() != 0, reason="booting a machine needs root: sudo ./install.sh test -m system"
+    ),
 ]
 
 
@@ -30,33 +40,57 @@ def codename() -> str:
     return fields["VERSION_CODENAME"].strip('"')
 
 
+def package_sources(release: str) -> list[Path]:
+    """The files that say where this machine has its Debian packages from."""
+    found = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    named = re.compile(rf"^[^#\n]*\s{release}(\s|$)", re.MULTILINE)
+    return [path for path in found if path.is_file() and named.search(path.read_text())]
+
+
 def base_machine() -> Path:
-    """A minimal Debian, made once and kept."""
-    root = CACHE / f"{codename()}-{abs(hash_of(PACKAGES)):08x}"
-    if not (root / "etc").exists():
+    """A minimal Debian with a repository of what is to be installed; made once and kept."""
+    release = codename()
+    key = hashlib.sha256(" ".join((*PACKAGES, "+", *TO_INSTALL)).encode()).hexdigest()[:8]
+    root = CACHE / f"{release}-{key}"
+    if not root.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         making = root.with_name(f"{root.name}.{os.getpid()}")
         subprocess.run(
-            ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", codename(), making],
+            [
+                "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+                f"--customize-hook={FETCH}{' '.join(TO_INSTALL)}",
+                release, making, *package_sources(release),
+            ],
             check=True, timeout=600,
         )  # fmt: skip
+        as_repository(making / "debs")
         making.rename(root)
     return root
 
 
-def hash_of(text: str) -> int:
-    import zlib
+def as_repository(directory: Path) -> None:
+    """Make a flat repository of a directory of .deb files (deb(5), apt-ftparchive(1))."""
+    entries = []
+    for deb in sorted(directory.glob("*.deb")):
+        fields = subprocess.run(
+            ["dpkg-deb", "--field", deb], check=True, capture_output=True, text=True
+        ).stdout
+        content = deb.read_bytes()
+        checksum = hashlib.sha256(content).hexdigest()
+        place = f"Filename: ./{deb.name}\nSize: {len(content)}\nSHA256: {checksum}\n"
+        entries.append(fields + place)
+    (directory / "Packages").write_text("\n".join(entries))
 
-    return zlib.crc32(text.encode())
 
-
-def wheels(directory: Path) -> None:
-    """Everything the service needs, for a machine without a network."""
+def wheels(directory: Path, root: Path) -> None:
+    """Everything the service needs, for that machine's Python."""
+    asked = ["chroot", root, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
     subprocess.run(
         [
-            sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes",
-            "--only-binary=:all:", "--dest", directory, "-r", PROJECT / "requirements/run.txt",
-            "-r", PROJECT / "requirements/build.txt",
+            sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps",
+            "--only-binary=:all:", "--python-version", version, "--dest", directory,
+            "-r", PROJECT / "requirements/run.txt", "-r", PROJECT / "requirements/build.txt",
         ],
         check=True, timeout=600,
     )  # fmt: skip
@@ -64,6 +98,7 @@ def wheels(directory: Path) -> None:
 
 def checkout(directory: Path) -> None:
     """What a user would have cloned."""
+    directory.mkdir()
     for name in ("gateway", "devices", "bridges", "config", "systemd", "requirements"):
         shutil.copytree(
             PROJECT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__")
@@ -72,33 +107,51 @@ def checkout(directory: Path) -> None:
         shutil.copy2(PROJECT / name, directory / name)
 
 
-def test_service_in_a_booted_machine(tmp_path: Path) -> None:
-    root, out, wheelhouse, source = (tmp_path / name for name in ("root", "out", "wheels", "src"))
-    out.mkdir()
-    source.mkdir()
-    wheels(wheelhouse)
-    checkout(source)
+def furnish(root: Path) -> None:
+    """A copy of the machine, with its checks to run at boot."""
     subprocess.run(["cp", "-a", "--reflink=auto", base_machine(), root], check=True)
+    sources = root / "etc/apt"
+    shutil.rmtree(sources / "sources.list.d", ignore_errors=True)
+    (sources / "sources.list").write_text("deb [trusted=yes] file:/debs ./\n")
     shutil.copy(HERE / "check.sh", root / "check.sh")
     shutil.copy(HERE / "check.service", root / "etc/systemd/system/check.service")
     wanted = root / "etc/systemd/system/multi-user.target.wants"
     (wanted / "check.service").symlink_to("/etc/systemd/system/check.service")
-    # Debian's own broker holds port 1883 from the first boot on; a user's machine may have it off.
-    (wanted / "mosquitto.service").unlink(missing_ok=True)
+
+
+def boot(root: Path, *options: str) -> str:
+    """Boot until it powers itself off; what its console showed."""
     console = subprocess.run(
         [
             "systemd-nspawn", "--quiet", "-D", root, "--boot", "--register=no", "--keep-unit",
-            "--private-network", f"--bind-ro={source}:/src", f"--bind-ro={wheelhouse}:/wheels",
-            f"--bind={out}:/out", "--console=pipe",
+            "--private-network", "--console=pipe", *options,
         ],
         stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
     )  # fmt: skip
+    return console.stdout.decode(errors="replace") + console.stderr.decode(errors="replace")
+
+
+def test_service_in_a_booted_machine(tmp_path: Path) -> None:
+    root, out, wheelhouse, source = (tmp_path / name for name in ("root", "out", "wheels", "src"))
+    out.mkdir()
+    checkout(source)
+    try:
+        furnish(root)
+        wheels(wheelhouse, root)
+        binds = (
+            f"--bind-ro={source}:/src",
+            f"--bind-ro={wheelhouse}:/wheels",
+            f"--bind={out}:/out",
+        )
+        console = boot(root, *binds)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
     results = out / "results"
-    assert results.exists(), console.stdout.decode(errors="replace")[-3000:]
+    assert results.exists(), console[-3000:]
     lines = results.read_text().splitlines()
     journal = out / "journal"
-    told = (out / "log").read_text()[-6000:] + (journal.read_text() if journal.exists() else "")
+    told = (out / "log").read_text()[-8000:] + (journal.read_text() if journal.exists() else "")
     assert [line for line in lines if not line.startswith("ok ")] == [], told
     assert lines[-1] == "ok done", told
-    assert len(lines) == CHECKS, lines
-    shutil.rmtree(root, ignore_errors=True)
+    checks = re.findall(r"^check (\S+)", (HERE / "check.sh").read_text(), re.MULTILINE)
+    assert lines == [f"ok {name}" for name in (*checks, "done")]

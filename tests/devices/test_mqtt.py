@@ -1,0 +1,271 @@
+"""The MQTT device with a real mosquitto."""
+
+import asyncio
+import random
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from pydantic import ValidationError
+
+from devices.mqtt import MqttDevice, MqttSettings
+from gateway.core.contracts import Burst, Busy, Context, Endpoint, Stored
+from gateway.core.errors import DecodeError
+from gateway.core.events import Connected, Disconnected, Event, StateSeen
+from tests.support.mosquitto import Mosquitto, mosquitto
+from tests.support.proxy import proxy
+from tests.support.publisher import Publisher
+
+
+class Listener:
+    """A device at work, and what came of it."""
+
+    def __init__(self, endpoint: Endpoint, **settings: Any) -> None:
+        self.events: list[Event] = []
+        self.bursts: list[Burst] = []
+        self.acknowledge = True
+        context = Context("gw", "berrygate", Path(), endpoint, self.events.append)
+        built = MqttSettings.model_validate(settings).build("mqtt", context)
+        assert isinstance(built, MqttDevice)
+        self.device = built
+
+    async def pump(self) -> None:
+        async for burst in self.device.listen():
+            self.bursts.append(burst)
+            burst.done(Stored() if self.acknowledge else Busy(1.0))
+
+    def payloads(self) -> list[bytes]:
+        return [payload for burst in self.bursts for payload in burst.payloads]
+
+
+@asynccontextmanager
+async def listening(endpoint: Endpoint, **settings: Any) -> AsyncIterator[Listener]:
+    found = Listener(endpoint, **settings)
+    task = asyncio.create_task(found.pump())
+    await until(lambda: found.device.trouble not in ("connecting",))
+    try:
+        yield found
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], timeout: float = 30) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def publish(port: int, *messages: tuple[str, str], retain: bool = False) -> None:
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    for topic, payload in messages:
+        info = client.publish(topic, payload, 1, retain)
+        await asyncio.to_thread(info.wait_for_publish, 5)
+    client.disconnect()
+    client.loop_stop()
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_twenty_thousand_in_order_and_acknowledged(tmp_path: Path, protocol: str) -> None:
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port, protocol=protocol)
+        async with listening(endpoint) as found:
+            publisher = Publisher(broker.port, 1, lambda n: b"%d" % n)
+            await asyncio.to_thread(publisher.run, 0, 20_000)
+            publisher.close()
+            await until(lambda: len(found.payloads()) >= 20_000)
+        assert [int(p) for p in found.payloads()] == list(range(20_000))
+        async with listening(endpoint) as again:
+            await asyncio.sleep(0.5)
+            assert again.payloads() == []  # everything was acknowledged
+
+
+async def test_what_is_not_acknowledged_comes_again_marked(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port)
+        async with listening(endpoint) as found:
+            found.acknowledge = False
+            await publish(broker.port, ("devices/a/telemetry", "1"), ("devices/a/telemetry", "2"))
+            await until(lambda: len(found.payloads()) == 2)
+        async with listening(endpoint) as again:
+            await until(lambda: len(again.payloads()) == 2)
+            assert [r for burst in again.bursts for r in burst.repeats] == [True, True]
+            first = [i for burst in found.bursts for i in burst.packet_ids]
+            assert [i for burst in again.bursts for i in burst.packet_ids] == first
+
+
+async def test_connections_cut_anywhere_lose_nothing(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    with mosquitto(tmp_path) as broker, proxy(broker.port) as between:
+        async with listening(Endpoint(port=between.port)) as found:
+            await until(lambda: found.device.trouble == "")
+            publisher = Publisher(broker.port, 3, lambda n: b"%d" % n)
+            thread = threading.Thread(target=publisher.run, args=(0, 4_000, 2_000))
+            thread.start()
+            for _ in range(6):
+                between.limit = chance.randrange(200, 20_000)
+                between.cut()
+                await asyncio.sleep(0.3)
+            between.limit = None
+            between.cut()
+            await asyncio.to_thread(thread.join)
+            await until(lambda: len(set(found.payloads())) == 4_000)
+        assert between.connections > 3
+        assert any(isinstance(event, Disconnected) for event in found.events)
+
+
+async def test_a_broker_that_forgot_everything_is_subscribed_again(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        async with listening(Endpoint(port=broker.port)) as found:
+            broker.kill()
+            for file in tmp_path.glob("*.db"):
+                file.unlink()
+            broker.start()
+            await until(lambda: sum(isinstance(e, Connected) for e in found.events) == 2)
+            await publish(broker.port, ("devices/a/telemetry", "1"))
+            await until(lambda: found.payloads() == [b"1"])
+
+
+async def test_retained_messages_are_states_and_our_own_topics_nothing(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        await publish(broker.port, ("devices/a/telemetry", "old"), retain=True)
+        async with listening(Endpoint(port=broker.port), topics=["#"]) as found:
+            await until(lambda: found.device.retained == 1)
+            await publish(
+                broker.port, ("berrygate/gw/data/pi/readings", "1"), ("devices/a/telemetry", "new")
+            )
+            await until(lambda: found.payloads() == [b"new"])
+        states = [event for event in found.events if isinstance(event, StateSeen)]
+        assert [(s.name, s.topic, s.payload) for s in states] == [
+            ("mqtt", "devices/a/telemetry", b"old")
+        ]
+
+
+async def test_shared_subscription_divides(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port)
+        async with (
+            listening(endpoint, shared="farm", client_id="one") as one,
+            listening(endpoint, shared="farm", client_id="two") as two,
+        ):
+            await until(lambda: not one.device.trouble and not two.device.trouble)
+            publisher = Publisher(broker.port, 1, lambda n: b"%d" % n)
+            await asyncio.to_thread(publisher.run, 0, 200)
+            await until(lambda: len(one.payloads()) + len(two.payloads()) == 200)
+            assert one.payloads()
+            assert two.payloads()
+
+
+def add_user(passwords: Path) -> None:
+    subprocess.run(["mosquitto_passwd", "-b", passwords, "user", "right"], check=True)
+
+
+async def test_wrong_password_is_told_and_tried_slowly(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    passwords.touch()
+    add_user(passwords)
+    extra = f"allow_anonymous false\npassword_file {passwords}"
+    with mosquitto(tmp_path / "broker", extra) as broker:
+        wrong = Endpoint(port=broker.port, username="user", password="wrong")
+        async with listening(wrong) as found:
+            await until(lambda: found.device.denied)
+            assert "authori" in found.device.trouble.lower() or "password" in found.device.trouble
+        right = Endpoint(port=broker.port, username="user", password="right")
+        async with listening(right) as found:
+            await until(lambda: found.device.trouble == "")
+
+
+def certificates(directory: Path) -> None:
+    """An authority, and certificates of a server and a client by it."""
+
+    def run(*args: str) -> None:
+        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=directory)
+
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    run("req", "-x509", *new, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt")
+    (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
+    for name in ("server", "client"):
+        key, request = f"{name}.key", f"{name}.csr"
+        run("req", *new, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        run("x509", "-req", "-in", request, "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "2",
+            "-CAcreateserial", "-extfile", "san", "-out", f"{name}.crt")  # fmt: skip
+
+
+async def test_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    at = tmp_path
+    extra = (
+        f"cafile {at}/ca.crt\ncertfile {at}/server.crt\nkeyfile {at}/server.key\n"
+        "require_certificate true\nuse_identity_as_username true\nallow_anonymous false"
+    )
+    with mosquitto(tmp_path / "broker", extra) as broker:
+        url = f"mqtts://127.0.0.1:{broker.port}"
+        files = {
+            "ca_file": f"{at}/ca.crt",
+            "cert_file": f"{at}/client.crt",
+            "key_file": f"{at}/client.key",
+        }
+        async with listening(Endpoint(), url=url, **files) as found:
+            await until(lambda: found.device.trouble == "")
+            # Larger than a TLS record: what TLS holds back is not seen by select.
+            payload = "x" * 100_000
+            client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+            client.tls_set(files["ca_file"], files["cert_file"], files["key_file"])
+            client.connect("127.0.0.1", broker.port)
+            client.loop_start()
+            for _ in range(20):
+                client.publish("devices/a/telemetry", payload, 1)
+            await until(lambda: len(found.payloads()) == 20)
+            assert {len(p) for p in found.payloads()} == {100_000}
+            client.disconnect()
+            client.loop_stop()
+        async with listening(Endpoint(), url=url, ca_file=files["ca_file"]) as refused:
+            await until(lambda: refused.device.trouble not in ("", "connecting"))
+
+
+async def test_names_come_from_topics(tmp_path: Path) -> None:
+    found = Listener(Endpoint(), topics=["plant/+/+/data", "tele/#"], device="{1}")
+    assert found.device.device_of("plant/hall/pump/data") == "hall"
+    assert found.device.device_of("tele/a/b") == "a/b"
+    with pytest.raises(DecodeError):
+        found.device.device_of("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"topics": []}, {"topics": ["a/#/b"]}, {"topics": ["a/b+"]}, {"device": "{2}"},
+        {"url": "http://broker"}, {"qos": 2}, {"shared": "a/b"}, {"window": 0},
+    ],
+)  # fmt: skip
+def test_bad_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        MqttSettings.model_validate(settings)
+
+
+async def test_two_clients_with_one_id_do_not_spin(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port)
+        async with (
+            listening(endpoint, client_id="same") as one,
+            listening(endpoint, client_id="same") as two,
+        ):
+            await asyncio.sleep(4)
+            connected = [
+                sum(isinstance(event, Connected) for event in found.events) for found in (one, two)
+            ]
+            assert sum(connected) < 20
+
+
+def test_a_broker_can_be_started_twice_on_one_port(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path).start()
+    broker.stop()
+    broker.start()
+    broker.kill()

@@ -1,0 +1,102 @@
+"""Packets come out of a stream as they went in, however the network cuts it."""
+
+import paho.mqtt.client as paho
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.io.mqtt_bulk import (
+    PRIVATE_NAMES,
+    BulkClient,
+    Frames,
+    MalformedPacketError,
+    Splitter,
+)
+
+LIMIT = 200
+
+
+def length(value: int) -> bytes:
+    found = b""
+    while value > 127:
+        found += bytes((value & 127 | 128,))
+        value >>= 7
+    return found + bytes((value,))
+
+
+def publish(topic: bytes, payload: bytes, packet_id: int, flags: int, properties: bytes) -> bytes:
+    """A PUBLISH packet; packet_id 0: QoS 0; properties: with their length, or nothing (3.1.1)."""
+    head = 0x30 | flags | (0x02 if packet_id else 0)
+    body = len(topic).to_bytes(2, "big") + topic
+    body += packet_id.to_bytes(2, "big") if packet_id else b""
+    body += properties + payload
+    return bytes((head,)) + length(len(body)) + body
+
+
+publishes = st.tuples(
+    st.just("publish"), st.binary(max_size=20), st.binary(max_size=400), st.integers(0, 65_535),
+    st.sampled_from([0, 1, 8, 9]),
+)  # fmt: skip
+others = st.tuples(st.just("other"), st.sampled_from([0x40, 0xD0, 0x90]), st.binary(max_size=30))
+
+
+@given(
+    st.lists(st.one_of(publishes, others), max_size=20), st.lists(st.integers(1, 300)),
+    st.booleans(),
+)  # fmt: skip
+def test_any_chunking_gives_the_same_packets(
+    packets: list[tuple[object, ...]], cuts: list[int], version_5: bool
+) -> None:
+    stream, expected, rest = b"", [], []
+    for packet in packets:
+        if packet[0] == "publish":
+            _, topic, payload, packet_id, flags = packet
+            properties = length(3) + b"\x01\x00\x00" if version_5 else b""
+            stream += publish(topic, payload, packet_id, flags, properties)  # type: ignore[arg-type]
+            expected.append((topic, payload[: LIMIT + 1], packet_id, flags))  # type: ignore[index]
+        else:
+            _, head, body = packet
+            stream += bytes((head,)) + length(len(body)) + body  # type: ignore[arg-type, operator]
+            rest.append((head, body))
+    seen: list[tuple[int, bytes]] = []
+    splitter = Splitter(LIMIT, version_5, lambda head, body: seen.append((head, body)) or True)  # type: ignore[func-returns-value]
+    frames = Frames()
+    place = 0
+    for cut in [*cuts, len(stream)]:
+        assert splitter.feed(stream[place : place + cut], frames)
+        place += cut
+    found = zip(
+        frames.topics, frames.payloads, frames.packet_ids, [h & 9 for h in frames.heads],
+        strict=True,
+    )  # fmt: skip
+    assert list(found) == expected
+    assert seen == rest
+
+
+def test_a_huge_payload_is_passed_over_without_being_held() -> None:
+    size = 5_000_000
+    stream = publish(b"a", bytes(size), 7, 0, b"") + publish(b"b", b"next", 8, 0, b"")
+    splitter, frames, most = Splitter(LIMIT, False, lambda head, body: True), Frames(), 0
+    for place in range(0, len(stream), 65_536):
+        splitter.feed(stream[place : place + 65_536], frames)
+        most = max(most, len(splitter._rest))
+    assert [len(p) for p in frames.payloads] == [LIMIT + 1, 4]
+    assert frames.packet_ids == [7, 8]
+    assert most < 300_000
+
+
+def test_what_is_no_mqtt_is_refused() -> None:
+    splitter = Splitter(LIMIT, False, lambda head, body: True)
+    with pytest.raises(MalformedPacketError):
+        splitter.feed(b"\x30\xff\xff\xff\xff\xff\x01", Frames())
+    with pytest.raises(MalformedPacketError):
+        Splitter(LIMIT, False, lambda head, body: True).feed(b"\x30\x03\x00\x09a", Frames())
+
+
+def test_paho_still_has_the_private_names_that_are_used() -> None:
+    client = BulkClient(paho.CallbackAPIVersion.VERSION2)
+    assert [name for name in PRIVATE_NAMES if not hasattr(client, name)] == []
+    assert set(client._in_packet) == {
+        "command", "have_remaining", "remaining_count", "remaining_mult", "remaining_length",
+        "packet", "to_process", "pos",
+    }  # fmt: skip
