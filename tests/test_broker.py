@@ -1,0 +1,130 @@
+"""The embedded broker lives and dies with the gateway."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gateway.broker import BrokerOptions, EmbeddedBroker, accepts, answers
+from gateway.core.errors import ConfigError
+from gateway.core.events import Connected, Disconnected, Event
+from tests.support.mosquitto import mosquitto
+from tests.support.ports import free_port
+
+
+def broker(directory: Path, port: int, events: list[Event] | None = None) -> EmbeddedBroker:
+    emit = (events if events is not None else []).append
+    return EmbeddedBroker(directory, BrokerOptions(port=port), emit)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_answers_while_inside_and_is_gone_after(tmp_path: Path) -> None:
+    made = broker(tmp_path, free_port())
+    async with made.running():
+        assert await accepts(made.endpoint)
+        pid = made.pid
+        assert pid is not None
+    assert not await answers(made.endpoint)
+    assert not psutil.pid_exists(pid)
+    assert (tmp_path / "mosquitto.db").exists()  # it wrote its sessions down
+
+
+async def test_is_started_again_when_it_dies(tmp_path: Path) -> None:
+    events: list[Event] = []
+    made = broker(tmp_path, free_port(), events)
+    async with made.running():
+        first = made.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: made.pid not in (None, first) and not made.trouble)
+        assert await accepts(made.endpoint)
+        assert made.restarts == 1
+    assert [type(event) for event in events] == [Connected, Disconnected, Connected]
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from gateway.broker import BrokerOptions, EmbeddedBroker
+async def main():
+    made = EmbeddedBroker(Path(sys.argv[1]), BrokerOptions(port=int(sys.argv[2])), lambda e: None)
+    async with made.running():
+        print(made.pid, flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, str(tmp_path), str(free_port()), stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    pid = int(await asyncio.wait_for(parent.stdout.readline(), 15))
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+async def test_an_orphan_of_an_earlier_life_is_reclaimed(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "left") as left:
+        assert left.process is not None
+        created = psutil.Process(left.process.pid).create_time()
+        directory = tmp_path / "ours"
+        directory.mkdir()
+        (directory / "mosquitto.pid").write_text(f"{left.process.pid} {created}")
+        made = broker(directory, left.port)
+        async with made.running():
+            assert not made.foreign
+            assert made.pid != left.process.pid
+            assert left.process.wait(5) is not None
+
+
+async def test_a_number_given_to_another_process_is_not_ended(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "other") as other:
+        assert other.process is not None
+        directory = tmp_path / "ours"
+        directory.mkdir()
+        (directory / "mosquitto.pid").write_text(f"{other.process.pid} 12345.0")
+        async with broker(directory, free_port()).running():
+            assert other.process.poll() is None
+
+
+async def test_a_broker_that_is_there_and_lets_us_in_is_used(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "theirs") as theirs:
+        made = broker(tmp_path / "ours", theirs.port)
+        async with made.running():
+            assert made.foreign
+            assert made.pid is None
+        assert await answers(made.endpoint)  # theirs is left alone
+
+
+async def test_a_port_that_something_else_has_is_a_clear_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = broker(tmp_path, server.getsockname()[1])
+        with pytest.raises(ConfigError, match="does not let us in") as refused:
+            async with made.running():
+                pass
+        assert "broker.port" in (refused.value.fix or "")
+
+
+async def test_without_mosquitto_the_fix_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="not installed") as refused:
+        async with broker(tmp_path, free_port()).running():
+            pass
+    assert "apt install mosquitto" in (refused.value.fix or "")
