@@ -35,9 +35,10 @@ def test_every_page_can_be_reached_from_the_index() -> None:
 
 @pytest.mark.skipif(not TRACKED, reason="not a checkout")
 def test_no_address_of_a_package_registry_and_no_path_of_one_machine() -> None:
-    address = re.compile(
-        r'"resolved": *"http|--(extra-)?index-url|--find-links|py' r"pi\.org/simple"
-    )
+    # Put together here, so that this file does not hold what it looks for.
+    options = ("--(extra-)?index" + "-url", "--find" + "-links")
+    hosts = ('"resolved": *"' + "http", "pypi" + r"\.org")
+    address = re.compile("|".join((*options, *hosts)))
     path = re.compile(r"(^|[^A-Za-z0-9_.])/(work|farm|home/[a-z]+)/")
     for name in TRACKED:
         file = PROJECT / name

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway.bus.block import Block, CorruptBlockError
-from gateway.bus.journal import Entry, Journal
+from gateway.bus.gather import Entry
+from gateway.bus.journal import Journal
 from gateway.bus.live import Item, LiveSubscription
 from gateway.bus.records import CursorRecord, RepeatKeys
 from gateway.bus.recovery import Recovered
-from gateway.bus.segment import Segment, read_block, scan
+from gateway.bus.segment import Segment, read_block, read_meta, scan
 from gateway.bus.subscription import Source, Subscription
 from gateway.core.settings import parse_duration
 
@@ -151,7 +152,7 @@ class Bus:
         for segment in reversed(self.journal.segments):
             self._index(segment)
             for number in reversed(range(len(segment.offsets))):
-                if read_block(segment, number).meta.stamp.wall < since:
+                if read_meta(segment, number).stamp.wall < since:
                     return read_block(segment, number).end
         return self.journal.start
 

@@ -10,45 +10,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.bus import block as blocks
 from gateway.bus.block import Block
-from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp
+from gateway.bus.gather import Entry, Gathering, Taken
+from gateway.bus.records import CursorRecord, Meta, Stamp
 from gateway.bus.recovery import Recovered, recover
 from gateway.bus.segment import (
     SEGMENT_SIZE,
     Segment,
     SegmentWriter,
-    read_block,
+    read_meta,
     scan,
     sync_directory,
 )
-from gateway.core.contracts import Reading
 
 log = logging.getLogger(__name__)
 
-MAX_BLOCK = 5_000
-"""Most readings in one block: bounds what one commit holds back and what one read must decode."""
 _RETRY = 1.0
-
-
-@dataclass(slots=True)
-class Entry:
-    """What is journalled together and told together: the readings of one burst.
-
-    size: bytes as received. matched: how many of the readings each durable subscription wants.
-    gather: longest it may wait for its commit (s); None: the journal's own setting.
-    done: called on the loop once it is durable, in the order of `append`.
-    """
-
-    readings: Sequence[Reading]
-    size: int = 0
-    keys: RepeatKeys | None = None
-    matched: dict[str, int] = field(default_factory=dict)
-    gather: float | None = None
-    done: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +63,11 @@ class Journal:
         self.segments: list[Segment] = []
         self._directory = directory
         self._stamp = stamp
-        self._ready = threading.Condition()
-        self._entries: list[Entry] = []
-        self._moved: dict[str, CursorRecord] = {}
-        self._removed: list[str] = []
-        self._recounted: Counter[str] = Counter()
+        self._gathering = Gathering(options.gather, options.frames, options.size)
+        self._uncommitted = threading.Lock()
+        self._stopping = threading.Event()
         self._records: dict[str, CursorRecord] = {}
         self._matched: Counter[str] = Counter()
-        self._size = 0
-        self._due = float("inf")
-        self._stopping = False
         self._writer: SegmentWriter | None = None
         self._next = 1
         self._thread: threading.Thread | None = None
@@ -134,45 +110,30 @@ class Journal:
 
     def append(self, entry: Entry) -> None:
         """Queue an entry for the next commit. Never blocks; see `backlog` for when to wait."""
-        gather = self.options.gather if entry.gather is None else entry.gather
-        with self._ready:
-            self._entries.append(entry)
+        with self._uncommitted:
             self.backlog += len(entry.readings)
-            self._size += entry.size
-            self._expect(gather)
-            if self.backlog >= self.options.frames or self._size >= self.options.size:
-                self._due = 0.0
-                self._ready.notify()
+        self._gathering.append(entry)
 
     def hurry(self) -> None:
         """Commit what is queued now, however little it is."""
-        with self._ready:
-            self._due = 0.0
-            self._ready.notify()
+        self._gathering.hurry()
 
     def move(self, name: str, record: CursorRecord) -> None:
         """A cursor has moved: it rides in the next block, alone after a second."""
-        with self._ready:
-            self._moved[name] = record
-            self._expect(1.0)
+        self._gathering.move(name, record)
 
     def recount(self, name: str, difference: int) -> None:
         """What a cursor's subscription has matched was counted again."""
-        with self._ready:
-            self._recounted[name] += difference
+        self._gathering.recount(name, difference)
 
     def remove(self, name: str) -> None:
         """A cursor is gone for good."""
-        with self._ready:
-            self._moved.pop(name, None)
-            self._removed.append(name)
-            self._expect(1.0)
+        self._gathering.remove(name)
 
     def stop(self) -> None:
         """Commit what is queued and end the thread; blocks for that commit."""
-        with self._ready:
-            self._stopping = True
-            self._ready.notify()
+        self._stopping.set()
+        self._gathering.end()
         if self._thread is not None:
             self._thread.join()
         if self._writer is not None:
@@ -196,64 +157,42 @@ class Journal:
 
     # -- the writer thread ------------------------------------------------------------------
 
-    def _expect(self, within: float) -> None:
-        due = time.monotonic() + within
-        if due < self._due:
-            self._due = due
-            self._ready.notify()
-
     def _work(self, loop: asyncio.AbstractEventLoop, committed: Committed) -> None:
-        while True:
-            taken = self._take()
-            if taken is None:
-                return
-            entries, meta = taken
-            readings = [r for entry in entries for r in entry.readings]
+        while (taken := self._gathering.take()) is not None:
+            readings = [r for entry in taken.entries for r in entry.readings]
+            meta = self._meta(taken)
             block = Block(self._next, readings, meta)
             started = time.monotonic()
             if (readings or meta.cursors or meta.removed) and not self._commit(block):
                 return
             self._next = block.end
             took = time.monotonic() - started
-            with self._ready:
+            with self._uncommitted:
                 self.backlog -= len(readings)
             try:
-                loop.call_soon_threadsafe(committed, block, entries, took)
+                loop.call_soon_threadsafe(committed, block, taken.entries, took)
             except RuntimeError:
                 return  # the loop is closed: nobody is left to be told
 
-    def _take(self) -> tuple[list[Entry], Meta] | None:
-        """Wait until something is due and take it; None when stopped with nothing left."""
-        with self._ready:
-            while not self._stopping and (wait := self._due - time.monotonic()) > 0:
-                self._ready.wait(wait if wait < threading.TIMEOUT_MAX else None)
-            if self._stopping and not (self._entries or self._moved or self._removed):
-                return None
-            entries, left = _cut(self._entries)
-            self._entries = left
-            self._size = sum(entry.size for entry in left)
-            self._due = 0.0 if left else float("inf")
-            moved, self._moved = self._moved, {}
-            removed, self._removed = self._removed, []
-            recounted, self._recounted = self._recounted, Counter()
-        self._records.update(moved)
-        for name, difference in recounted.items():
+    def _meta(self, taken: Taken) -> Meta:
+        """What becomes durable with the readings; brings the cursors' records up to date."""
+        self._records.update(taken.moved)
+        for name, difference in taken.recounted.items():
             self._matched[name] += difference
-        changed = set(moved)
-        for entry in entries:
+        changed = set(taken.moved)
+        for entry in taken.entries:
             for name, count in entry.matched.items():
                 self._matched[name] += count
                 changed.add(name)
-        for name in removed:
+        for name in taken.removed:
             self._records.pop(name, None)
             self._matched.pop(name, None)
-        meta = Meta(
+        return Meta(
             stamp=self._stamp(),
-            keys=[entry.keys for entry in entries if entry.keys is not None],
+            keys=[entry.keys for entry in taken.entries if entry.keys is not None],
             cursors={name: self._record(name) for name in changed if name in self._records},
-            removed=removed,
+            removed=taken.removed,
         )
-        return entries, meta
 
     def _record(self, name: str) -> CursorRecord:
         record = self._records[name]
@@ -267,10 +206,8 @@ class Journal:
                 self._write(block)
             except OSError as error:
                 self._refused(error)
-                with self._ready:
-                    if self._stopping:
-                        return False
-                    self._ready.wait(_RETRY)
+                if self._stopping.wait(_RETRY):
+                    return False
                 continue
             if self.trouble:
                 log.warning("journal: the disk takes data again")
@@ -338,16 +275,6 @@ class Journal:
             if not segment.scanned:
                 for _ in scan(segment):
                     pass
-            return read_block(segment, len(segment.offsets) - 1).meta.stamp
+            return read_meta(segment, len(segment.offsets) - 1).stamp
         except (OSError, IndexError, blocks.CorruptBlockError):
             return None
-
-
-def _cut(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """The entries that go into one block, and those that stay."""
-    count = 0
-    for number, entry in enumerate(entries):
-        count += len(entry.readings)
-        if count > MAX_BLOCK and number:
-            return entries[:number], entries[number:]
-    return entries, []

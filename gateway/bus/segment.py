@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gateway.bus import block as blocks
 from gateway.bus.block import Block, CorruptBlockError, Header
+from gateway.bus.records import Meta
 
 SEGMENT_SIZE = 64 * 1024 * 1024
 _STEP = 1024 * 1024  # zeroed ahead at a time
@@ -145,6 +146,16 @@ def read_block(segment: Segment, number: int) -> Block:
         header = blocks.read_header(os.pread(file.fileno(), blocks.HEADER_SIZE, offset), 0)
         data = os.pread(file.fileno(), blocks.HEADER_SIZE + header.length, offset)
     return blocks.decode(data, 0, segment.index)
+
+
+def read_meta(segment: Segment, number: int) -> Meta:
+    """As `read_block`, but only what rides beside the readings. Raises CorruptBlockError, OSError,
+    IndexError."""
+    offset = segment.offsets[number]
+    with segment.path.open("rb") as file:
+        header = blocks.read_header(os.pread(file.fileno(), blocks.HEADER_SIZE, offset), 0)
+        data = os.pread(file.fileno(), blocks.HEADER_SIZE + header.meta_length, offset)
+    return blocks.decode_meta(data, 0, header)
 
 
 class SegmentWriter:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from gateway.bus.bus import Bus
-from gateway.bus.journal import Entry
+from gateway.bus.gather import Entry
 from gateway.bus.records import RepeatKeys
 from gateway.core.contracts import Burst, Busy, Device, Stored, Watched
 from gateway.core.errors import BerrygateError, ConfigError, Denied

@@ -111,7 +111,7 @@ async def test_a_failed_fsync_is_not_trusted(
 
 
 async def test_an_empty_entry_waits_for_those_before_it(tmp_path: Path) -> None:
-    from gateway.bus.journal import Entry
+    from gateway.bus.gather import Entry
 
     async with open_bus(tmp_path, options(gather=0.2)) as bus, running(bus):
         told: list[str] = []

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.bus.bus import Bus
-from gateway.bus.journal import Entry, Journal, JournalOptions
+from gateway.bus.gather import Entry
+from gateway.bus.journal import Journal, JournalOptions
 from gateway.bus.records import Stamp
 from gateway.core.contracts import Reading
 
