@@ -26,6 +26,7 @@ from gateway.core.topics import TopicTemplate, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_bulk import BulkClient, Frames
 from gateway.io.mqtt_url import parse_url
+from gateway.io.mqtt_window import Window
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,7 @@ class MqttDevice:
         self._ready = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: BulkClient | None = None
+        self._window = Window()
 
     def device_of(self, topic: str) -> str:
         """The device's name in a topic. Raises DecodeError."""
@@ -164,7 +166,7 @@ class MqttDevice:
             self._endpoint,
             clean=False,
             lost=self._lost,
-            before=client.renew,
+            before=self._renew,
             window=self._settings.window,
         )
         connection.start()
@@ -177,6 +179,11 @@ class MqttDevice:
         finally:
             self.trouble = "stopped"
             await asyncio.shield(asyncio.to_thread(connection.stop))
+
+    def _renew(self) -> None:
+        assert self._client is not None
+        self._client.renew()
+        self._window.renewed()
 
     # -- in the network thread --------------------------------------------------------------
 
@@ -198,6 +205,7 @@ class MqttDevice:
             frames.packet_ids if acknowledged else (),
             [bool(head & _DUP) for head in frames.heads] if acknowledged else (),
             on_done=partial(self._done, acknowledged, generation) if acknowledged else None,
+            urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
         )
         with self._lock:
             if self._held >= _HELD and not acknowledged:
@@ -316,6 +324,7 @@ class MqttDevice:
 
     def _done(self, packet_ids: list[int], generation: int, outcome: Outcome) -> None:
         if isinstance(outcome, Stored):
+            self._window.acknowledged(len(packet_ids))
             self._acknowledge(packet_ids, generation)
 
     def _acknowledge(self, packet_ids: list[int], generation: int) -> None:

@@ -72,6 +72,7 @@ class Burst:
     burst is stored or has been refused. Must not block.
     patient: True when the sender can be kept waiting (MQTT's window), False when it wants an
     answer now (CoAP) and gets Busy if the disk refuses.
+    urgent: nothing more comes from this source before it is acknowledged: commit at once.
     """
 
     received: int
@@ -82,6 +83,7 @@ class Burst:
     readings: Sequence[Reading] | None = None
     on_done: Callable[[Outcome], None] | None = None
     patient: bool = True
+    urgent: bool = False
 
     def __len__(self) -> int:
         return len(self.payloads) if self.readings is None else len(self.readings)

@@ -29,7 +29,7 @@ PRIVATE_NAMES = (
 _PUBLISH = 0x30
 _READ = 64 * 1024
 _READS = 16  # most reads before what was read is handed up
-_GATHER = 0.01  # under load, how long data may gather before it is read (s)
+_GATHER = 0.02  # under load, how long data may gather before it is read (s)
 _BUSY = 300.0  # messages a second from which waking up for each costs more than it brings
 
 

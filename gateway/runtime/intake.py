@@ -28,6 +28,7 @@ BACKLOG = 10_000
 WINDOW = 8_192
 """Frames journalled last, among which a repeat is looked for; above any in-flight window."""
 _RESTART = 30.0
+_ANSWER = 0.1  # how long a source that waits for its answer may be kept waiting (s)
 
 
 @dataclass(slots=True)
@@ -124,9 +125,9 @@ class Intake:
         if decoded.bad:
             # Stored first: an acknowledged frame is either readings or a dead letter on disk.
             await self._dead_letter(decoded, burst.received)
-        urgent = None if burst.patient and decoded.readings else 0.1 if decoded.readings else 0.0
+        gather = _gather(burst, decoded)
         self.services.bus.publish(
-            Entry(decoded.readings, decoded.size, keys, gather=urgent, done=done)
+            Entry(decoded.readings, decoded.size, keys, gather=gather, done=done)
         )
 
     async def _admitted(self, burst: Burst) -> bool:
@@ -189,3 +190,10 @@ class Intake:
             self.services.bus.emit(
                 DeadLettered(kind="device", name=name, reason=reason, count=count)
             )
+
+
+def _gather(burst: Burst, decoded: Decoded) -> float | None:
+    """How long a burst may wait for its commit (s); None: as long as the journal lets it."""
+    if burst.urgent or not decoded.readings:
+        return 0.0
+    return None if burst.patient else _ANSWER

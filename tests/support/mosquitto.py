@@ -24,7 +24,8 @@ class Mosquitto:
             f"{listener}{'' if 'allow_anonymous' in extra else 'allow_anonymous true'}\n"
             "user root\npersistence true\n"
             f"persistence_location {directory}/\nautosave_interval 60\n"
-            "max_inflight_messages 20000\nmax_queued_messages 1000000\n"
+            f"{'' if 'inflight' in extra else 'max_inflight_messages 20000'}\n"
+            "max_queued_messages 1000000\n"
             f"queue_qos0_messages true\nset_tcp_nodelay true\nlog_type error\n{extra}\n"
         )
 

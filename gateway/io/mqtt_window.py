@@ -1,0 +1,55 @@
+"""How many unacknowledged messages a broker allows: it does not say, so it is learnt.
+
+Brokers stop at their own limit (mosquitto 20 by default for MQTT 3.1.1, others 10 to 32), and we
+acknowledge only after a commit that waits for more messages to share it. Without knowing the
+limit both would wait for each other until the longest time a commit may wait is over.
+"""
+
+import threading
+import time
+
+_LEAST = 8  # fewer unacknowledged messages than this are no sign of a limit
+_QUIET = 0.05  # the broker had stopped if nothing came for so long before we acknowledged (s)
+_SOON = 0.1  # … and had been waiting for us if something came so soon after (s)
+
+
+class Window:
+    """What one connection is seen to allow. limit: None while there is no sign of one."""
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        self._lock = threading.Lock()
+        self._unacknowledged = 0
+        self._arrived_at = 0.0
+        self._stopped_at: int | None = None
+        self._acknowledged_at = 0.0
+
+    def arrived(self, count: int) -> bool:
+        """`count` messages have come that want an acknowledgement; True if no more will come
+        before they get one."""
+        now = time.monotonic()
+        with self._lock:
+            if self._stopped_at is not None and now - self._acknowledged_at < _SOON:
+                self.limit = self._stopped_at
+            self._stopped_at = None
+            self._arrived_at = now
+            self._unacknowledged += count
+            if self.limit is not None and self._unacknowledged > self.limit:
+                self.limit = None  # it allows more than that
+            return self.limit is not None and self._unacknowledged >= self.limit
+
+    def acknowledged(self, count: int) -> None:
+        """`count` of them were acknowledged."""
+        now = time.monotonic()
+        with self._lock:
+            quiet = now - self._arrived_at > _QUIET
+            if quiet and self._unacknowledged >= _LEAST:
+                self._stopped_at = self._unacknowledged
+            self._acknowledged_at = now
+            self._unacknowledged = max(self._unacknowledged - count, 0)
+
+    def renewed(self) -> None:
+        """The connection is a new one: nothing is unacknowledged on it."""
+        with self._lock:
+            self._unacknowledged = 0
+            self._stopped_at = None
