@@ -83,10 +83,10 @@ def _explain(error: BerrygateError) -> int:
     if not isinstance(error, ConfigError):
         complain(str(error), fix=error.fix)
         return Exit.FAILED
-    from gateway.config import InvalidConfig
+    from gateway.config.problems import InvalidConfig, render, wants_color
 
     if isinstance(error, InvalidConfig):
-        print(error, file=sys.stderr)  # its text is a block for each problem
+        print(render(error.problems, color=wants_color(sys.stderr)), file=sys.stderr)
     else:
         complain(str(error), fix=error.fix)
     return Exit.USAGE

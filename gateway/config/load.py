@@ -2,25 +2,28 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from gateway import registry
+from gateway.config.explain import explain, nearest
 from gateway.config.models import Config, names
 from gateway.config.problems import InvalidConfig, Problem
+from gateway.config.scalars import plain
 from gateway.config.source import Place, Source, parse, read
 from gateway.config.substitute import substitution
 from gateway.core.errors import ConfigError
-from gateway.core.ids import RESERVED, slug
-from gateway.core.settings import ID_PATTERN
+from gateway.core.ids import RESERVED
 
 LOOKED_AT = ("$BERRYGATE_CONFIG", "./berrygate.yaml", "/etc/berrygate/berrygate.yaml")
 DEFAULT_DEVICES = ({"type": "system", "id": "pi", "interval": "5s"}, {"type": "mqtt"})
 
-_UNITS = {"size": ("B", "kB", "MB", "GB"), "duration": ("ms", "s", "m", "h", "d")}
+_SECTIONS = (
+    ("devices", "id", registry.DEVICES, DEFAULT_DEVICES),
+    ("bridges", "name", registry.BRIDGES, ()),
+)
 
 
 def find(explicit: Path | None = None) -> Path | None:
@@ -51,182 +54,131 @@ def build(source: Source) -> Config:
     """A Config of what was read. Raises InvalidConfig with all problems."""
     data = {} if source.data is None else source.data
     if not isinstance(data, dict):
-        raise InvalidConfig([*source.problems, source.problem((), "expected keys and values")])
-    known_bad = {problem.path for problem in source.problems}
-    devices = _items(source, data, "devices", registry.DEVICES, list(DEFAULT_DEVICES))
-    bridges = _items(source, data, "bridges", registry.BRIDGES, [])
-    rest = {key: value for key, value in data.items() if key not in ("devices", "bridges")}
-    try:
-        config = Config.model_validate({**rest, "devices": devices, "bridges": bridges})
-    except ValidationError as error:
-        source.problems += _problems(source, (), Config, error, known_bad)
-        raise InvalidConfig(_in_order(source.problems)) from error
-    source.problems += _names(source, "devices", "id", [(d.id, d.type) for d in config.devices])
-    source.problems += _names(source, "bridges", "name", [(b.name, b.type) for b in config.bridges])
-    if source.problems:
+        fix = "begin each line with `key:`"
+        problem = source.problem((), "not keys and values", fix=fix)
+        raise InvalidConfig([*source.problems, problem])
+    whole: dict[str, Any] = dict(data)
+    for section, key, group, default in _SECTIONS:
+        items = data.get(section, default)
+        whole[section] = _items(source, items, section, group)
+        source.problems += _taken(source, items, section, key)
+    config = _validated(source, (), Config, whole)
+    if not isinstance(config, Config) or source.problems:
         raise InvalidConfig(_in_order(source.problems))
     return config
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
-    return sorted(problems, key=lambda problem: (problem.line, problem.column))
+    """By place; an alias repeats what is wrong with its anchor, which is said once."""
+    once = {(p.line, p.column, p.message): p for p in reversed(problems)}
+    return sorted(once.values(), key=lambda problem: (problem.line, problem.column))
 
 
-def _items(
-    source: Source, data: dict[str, Any], section: str, group: str, default: list[Any]
-) -> list[Any]:
+def _items(source: Source, items: Any, section: str, group: str) -> list[BaseModel]:
     """The section's items, each validated by its own driver's model; bad ones are left out."""
-    items = data.get(section, default)
     if items is None:
-        items = []
-    if not isinstance(items, list):
-        source.problems.append(
-            source.problem((section,), f"{section} is a list", fix="begin each item with `- type:`")
-        )
         return []
-    built = [_item(source, (section, n), item, group) for n, item in enumerate(items)]
+    if not isinstance(items, list | tuple):
+        problem = source.problem((section,), f"{section} is a list", fix="- type: …")
+        source.problems.append(problem)
+        return []
+    built = (_item(source, (section, n), item, group) for n, item in enumerate(items))
     return [item for item in built if item is not None]
 
 
 def _item(source: Source, place: Place, item: Any, group: str) -> BaseModel | None:
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-        known = ", ".join(registry.known(group))
-        source.problems.append(
-            source.problem(place, "an item needs a type", fix=f"type: one of {known}")
-        )
+        fix = f"type: one of {', '.join(registry.known(group))}"
+        source.problems.append(source.problem(place, "a type is missing", fix=fix))
         return None
     try:
         model = registry.resolve(group, item["type"])
     except ConfigError as error:
         source.problems.append(source.problem((*place, "type"), str(error), fix=error.fix or ""))
         return None
-    item = dict(item)
+    # No driver may import the registry: it is handed its codec's settings ready-made.
     if group == registry.DEVICES and "codec" in model.model_fields and "codec" in item:
-        codec = item["codec"]
-        codec = {"type": codec} if isinstance(codec, str) else codec
-        found = _item(source, (*place, "codec"), codec, registry.CODECS)
-        if found is None:
+        item = {**item, "codec": _codec(source, (*place, "codec"), item["codec"])}
+        if item["codec"] is None:
             del item["codec"]
-        else:
-            item["codec"] = found
-    known_bad = {problem.path for problem in source.problems}
+    return _validated(source, place, model, item)
+
+
+def _codec(source: Source, place: Place, written: Any) -> BaseModel | None:
+    """`json`, or `{type: text, …}`."""
+    if isinstance(written, str):
+        written = {"type": written}
+    return _item(source, place, written, registry.CODECS)
+
+
+def _validated(
+    source: Source, place: Place, model: type[BaseModel], data: dict[str, Any]
+) -> BaseModel | None:
     try:
-        validated: BaseModel = model.model_validate(item)
+        return model.model_validate(data)
     except ValidationError as error:
-        source.problems += _problems(source, place, model, error, known_bad)
-        return None
-    return validated
+        found = error
+    retyped = _retyped(source, place, data, found)
+    if retyped is not None:
+        try:
+            return model.model_validate(retyped)
+        except ValidationError as error:
+            found = error
+    source.problems += explain(source, place, model, found)
+    return None
 
 
-def _names(
-    source: Source, section: str, key: str, given: list[tuple[str | None, str]]
-) -> Iterator[Problem]:
-    """Names that are taken twice or not to be had."""
-    seen: set[str] = set()
+def _retyped(
+    source: Source, base: Place, data: dict[str, Any], error: ValidationError
+) -> dict[str, Any] | None:
+    """The data with what was put in for a whole value read as YAML would, where the model takes
+    no text; None where there is nothing of that kind. A model that takes text, such as a secret's,
+    gets text."""
+    changes: dict[Place, Any] = {}
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        place = nearest(source, (*base, *detail["loc"]))
+        value = source.private.get(place)
+        if value is None or not value.whole or detail["type"].startswith("string_"):
+            continue
+        typed = plain(value.text)
+        if not isinstance(typed, str):
+            changes[place[len(base) :]] = typed
+    for place, typed in changes.items():
+        data = _with(data, place, typed)
+    return data if changes else None
+
+
+def _with(data: Any, place: Place, value: Any) -> Any:
+    """`data` with another value at `place`."""
+    if not place:
+        return value
+    first, rest = place[0], place[1:]
+    if isinstance(data, dict):
+        return {**data, first: _with(data[first], rest, value)}
+    if isinstance(data, list):
+        return [_with(item, rest, value) if n == first else item for n, item in enumerate(data)]
+    return data  # already a model
+
+
+def _taken(source: Source, items: Any, section: str, key: str) -> Iterator[Problem]:
+    """Names that are given twice or not to be had."""
+    rows = list(items) if isinstance(items, list | tuple) else []
+    given = [_name_and_type(item, key) for item in rows]
+    seen: dict[str, Place] = {}
     for number, name in enumerate(names(given)):
         place = (section, number, key)
         if name in seen:
-            yield source.problem(place, f'"{name}" is taken', fix=f"give it another {key}")
+            first = source.values.get(seen[name])
+            hint = f"first on line {first.line}" if first else ""
+            fix = f"give it another {key}"
+            yield source.problem(place, f'"{name}" is taken', hint=hint, fix=fix)
         elif name in RESERVED and section == "devices":
             yield source.problem(place, f'"{name}" is reserved', fix=f"give it another {key}")
-        seen.add(name)
+        seen.setdefault(name, place)
 
 
-# -- what pydantic found, in our words ------------------------------------------------------
-
-
-def _problems(
-    source: Source,
-    place: Place,
-    model: type[BaseModel],
-    error: ValidationError,
-    known_bad: set[str],
-) -> list[Problem]:
-    found: dict[tuple[int, int, str], Problem] = {}
-    for detail in error.errors(include_url=False):
-        problem = _problem(source, place, model, detail)
-        if problem.path not in known_bad:
-            # A value that fits none of several types is one problem, not one for each type.
-            found.setdefault((problem.line, problem.column, problem.path), problem)
-    return list(found.values())
-
-
-def _problem(source: Source, base: Place, model: type[BaseModel], detail: Any) -> Problem:
-    place = _place(source, (*base, *detail["loc"]))
-    kind, context, value = detail["type"], detail.get("ctx", {}), detail.get("input")
-    if kind == "extra_forbidden":
-        return _unknown(source, base, model, (*base, *detail["loc"]))
-    if kind == "missing":
-        missing = str(detail["loc"][-1])
-        return source.problem(
-            (*base, *detail["loc"][:-1]), f'"{missing}" is missing', fix=f"add {missing}:"
-        )
-    if kind in _UNITS:
-        return _quantity(source, place, kind, context, value)
-    if kind == "string_type" and isinstance(value, bool | int | float):
-        return source.problem(place, "expected text", fix=f'put it in quotes: "{value}"')
-    if kind == "string_pattern_mismatch":
-        return _pattern(source, place, str(value), str(context.get("pattern")))
-    message = str(context.get("error") or detail["msg"])
-    return source.problem(place, message[0].lower() + message[1:], hint=_expected(context))
-
-
-def _place(source: Source, place: Place) -> Place:
-    """pydantic's place, without the names of union members it puts in between."""
-    while place and place not in source.values and place not in source.keys:
-        place = place[:-1]
-    return place
-
-
-def _expected(context: Any) -> str:
-    return f"expected {context['expected']}" if "expected" in context else ""
-
-
-def _unknown(source: Source, base: Place, model: type[BaseModel], place: Place) -> Problem:
-    name = str(place[-1])
-    fields = list(_model_at(model, place[len(base) : -1]).model_fields)
-    close = get_close_matches(name, fields, 1)
-    fix = f"{close[0]}:" if close else f"known here: {', '.join(fields)}"
-    return source.problem(place, f'unknown key "{name}"', key=True, fix=fix)
-
-
-def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel]:
-    """The model at a place below another."""
-    for step in place:
-        info = model.model_fields.get(str(step))
-        if info is None or not isinstance(info.annotation, type):
-            return model
-        if not issubclass(info.annotation, BaseModel):
-            return model
-        model = info.annotation
-    return model
-
-
-def _pattern(source: Source, place: Place, text: str, pattern: str) -> Problem:
-    if pattern == ID_PATTERN:
-        return source.problem(
-            place, f'"{text}" is not an id', hint="expected a-z, 0-9, _ and -", fix=slug(text)
-        )
-    if pattern.startswith("^https?://"):
-        fix = f"http://{text}"
-        return source.problem(place, "not a URL", hint="expected http:// or https://", fix=fix)
-    return source.problem(place, "not of the expected form", hint=f"expected {pattern}")
-
-
-def _quantity(source: Source, place: Place, kind: str, context: Any, value: Any) -> Problem:
-    unit, expected = str(context.get("unit", "")), str(context.get("expected", ""))
-    text = str(value)
-    key = f"{place[-1]}: " if place and isinstance(place[-1], str) else ""
-    if unit:
-        lowered = {name.lower(): name for name in _UNITS[kind]}
-        close = get_close_matches(unit.lower(), lowered, 1, cutoff=0.3)
-        number = text.strip().removesuffix(unit).strip()
-        fix = f"{key}{number}{lowered[close[0]]}" if close else f"use one of {expected}"
-        message = f'unknown {kind} unit "{unit}"'
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        default = "MB" if kind == "size" else "s"
-        message, fix = f"{kind} without a unit", f"{key}{text}{default}"
-    else:
-        example = "10MB" if kind == "size" else "5s"
-        message, fix = f'"{text}" is not a {kind}', f"{key}{example}"
-    return source.problem(place, message, hint=f"expected {expected}", fix=fix)
+def _name_and_type(item: Any, key: str) -> tuple[str | None, str]:
+    if not isinstance(item, dict):
+        return None, "?"
+    name, kind = item.get(key), item.get("type")
+    return name if isinstance(name, str) and name else None, kind if isinstance(kind, str) else "?"

@@ -168,10 +168,10 @@ class JournalSettings(Settings):
     more at a power cut; 30s is the card saver."""
     max_size: Annotated[Size, Field(ge=8_000_000)] = 1_000_000_000
     """Most space the journal takes; the oldest goes first."""
-    batch: Annotated[int, Field(ge=1, le=100_000)] = 500
-    """So many readings are committed at once, without waiting for `gather` to pass."""
     max_age: Duration = 7 * 86_400.0
     """The longest readings are kept for bridges that cannot be reached."""
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """So many readings are committed at once, without waiting for `gather` to pass."""
 
 
 class HistorySettings(Settings):

@@ -5,7 +5,6 @@ import re
 _SECRET_KEY = re.compile(
     r"(?i)(pass|pwd|token|secret|credential|(api|access|private|shared|account)_?key)(?!.*_file$)"
 )
-# Possessive and bounded: a line of a megabyte must not take longer than its reading.
 _PAIR = re.compile(
     r"""(?<![\w.-])(?P<key>(?P<name>[\w.-]++)["']?[ \t]*+:[ \t]++)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*+"?|'(?:[^']|'')*+'?|(?:[^\s#]|(?<=\S)\#|[ \t]++(?!\#))++)"""
@@ -13,6 +12,7 @@ _PAIR = re.compile(
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
 _FLOW_END = re.compile(r"[,}]")
 _CREDENTIALS = re.compile(r"(?P<key>://[^\s/:@]{0,100}:)(?P<value>[^\s@]{1,200}(?=@))")
+_LONGEST = 2_000  # characters; the search takes the square of it at worst
 _RUN = 4  # characters in a row that give a secret away
 
 
@@ -22,7 +22,10 @@ def is_secret(key: str) -> bool:
 
 
 def masked(line: str) -> str:
-    """A line of a configuration file with `*` for each character of a secret; references stay."""
+    """A line of a configuration file with `*` for each character of a secret; references stay.
+    Nothing of a line too long to be looked through."""
+    if len(line) > _LONGEST:
+        return ""
     parts, at = [], 0
     while match := _PAIR.search(line, at):
         end = match.end("key")

@@ -153,7 +153,8 @@ class Settings(BaseModel):
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
         """Takes `yes` for text and `true` for nothing but a boolean, where pydantic would guess.
         A section with nothing in it has its defaults."""
-        wanted = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        annotation: Any = cls.model_fields[str(info.field_name)].annotation
+        wanted = _kinds(annotation)
         if value is None and len(wanted) == 1 and issubclass(next(iter(wanted)), Settings):
             return {}
         if wanted <= {bool, NoneType} and isinstance(value, str | int | float):

@@ -8,7 +8,13 @@ from gateway.core.contracts import Endpoint
 def parse_url(url: str) -> Endpoint:
     """`mqtt://host:1883`, `mqtts://user:password@host:8883`. Raises ValueError; the message never
     holds the URL, which may hold a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # its text quotes what it took for the port, which may be a password
+        raise ValueError(
+            "not a URL; in a user name or password write / as %2F, : as %3A, @ as %40"
+        ) from None
     if parts.scheme not in ("mqtt", "mqtts"):
         raise ValueError("not a broker's URL; expected mqtt://host or mqtts://host")
     if not parts.hostname:
@@ -16,7 +22,7 @@ def parse_url(url: str) -> Endpoint:
     tls = parts.scheme == "mqtts"
     return Endpoint(
         host=parts.hostname,
-        port=parts.port or (8883 if tls else 1883),
+        port=port or (8883 if tls else 1883),
         tls=tls,
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
