@@ -1,52 +1,60 @@
 #!/usr/bin/env bash
 # Berrygate: set up, run, test, install as a service. See `./install.sh help`.
 set -euo pipefail
+# su without a dash leaves these out; mosquitto and useradd are there.
+PATH=$PATH:/usr/sbin:/sbin
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly opt=/opt/berrygate etc=/etc/berrygate state=/var/lib/berrygate
 readonly unit=/etc/systemd/system/berrygate.service
-readonly run_packages=(mosquitto)
 readonly test_packages=(
     mosquitto mosquitto-clients openssl shellcheck systemd-container mmdebstrap strace faketime
 )
 # Not in every Debian release; a test that needs one says so where it is missing.
 readonly test_servers=(influxdb victoria-metrics)
+python=python3
 
 say() { printf '%s\n' "berrygate: $*" >&2; }
 die() {
     printf '%s\n' "error: $1" >&2
-    [[ -n ${2:-} ]] && printf '%s\n' " fix: $2" >&2
+    [[ -n ${2:-} ]] && printf '%s\n' "  fix: $2" >&2
     exit 1
 }
 
 usage() {
     cat <<'END'
-./install.sh run [ARGS]        set up what is missing, then run the gateway (ARGS go to `berrygate run`)
-./install.sh test [--full] [ARGS]   set up what is missing, then run every test (ARGS go to pytest)
-sudo ./install.sh service      install or upgrade the systemd service, and start it
-sudo ./install.sh uninstall [--purge]   remove the service; --purge: its data and configuration too
+./install.sh run [ARGS]             set up what is missing, then run the gateway here
+                                    (ARGS go to `berrygate run`)
+./install.sh test [--full] [ARGS]   set up what is missing, then run every test
+                                    (--full: the long ones too; ARGS go to pytest)
+sudo ./install.sh service           install or upgrade the systemd service, and start it
+sudo ./install.sh uninstall         remove the service; data and configuration stay
+sudo ./install.sh uninstall --purge remove these as well
 END
 }
 
+have() { command -v "$1" >/dev/null; }
+
 # --- Debian packages -----------------------------------------------------------------------
 
-installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
-
-# Which of the packages given are to be installed, one a line.
+# Which of the packages given are not installed, one a line.
 missing() {
-    local name
+    local name installed
+    installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
     for name in "$@"; do
-        installed "$name" || printf '%s\n' "$name"
+        [[ $'\n'$installed$'\n' == *$'\n'"$name installed"$'\n'* ]] || printf '%s\n' "$name"
     done
 }
 
 # Which of the packages given are installed or to be had, one a line.
 offered() {
-    local name
-    ((EUID == 0)) && [[ -n $(missing "$@") ]] && apt-get update -q >&2
+    local name absent
+    absent=$(missing "$@")
+    if [[ -n $absent ]] && ((EUID == 0)); then apt-get update -q >&2 || true; fi
     for name in "$@"; do
-        if installed "$name" || apt-cache show "$name" >/dev/null 2>&1; then
+        if [[ $'\n'$absent$'\n' != *$'\n'"$name"$'\n'* ]] ||
+            apt-cache show "$name" >/dev/null 2>&1; then
             printf '%s\n' "$name"
         else
             say "this release of Debian has no $name: tests with it are left out"
@@ -54,107 +62,132 @@ offered() {
     done
 }
 
-# Python 3.11 or newer that can make a virtual environment; else its packages are missing.
+# What it takes to make a virtual environment. Debian's python3 alone cannot.
 python_packages() {
-    if ! command -v python3 >/dev/null; then
-        printf 'python3\npython3-venv\n'
-    elif ! python3 -c 'import ensurepip' 2>/dev/null; then
-        printf 'python3-venv\n'
+    if ! have "$python"; then
+        printf '%s\n' python3 python3-venv
+    elif ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        printf '%s\n' python3-venv
     fi
 }
 
+# need_packages NAMES: install them, or say how.
 need_packages() {
-    local wanted
-    mapfile -t wanted < <(python_packages; missing "$@")
-    ((${#wanted[@]})) || return 0
-    command -v apt-get >/dev/null || die "these are not installed: ${wanted[*]}" "install them"
-    if ((EUID != 0)); then
-        die "these Debian packages are not installed: ${wanted[*]}" \
-            "sudo apt-get install -y ${wanted[*]}, then this again"
+    (($#)) || return 0
+    have apt-get || die "not installed: $*" "install them in this system's own way, then this again"
+    ((EUID == 0)) || die "Debian packages are missing: $*" \
+        "sudo apt-get install -y --no-install-recommends $*"
+    say "installing Debian packages: $*"
+    if [[ " $* " == *' mosquitto '* ]]; then
+        without_its_service "$@"
+    else
+        apt_install "$@"
     fi
-    say "installing Debian packages: ${wanted[*]}"
-    apt_install "${wanted[@]}"
 }
 
 apt_install() {
-    local policy=/usr/sbin/policy-rc.d own_policy='' own_mosquitto=''
-    installed mosquitto || own_mosquitto=yes
-    # Debian's mosquitto starts a broker on 1883 of its own, where ours is to listen.
-    if [[ ! -e $policy ]]; then
-        own_policy=yes
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod 755 "$policy"
-    fi
-    local status=0
+    local apt=(apt-get -q -o DPkg::Lock::Timeout=300)
     {
-        apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -q --no-install-recommends "$@"
-    } >&2 || status=$?
-    [[ -n $own_policy ]] && rm -f "$policy"
-    ((status == 0)) || die "apt-get failed" "see what it said above"
-    if [[ -n $own_mosquitto ]] && installed mosquitto && command -v systemctl >/dev/null; then
-        systemctl disable mosquitto.service >/dev/null 2>&1 || true
-    fi
+        "${apt[@]}" update || say "not all package lists could be fetched; trying with what is here"
+        DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends "$@" ||
+            die "apt-get failed" "see what it said above, then this again"
+    } </dev/null >&2
 }
 
-check_python() {
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        die "Python 3.11 or newer is needed; this is $(python3 -V)" \
-            "use Debian 12 or newer, or put a newer python3 first on PATH"
+# Debian's mosquitto starts a broker of its own on port 1883, where ours is to listen. It is kept
+# from doing so when we install it; one that somebody else installed is left as it is.
+without_its_service() {
+    local policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+        # shellcheck disable=SC2064 # the path as it is now
+        trap "rm -f '$policy'" EXIT
+        # Names mosquitto alone, so that no other service is harmed should the power fail now.
+        printf '%s\n' '#!/bin/sh' 'case "$*" in *mosquitto*) exit 101 ;; esac' >"$policy"
+        chmod 755 "$policy"
+        apt_install "$@"
+        rm -f "$policy"
+        trap - EXIT
+    else
+        apt_install "$@"
+    fi
+    if [[ -d /run/systemd/system ]]; then
+        systemctl disable --now --quiet mosquitto.service 2>/dev/null || true
+    fi
 }
 
 # --- virtual environments ------------------------------------------------------------------
 
-# What a virtual environment was made of: it is made anew only when that changes.
+recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# What a virtual environment was made of, where, and for which Python: a system upgrade may put
+# another one behind the same name.
 fingerprint() {
-    cat "$here/pyproject.toml" "$@" | sha256sum | cut -d' ' -f1
-    python3 -c 'import sys; print(sys.version, sys.prefix)'
+    local venv=$1
+    shift
+    {
+        cat "$here/pyproject.toml" "$here/requirements/build.txt" "$@"
+        printf '%s %s %s\n' "$here" "$venv" "$(readlink -f "$venv/bin/python")"
+    } | sha256sum
+}
+
+# fresh DIRECTORY REQUIREMENTS...: it is there and up to date. Asked at every run, hence quick.
+fresh() {
+    [[ -x $1/bin/berrygate && -x $1/bin/python && -r $1/made-of ]] &&
+        [[ $(<"$1/made-of") == "$(fingerprint "$@")" ]]
+}
+
+# Whether packages can still be put into it: a copied or moved one has scripts for its old place.
+usable() {
+    recent "$1/bin/python" && "$1/bin/python" -c 'import pip' 2>/dev/null &&
+        grep -qsF "$1/bin/python" "$1/bin/pip"
 }
 
 # make_venv DIRECTORY editable|copy REQUIREMENTS...
 make_venv() {
-    local venv=$1 how=$2 wanted args=() file
+    local venv=$1 how=$2 project=("$here") args=() file
     shift 2
-    wanted=$(fingerprint "$@")
-    [[ -x $venv/bin/berrygate && $(cat "$venv/made-of" 2>/dev/null) == "$wanted" ]] && return 0
+    fresh "$venv" "$@" && return 0
+    [[ ! -e $venv || -w $venv ]] || die "$venv belongs to another user" "sudo rm -r $venv"
     say "setting up $venv (this takes a minute the first time)"
-    check_python
-    [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
+    recent "$python" || die "Python 3.11 or newer is needed; this is $("$python" -V 2>&1)" \
+        "use Debian 12 or newer, or put a newer python3 first on PATH"
+    rm -f "$venv/made-of"
+    usable "$venv" || "$python" -m venv --clear "$venv"
     for file in "$here/requirements/build.txt" "$@"; do args+=(-r "$file"); done
     pip_install "$venv" --require-hashes "${args[@]}"
-    if [[ $how == editable ]]; then
-        pip_install "$venv" --no-deps --no-build-isolation --editable "$here"
-    else
-        pip_install "$venv" --no-deps --no-build-isolation "$here"
-    fi
-    printf '%s\n' "$wanted" >"$venv/made-of"
+    [[ $how == editable ]] && project=(--editable "$here")
+    pip_install "$venv" --no-deps --no-build-isolation "${project[@]}"
+    fingerprint "$venv" "$@" >"$venv/made-of"
 }
 
 pip_install() {
     local venv=$1
     shift
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --no-warn-script-location "$@" >&2 ||
-        die "pip could not install what is needed" "check the network, then this again"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+        --no-warn-script-location "$@" </dev/null >&2 ||
+        die "pip could not install what is needed" "see what it said above, then this again"
 }
 
 # --- commands ------------------------------------------------------------------------------
 
 cmd_run() {
-    need_packages "${run_packages[@]}"
-    make_venv "$here/.venv" editable "$here/requirements/run.txt"
-    exec "$here/.venv/bin/berrygate" run "$@"
+    local venv=$here/.venv requirements=$here/requirements/run.txt wanted=()
+    fresh "$venv" "$requirements" || mapfile -t wanted < <(python_packages)
+    have mosquitto || wanted+=(mosquitto)
+    need_packages "${wanted[@]}"
+    make_venv "$venv" editable "$requirements"
+    exec "$venv/bin/berrygate" run "$@"
 }
 
 cmd_test() {
-    local chosen=(-m 'not slow')
+    local chosen=(-m 'not slow') wanted
     if [[ ${1:-} == --full ]]; then
         chosen=()
         shift
     fi
-    local servers
-    mapfile -t servers < <(offered "${test_servers[@]}")
-    need_packages "${test_packages[@]}" "${servers[@]}"
+    mapfile -t wanted < <(offered "${test_servers[@]}")
+    mapfile -t wanted < <(python_packages; missing "${test_packages[@]}" "${wanted[@]}")
+    need_packages "${wanted[@]}"
     make_venv "$here/.venv-test" editable "$here/requirements/test.txt"
     cd "$here"
     export PATH="$here/.venv-test/bin:$PATH"
@@ -165,7 +198,7 @@ cmd_test() {
     mypy
     lint-imports >/dev/null || lint-imports
     say "running the tests"
-    exec pytest "${chosen[@]}" "$@"
+    exec pytest -n auto --maxprocesses 4 "${chosen[@]}" "$@"
 }
 
 need_root() {
@@ -173,17 +206,36 @@ need_root() {
 }
 
 cmd_service() {
+    (($# == 0)) || die "service takes no arguments, but was given: $*" "sudo ./install.sh service"
     need_root service
-    command -v systemctl >/dev/null || die "there is no systemd here" "./install.sh run"
-    need_packages "${run_packages[@]}"
+    [[ -d /run/systemd/system ]] || die "systemd does not run here" "./install.sh run"
+    umask 022 # whatever root's own is: the service's user must read what is installed
+    local wanted release
+    service_python
+    mapfile -t wanted < <(python_packages)
+    have mosquitto || wanted+=(mosquitto)
+    need_packages "${wanted[@]}"
     make_user
-    install_release
+    release=$opt/releases/$(release_name)
+    install -d -m 755 "$opt/releases"
+    make_venv "$release" copy "$here/requirements/run.txt"
     install_config
+    check_config "$release"
     install_unit
+    use_release "$release"
     say "starting the service"
     systemctl restart berrygate.service ||
         die "the service does not start" "journalctl -u berrygate -n 50"
     say "running. Look: berrygate status    http://127.0.0.1:8080    journalctl -u berrygate"
+}
+
+# Debian's own Python: the service's user cannot read one that lies in somebody's home.
+service_python() {
+    python=/usr/bin/python3
+    if have "$python" && ! recent "$python"; then
+        die "the service needs Python 3.11 or newer; $python is $("$python" -V 2>&1)" \
+            "use Debian 12 or newer"
+    fi
 }
 
 make_user() {
@@ -193,20 +245,11 @@ make_user() {
     fi
 }
 
-# Each release has a directory of its own; `current` is moved once the new one is whole.
-install_release() {
-    local release
-    release=$(cd "$here" && find gateway devices bridges pyproject.toml requirements -type f \
-        ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
-    say "installing release $release into $opt"
-    install -d -m 755 "$opt/releases"
-    make_venv "$opt/releases/$release" copy "$here/requirements/run.txt"
-    ln -sfn "releases/$release" "$opt/current.new"
-    mv -T "$opt/current.new" "$opt/current"
-    ln -sfn "$opt/current/bin/berrygate" /usr/local/bin/berrygate
-    # The one before stays, so that there is something to go back to.
-    find "$opt/releases" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 |
-        cut -d' ' -f2- | xargs -r rm -rf
+# A name for what is installed: the same sources have the same.
+release_name() {
+    cd "$here"
+    find gateway devices bridges pyproject.toml requirements -type f ! -name '*.pyc' -print0 |
+        LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12
 }
 
 install_config() {
@@ -219,8 +262,20 @@ install_config() {
         printf '%s\n' "# Secrets for \${NAME} in berrygate.yaml, one NAME=value a line." \
             >"$etc/berrygate.env"
     fi
-    "$opt/current/bin/berrygate" check -c "$etc/berrygate.yaml" >/dev/null ||
-        say "the configuration has errors (secrets of $etc/berrygate.env are not looked at here)"
+}
+
+# As the service will see it: its user, its secrets. A release that cannot read the configuration
+# must not take the place of one that runs.
+check_config() {
+    local checked
+    checked=$(systemd-run --quiet --wait --pipe --collect -p User=berrygate -p Group=berrygate \
+        -p EnvironmentFile=-"$etc/berrygate.env" -p StateDirectory=berrygate \
+        -p StateDirectoryMode=0750 "$1/bin/berrygate" check -c "$etc/berrygate.yaml" 2>&1) ||
+        {
+            printf '%s\n' "$checked" >&2
+            die "the configuration cannot be used; nothing that runs was changed" \
+                "correct $etc/berrygate.yaml, then this again"
+        }
 }
 
 install_unit() {
@@ -236,19 +291,38 @@ install_unit() {
     systemctl enable --quiet berrygate.service
 }
 
+# `current` is moved in one step, once the release is whole. Two earlier ones stay, to go back to.
+use_release() {
+    say "using release ${1##*/}"
+    touch "$1"
+    ln -sfn "releases/${1##*/}" "$opt/current.new"
+    mv -T "$opt/current.new" "$opt/current"
+    ln -sfn "$opt/current/bin/berrygate" /usr/local/bin/berrygate
+    find "$opt/releases" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 |
+        cut -d' ' -f2- | xargs -r rm -rf
+}
+
 cmd_uninstall() {
+    [[ $# -eq 0 || $* == --purge ]] ||
+        die "uninstall takes --purge only, but was given: $*" "sudo ./install.sh uninstall"
     need_root uninstall
-    if command -v systemctl >/dev/null; then
+    if [[ -d /run/systemd/system ]]; then
         systemctl disable --now --quiet berrygate.service 2>/dev/null || true
     fi
-    rm -rf "$unit" "$unit.d" "$opt" /usr/local/bin/berrygate
-    if command -v systemctl >/dev/null; then
-        systemctl daemon-reload 2>/dev/null || true
+    rm -rf "$unit" "$unit.d/groups.conf" "$opt" /usr/local/bin/berrygate
+    if [[ ${1:-} == --purge ]]; then
+        rm -rf "$unit.d" "$etc" "$state"
+        if getent passwd berrygate >/dev/null; then userdel berrygate; fi
+        # It stays behind where people were made members of it.
+        if getent group berrygate >/dev/null; then groupdel berrygate; fi
+    fi
+    [[ ! -d $unit.d ]] || rmdir --ignore-fail-on-non-empty "$unit.d"
+    if [[ -d /run/systemd/system ]]; then
+        systemctl daemon-reload
+        systemctl reset-failed berrygate.service 2>/dev/null || true
     fi
     if [[ ${1:-} == --purge ]]; then
-        rm -rf "$etc" "$state"
-        if getent passwd berrygate >/dev/null; then userdel berrygate; fi
-        say "removed, with its data and configuration"
+        say "removed, with its data and configuration (a data_dir elsewhere stays)"
     else
         say "removed; data stays in $state, configuration in $etc (--purge removes them)"
     fi
@@ -262,6 +336,7 @@ case ${1:-help} in
         ;;
     help | -h | --help) usage ;;
     *)
+        printf '%s\n' "error: no such command: $1" >&2
         usage >&2
         exit 2
         ;;

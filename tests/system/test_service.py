@@ -126,7 +126,7 @@ def boot(root: Path, *options: str) -> str:
             "systemd-nspawn", "--quiet", "-D", root, "--boot", "--register=no", "--keep-unit",
             "--private-network", "--console=pipe", *options,
         ],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False,
     )  # fmt: skip
     return console.stdout.decode(errors="replace") + console.stderr.decode(errors="replace")
 
