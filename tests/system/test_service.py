@@ -10,9 +10,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
@@ -86,14 +88,28 @@ def wheels(directory: Path, root: Path) -> None:
     """Everything the service needs, for that machine's Python."""
     asked = ["chroot", root, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    directory.mkdir()
+    wanted = directory / "wanted.txt"
+    wanted.write_text("".join(pins("run.txt", version)) + "".join(pins("build.txt", version)))
     subprocess.run(
         [
             sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps",
-            "--only-binary=:all:", "--python-version", version, "--dest", directory,
-            "-r", PROJECT / "requirements/run.txt", "-r", PROJECT / "requirements/build.txt",
+            "--only-binary=:all:", "--python-version", version, "--dest", directory, "-r", wanted,
         ],
         check=True, timeout=600,
     )  # fmt: skip
+
+
+def pins(file: str, version: str) -> Iterator[str]:
+    """The pins for that Python. pip itself would go by the Python that it runs on."""
+    target = {"python_version": version, "python_full_version": f"{version}.0"}
+    text = (PROJECT / "requirements" / file).read_text()
+    for pin in re.findall(r"^[^#\s](?:.*\\\n)*.*\n", text, re.MULTILINE):
+        found = re.match(r"\S+( ; ([^\\\n]+))", pin)
+        if found is None:
+            yield pin
+        elif Marker(found[2].strip()).evaluate(target):
+            yield pin.replace(found[1], " ", 1)
 
 
 def checkout(directory: Path) -> None:
