@@ -3,7 +3,6 @@
 What a machine lacks is left out, not zero; a probe that fails never stops the others.
 """
 
-import asyncio
 import logging
 import os
 import platform
@@ -11,27 +10,27 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
+from pydantic import Field
 
 from gateway.core.contracts import Burst, Context, Device, Reading, Value
 from gateway.core.settings import DeviceSettings, Duration
 from gateway.io import raspberry
+from gateway.io.blocking import Blocking
 from gateway.io.polling import every
+from gateway.io.tcp_states import tcp_states
 
 log = logging.getLogger(__name__)
 
-_FIRST = 0.2  # how long the first sample looks at the processor (s)
+_FIRST = 0.2  # rates and the processor's load are a difference of two looks, so far apart (s)
+_PATIENCE = 600.0  # how long one look at everything may take (s)
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-_STATES = {
-    "01": "established", "02": "syn_sent", "03": "syn_received", "04": "fin_wait", "05": "fin_wait",
-    "06": "time_wait", "08": "close_wait", "09": "last_ack", "0A": "listen", "0B": "closing",
-}  # fmt: skip
 _UNITS = {
-    "percent": "%", "bytes": "B", "rx": "B/s", "tx": "B/s", "read": "B/s", "write": "B/s",
-    "temperature": "°C", "uptime": "s", "rss": "B", "total": "B", "used": "B", "free": "B",
-    "available": "B",
+    "*.percent": "%", "cpu.mhz": "MHz", "*.total": "B", "*.used": "B", "*.free": "B",
+    "*.available": "B", "*.rss": "B", "*.rx": "B/s", "*.tx": "B/s", "*.read": "B/s",
+    "*.write": "B/s", "temperature.*": "°C", "uptime": "s", "boot_time": "s",
 }  # fmt: skip
 
 Metrics = Iterator[tuple[str, Value]]
@@ -42,7 +41,7 @@ class SystemSettings(DeviceSettings):
 
     type: Literal["system"] = "system"
     """Which driver."""
-    interval: Duration = 5.0
+    interval: Annotated[Duration, Field(ge=0.1)] = 5.0
     """Time between readings."""
 
     def build(self, name: str, context: Context) -> Device:
@@ -64,32 +63,48 @@ class SystemDevice:
         self._broker: psutil.Process | None = None
         self._rates: dict[str, tuple[float, float]] = {}
         self._failing: set[str] = set()
+        self._blocking = Blocking(f"system-{name}")
 
     async def listen(self) -> AsyncIterator[Burst]:
         """A reading now, and then one each interval."""
-        psutil.cpu_percent()
-        psutil.cpu_percent(percpu=True)
-        self._own.cpu_percent()
-        await asyncio.sleep(_FIRST)  # a processor's load is a difference of two looks
-        async for _ in every(self._interval):
-            # In a thread: asking a dead network mount for its size can block for minutes.
-            values = await asyncio.to_thread(self.sample)
-            now = time.time_ns()
-            yield Burst(now, readings=[Reading(self.name, now, values)])
+        # In a thread that exit does not wait for: asking a dead disk for its size can block for
+        # minutes.
+        await self._look()
+        async for _ in every(self._interval, first=_FIRST):
+            values = await self._look()
+            if values:
+                now = time.time_ns()
+                yield Burst(now, readings=[Reading(self.name, now, values)])
+
+    async def _look(self) -> dict[str, Value]:
+        try:
+            values = await self._blocking.call(self.sample, _PATIENCE)
+        except TimeoutError:
+            self._edge("answer", f"none within {_PATIENCE:g} s")
+            return {}
+        self._edge("answer", "")
+        return values
 
     def sample(self) -> dict[str, Value]:
         """Everything there is at the moment; blocks."""
         values: dict[str, Value] = {}
         for probe in self._probes():
-            name = probe.__name__.strip("_")
+            trouble = ""
             try:
                 values.update(probe())
-                self._failing.discard(name)
-            except (OSError, psutil.Error, ValueError, IndexError) as error:
-                if name not in self._failing:
-                    log.warning("device %s: no %s: %s", self.name, name, error)
-                self._failing.add(name)
+            except (OSError, psutil.Error, ValueError, IndexError, RuntimeError) as error:
+                trouble = str(error) or type(error).__name__
+            self._edge(probe.__name__.strip("_"), trouble)
         return {k: v if isinstance(v, bool | str) else float(v) for k, v in values.items()}
+
+    def _edge(self, what: str, trouble: str) -> None:
+        """Tell that something begins to fail, and that it is well again; not all in between."""
+        if trouble and what not in self._failing:
+            log.warning("device %s: no %s: %s", self.name, what, trouble)
+            self._failing.add(what)
+        elif not trouble and what in self._failing:
+            log.warning("device %s: %s again", self.name, what)
+            self._failing.discard(what)
 
     def _probes(self) -> tuple[Callable[[], Metrics], ...]:
         return (
@@ -98,7 +113,7 @@ class SystemDevice:
         )  # fmt: skip
 
     def info(self) -> Mapping[str, Any]:
-        """Model, system and units."""
+        """Model, system, and units by patterns of metric names."""
         found = {
             "source": "system",
             "model": raspberry.model(self._root),
@@ -116,6 +131,7 @@ class SystemDevice:
         yield "cpu.percent", psutil.cpu_percent()
         for number, percent in enumerate(psutil.cpu_percent(percpu=True)):
             yield f"cpu.{number}.percent", percent
+        yield "cpu.iowait.percent", psutil.cpu_times_percent().iowait
         frequency = psutil.cpu_freq()
         if frequency and frequency.current:
             yield "cpu.mhz", frequency.current
@@ -145,8 +161,10 @@ class SystemDevice:
 
     def _disk_io(self) -> Metrics:
         for disk, io in psutil.disk_io_counters(perdisk=True).items():
-            if disk.startswith(("loop", "ram")):
-                continue
+            if disk.startswith(("loop", "ram", "zram")):
+                continue  # memory, or a file of another disk
+            if (self._root / "sys/class/block" / disk / "partition").exists():
+                continue  # counted with its disk
             yield from self._rate(f"disk_io.{_name(disk)}.read", io.read_bytes)
             yield from self._rate(f"disk_io.{_name(disk)}.write", io.write_bytes)
 
@@ -162,27 +180,12 @@ class SystemDevice:
             yield f"net.{name}.drops", io.dropin + io.dropout
 
     def _connections(self) -> Metrics:
-        """From the kernel's table: asking per process needs root and costs much more."""
-        counts: dict[str, int] = {}
-        for table in ("tcp", "tcp6"):
-            path = self._root / "proc/net" / table
-            if not path.exists():
-                continue
-            for line in path.read_text().splitlines()[1:]:
-                state = _STATES.get(line.split()[3])
-                if state:
-                    counts[state] = counts.get(state, 0) + 1
-        for state, count in counts.items():
+        for state, count in tcp_states(self._root).items():
             yield f"connections.{state}", count
 
     def _temperature(self) -> Metrics:
-        for zone in sorted((self._root / "sys/class/thermal").glob("thermal_zone*")):
-            try:
-                celsius = int((zone / "temp").read_text()) / 1000
-                name = _name((zone / "type").read_text().strip())
-            except (OSError, ValueError):
-                continue  # a zone may be listed and refuse to be read
-            yield f"temperature.{name}", celsius
+        for sensor, celsius in raspberry.temperatures(self._root):
+            yield f"temperature.{_name(sensor)}", celsius
 
     def _power(self) -> Metrics:
         yield from raspberry.throttled(self._root).items()
@@ -190,7 +193,9 @@ class SystemDevice:
     def _load(self) -> Metrics:
         for minutes, load in zip((1, 5, 15), os.getloadavg(), strict=True):
             yield f"load.{minutes}", load
-        yield "uptime", time.time() - psutil.boot_time()
+        # Not by the wall clock, which is not set when a Pi starts.
+        yield "uptime", time.clock_gettime(time.CLOCK_BOOTTIME)
+        yield "boot_time", psutil.boot_time()
 
     def _gateway(self) -> Metrics:
         yield from self._process("gateway", self._own)

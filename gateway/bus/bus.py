@@ -246,11 +246,18 @@ class Bus:
     # -- housekeeping -----------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Start the journal's writer; then retire old segments and forget removed cursors."""
-        self.journal.run(asyncio.get_running_loop(), self._committed)
+        """Start the journal's writer; then retire old segments and forget removed cursors.
+
+        Raises what the writer failed with: a gateway that stores nothing must not seem to run.
+        """
+        loop = asyncio.get_running_loop()
+        failure: asyncio.Future[None] = loop.create_future()
+        self.journal.run(loop, self._committed, failure.set_exception)
         self._forget()
         while True:
-            await asyncio.sleep(_HOUSEKEEPING)
+            done, _ = await asyncio.wait([failure], timeout=_HOUSEKEEPING)
+            if done:
+                failure.result()
             while (segment := await asyncio.to_thread(self.journal.expired)) is not None:
                 await self._retire(segment)
 

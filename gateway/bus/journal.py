@@ -46,6 +46,7 @@ class JournalOptions:
 
 
 Committed = Callable[[Block, Sequence[Entry], float], None]
+Failed = Callable[[Exception], None]
 
 
 class Journal:
@@ -101,11 +102,17 @@ class Journal:
         total = sum(s.tail for s in self.segments if s.scanned)
         return total + self.options.segment * sum(not s.scanned for s in self.segments)
 
-    def run(self, loop: asyncio.AbstractEventLoop, committed: Committed) -> None:
-        """Start the writer thread; `committed` is called on `loop` after each commit."""
-        self._thread = threading.Thread(
-            target=self._work, args=(loop, committed), name="journal", daemon=True
-        )
+    def run(self, loop: asyncio.AbstractEventLoop, committed: Committed, failed: Failed) -> None:
+        """Start the writer thread; `committed` is called on `loop` after each commit, `failed` if
+        the thread ends by an error that is not the disk's: nothing is stored from then on."""
+
+        def work() -> None:
+            try:
+                self._work(loop, committed)
+            except Exception as error:  # noqa: BLE001 - the thread's edge: told, not swallowed
+                loop.call_soon_threadsafe(failed, error)
+
+        self._thread = threading.Thread(target=work, name="journal", daemon=True)
         self._thread.start()
 
     def append(self, entry: Entry) -> None:

@@ -1,11 +1,17 @@
 """JSON payloads: an object of metrics, a list of objects, or one bare value (RFC 8259).
 
 `time`, `ts` or `timestamp` in an object is the report's own time: a number in s, ms, us or ns,
-told apart by magnitude, or ISO 8601 (without an offset: UTC). Nested objects and lists flatten
-with dots: `{"a": {"b": [1, 2]}}` is `a.b.0` and `a.b.1`. Nulls are left out.
+told apart by magnitude, or ISO 8601 (without an offset: UTC). The first of them that is not null
+counts; none of them is a metric. Nested objects and lists flatten with dots:
+`{"a": {"b": [1, 2]}}` is `a.b.0` and `a.b.1`. Nulls are left out; of a name that comes twice the
+last value counts.
+
+Limits: 10,000 reports in a payload, 1,000 metrics in a report, 16 levels, names of 128 printable
+characters, texts of 1,024 characters, times before 2262.
 """
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -23,8 +29,14 @@ MAX_METRICS = 1_000
 MAX_NAME = 128
 MAX_TEXT = 1_024
 MAX_DEPTH = 16
+MAX_NAMES = 10_000
+LATEST = 9_214_646_400 * 10**9
+"""2262-01-01 in ns: a later time does not fit the 64 bits that everything behind us has for it."""
 _TIME_KEYS = ("time", "ts", "timestamp")
 _MAGNITUDES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
+_EXACT = 2.0**53  # up to here a float holds every whole number
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 
 _flat = msgspec.json.Decoder(dict[str, float | bool | str])
 _any = msgspec.json.Decoder(strict=True)
@@ -42,7 +54,10 @@ class JsonSettings(CodecSettings):
 
 
 class JsonCodec:
-    """See the module."""
+    """See the module. names: metric names found good, at most MAX_NAMES."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
 
     def decode(self, device: str, payload: bytes, received: int) -> Iterable[Report]:
         """The reports in `payload`. Raises DecodeError with reason malformed, empty, time,
@@ -51,11 +66,33 @@ class JsonCodec:
             values = _flat.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._general(payload)
-        if "time" in values or "ts" in values or "timestamp" in values or not values:
+        # In a shorter payload no text is too long and no report has too many metrics.
+        if len(payload) > MAX_TEXT and not _within_limits(values):
             return self._general(payload)
-        if len(values) > MAX_METRICS or not all(map(_plain, values.items())):
-            return self._general(payload)
-        return ((None, values),)
+        if values and values.keys() <= self.names:
+            return ((None, values),)
+        return self._new(payload, values)
+
+    def _new(self, payload: bytes, values: dict[str, Value]) -> Iterable[Report]:
+        """A flat report with a time or with names not seen yet."""
+        time = None
+        for key in _TIME_KEYS:
+            if key in values:
+                given = values.pop(key)
+                if type(given) is float and given > _EXACT:
+                    return self._general(payload)  # its last digits are lost here
+                time = _time(given) if time is None else time
+        if not values:
+            raise DecodeError("no metric in it", reason="empty")
+        if not values.keys() <= self.names:
+            self._learn(values)
+        return ((time, values),)
+
+    def _learn(self, values: Iterable[str]) -> None:
+        names = set(map(_name, values))
+        if len(self.names) + len(names) > MAX_NAMES:
+            self.names.clear()
+        self.names |= names
 
     def _general(self, payload: bytes) -> list[Report]:
         data = _parse(payload)
@@ -70,12 +107,10 @@ class JsonCodec:
         return reports
 
 
-def _plain(item: tuple[str, Value]) -> bool:
-    """Whether a flat metric needs no closer look; cheap, for the hot path."""
-    name, value = item
-    if type(value) is str:
+def _within_limits(values: dict[str, Value]) -> bool:
+    if len(values) > MAX_METRICS:
         return False
-    return 0 < len(name) <= MAX_NAME and name.isprintable()
+    return all(type(value) is not str or len(value) <= MAX_TEXT for value in values.values())
 
 
 def _parse(payload: bytes) -> Any:
@@ -92,8 +127,9 @@ def _report(data: Any) -> Report:
     time = None
     if isinstance(data, dict):
         for key in _TIME_KEYS:
-            if key in data and time is None:
-                time = _time(data.pop(key))
+            given = data.pop(key, None)
+            if given is not None and time is None:
+                time = _time(given)
         _flatten("", data, values, 0)
     else:
         _flatten("value", data, values, 0)
@@ -107,6 +143,8 @@ def _flatten(name: str, data: Any, values: dict[str, Value], depth: int) -> None
         raise DecodeError(f"nested deeper than {MAX_DEPTH}", reason="too_deep")
     if isinstance(data, dict):
         for key, item in data.items():
+            if not key:
+                raise DecodeError("a metric without a name", reason="metric")
             _flatten(f"{name}.{key}" if depth else key, item, values, depth + 1)
     elif isinstance(data, list):
         for index, item in enumerate(data):
@@ -147,19 +185,28 @@ def _time(data: Any) -> int:
         return _iso(data)
     for limit, scale in _MAGNITUDES:
         if 0 <= data < limit:
-            if isinstance(data, int):
-                return data * scale
-            whole = math.floor(data)
-            return whole * scale + round((data - whole) * scale)
+            whole = int(data)
+            # A fraction to the microsecond: a float has no more digits, only noise.
+            return _representable(whole * scale + round((data - whole) * scale / 1000) * 1000)
     raise DecodeError(f"time {data} is no time since 1970", reason="time")
 
 
 def _iso(text: str) -> int:
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(text.strip().upper())
     except ValueError as error:
         raise DecodeError(f'time "{text[:40]}" is not ISO 8601', reason="time") from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
+    since = moment - _EPOCH
+    finer = _BEYOND_MICROSECONDS.search(text)  # datetime drops these digits
+    nanoseconds = int(finer[1].ljust(3, "0")) if finer else 0
+    whole = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
+    return _representable(whole + nanoseconds)
+
+
+def _representable(time: int) -> int:
+    """`time`, if 64 bits can hold it: one that they can't would stop the journal."""
+    if time >= LATEST:
+        raise DecodeError("time is after 2261", reason="time")
+    return time

@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 
-async def every(interval: float) -> AsyncIterator[int]:
-    """A tick now and then each `interval` seconds on one grid; each gives how many ticks were
-    missed since the last one because whoever takes them was busy."""
+async def every(interval: float, first: float = 0.0) -> AsyncIterator[int]:
+    """A tick after `first` seconds and then each `interval` seconds on one grid of monotonic
+    time; each gives how many ticks were missed since the last one because whoever takes them was
+    busy. Raises ValueError if `interval` is not above 0."""
+    if not interval > 0:
+        raise ValueError(f"interval of {interval} s")
+    await asyncio.sleep(first)
     loop = asyncio.get_running_loop()
     begin, number = loop.time(), 0
     while True:

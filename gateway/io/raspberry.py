@@ -1,10 +1,16 @@
-"""What only a Raspberry Pi knows of itself: model, throttling, under-voltage.
+"""What a Raspberry Pi tells of itself in files: model, temperature, throttling, under-voltage.
+
+Also on other machines, as far as they have these files. Thermal zones and hwmon as in the Linux
+kernel's documentation: driver-api/thermal/sysfs-api, hwmon/sysfs-interface.
 
 Bits of `vcgencmd get_throttled` as documented in the Raspberry Pi OS documentation, "vcgencmd".
 """
 
 import shutil
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 _BITS = {
@@ -18,8 +24,8 @@ _BITS = {
     "soft_temperature_limit.seen": 19,
 }
 _FILES = (
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/class/hwmon/hwmon0/device/get_throttled",
+    "sys/devices/platform/soc*/*firmware/get_throttled",
+    "sys/class/hwmon/hwmon*/device/get_throttled",
 )
 _TIMEOUT = 2.0
 
@@ -34,6 +40,45 @@ def model(root: Path) -> str | None:
     return None
 
 
+def temperatures(root: Path) -> Iterator[tuple[str, float]]:
+    """(name, °C) of each sensor; a second one of a name gets a number. A sensor that is listed
+    and refuses to be read is left out."""
+    seen: Counter[str] = Counter()
+    zones: set[str] = set()
+    for name, celsius in _zones(root):
+        seen[name] += 1
+        zones.add(name.replace("-", "_"))
+        yield _numbered(name, seen), celsius
+    for chip, name, celsius in _hwmon(root):
+        if chip.replace("-", "_") in zones:
+            continue  # the same sensor as a thermal zone
+        seen[name] += 1
+        yield _numbered(name, seen), celsius
+
+
+def _numbered(name: str, seen: Counter[str]) -> str:
+    return name if seen[name] == 1 else f"{name}_{seen[name]}"
+
+
+def _zones(root: Path) -> Iterator[tuple[str, float]]:
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        try:
+            yield (zone / "type").read_text().strip(), int((zone / "temp").read_text()) / 1000
+        except (OSError, ValueError):
+            continue
+
+
+def _hwmon(root: Path) -> Iterator[tuple[str, str, float]]:
+    for sensor in sorted((root / "sys/class/hwmon").glob("hwmon*/temp*_input")):
+        label = sensor.with_name(sensor.name.replace("_input", "_label"))
+        try:
+            chip = (sensor.parent / "name").read_text().strip()
+            name = f"{chip}_{label.read_text().strip()}" if label.exists() else chip
+            yield chip, name, int(sensor.read_text()) / 1000
+        except (OSError, ValueError):
+            continue
+
+
 def throttled(root: Path) -> dict[str, bool]:
     """Each bit by name; empty where this is no Pi. Blocks for at most 2 s."""
     word = _word(root)
@@ -43,9 +88,9 @@ def throttled(root: Path) -> dict[str, bool]:
 
 
 def _word(root: Path) -> int | None:
-    for name in _FILES:
+    for file in chain.from_iterable(map(root.glob, _FILES)):
         try:
-            return int((root / name).read_text().strip(), 16)
+            return int(file.read_text().strip(), 16)
         except (OSError, ValueError):
             continue
     command = shutil.which("vcgencmd", path=str(root / "usr/bin"))

@@ -9,6 +9,7 @@ from gateway.core.contracts import Burst, Codec, Flag, Reading, Value
 from gateway.core.errors import DecodeError
 
 _EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a device has no clock
+_LATEST = 2**63 - 86_400 * 10**9  # ns
 _AHEAD = 86_400 * 10**9  # how far ahead of ours a device's clock may be
 _MILLISECOND = 1_000_000
 _TOPICS = 20_000
@@ -119,7 +120,8 @@ class Decoder:
             except DecodeError as error:
                 result.bad.append(Bad(reading.device, "", b"", error.reason, str(error)))
             else:
-                result.readings.append(Reading(device, reading.time, values, flags))
+                when = self._sane(reading.time, burst.received, flags)
+                result.readings.append(Reading(device, when, values, flags))
                 result.frames += 1
         result.size = 100 * len(result.readings)
         return result
@@ -167,6 +169,7 @@ class Decoder:
 
     def _sane(self, time: int, received: int, flags: int) -> int:
         """A device's own time wins where it can be true; ours says nothing while it is not set."""
-        if time < _EARLIEST or (not flags and time > received + _AHEAD):
+        # A time that 64 bits cannot hold would stop the journal, whatever the codec let through.
+        if not _EARLIEST <= time < _LATEST or (not flags and time > received + _AHEAD):
             return self._next(received)
         return time

@@ -1,5 +1,6 @@
 """The journal keeps what it acknowledged, whatever becomes of the machine."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bus.gather import Entry
 from gateway.bus.segment import START
+from gateway.core.contracts import Reading
 from tests.support.journal import (
     SEGMENT,
     numbered,
@@ -128,3 +131,13 @@ async def test_sequences_never_fall_below_what_a_subscriber_knows(tmp_path: Path
     journal = Journal(tmp_path, options(), stamp)
     journal.open(at_least=500)
     assert journal.next == 500
+
+
+async def test_a_writer_that_fails_is_not_silent(tmp_path: Path) -> None:
+    """What cannot be encoded ends the bus with an error instead of leaving it running in vain."""
+    async with open_bus(tmp_path) as bus:
+        task = asyncio.create_task(bus.run())
+        await asyncio.sleep(0)
+        bus.publish(Entry([Reading("a", 2**64, {"x": 1.0})]))
+        with pytest.raises(OverflowError):
+            await asyncio.wait_for(task, 10)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from gateway.io.polling import every
 
 
@@ -31,3 +33,22 @@ async def test_missed_ticks_are_skipped_and_counted() -> None:
     assert seen[0] == 0
     assert seen[1] >= 4
     assert seen[2] == 0
+
+
+async def test_the_first_tick_can_wait_and_begins_the_grid() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    at = []
+    async for missed in every(0.05, first=0.1):
+        assert missed == 0
+        at.append(loop.time() - began)
+        if len(at) == 3:
+            break
+    for number, when in enumerate(at):
+        assert when >= 0.1 + number * 0.05 - 0.001
+
+
+@pytest.mark.parametrize("interval", [0.0, -1.0, float("nan")])
+async def test_an_interval_that_would_spin_is_refused(interval: float) -> None:
+    with pytest.raises(ValueError, match="interval"):
+        await anext(every(interval))

@@ -48,7 +48,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def pumping(directory: Path) -> AsyncIterator[tuple[Wire, Intake, Bus, DeadLetters]]:
+async def pumping(
+    directory: Path, synced: bool = True
+) -> AsyncIterator[tuple[Wire, Intake, Bus, DeadLetters]]:
     wire = Wire()
     migrations = files("gateway.store") / "migrations" / "state"
     state = Database(directory / "state.db", migrations)
@@ -57,7 +59,7 @@ async def pumping(directory: Path) -> AsyncIterator[tuple[Wire, Intake, Bus, Dea
         services = Services(bus, Devices(state), letters, Profiler(CollectorRegistry()))
         decoder = Decoder(
             "wire", JsonSettings().build(), lambda topic: topic.split("/")[1],
-            services.devices, Limits(payload=1_000, topic=50), lambda: True,
+            services.devices, Limits(payload=1_000, topic=50), lambda: synced,
         )  # fmt: skip
         intake = Intake(wire, decoder, services, bus.recovered_keys("wire"))
         task = asyncio.create_task(intake.run())
@@ -162,3 +164,14 @@ async def test_a_time_that_cannot_be_true_is_replaced(tmp_path: Path) -> None:
         assert abs(times[0] - now) < 10**10
         assert times[1] == (now // 10**6 - 5_000) * 10**6
         assert abs(times[2] - now) < 10**10
+
+
+async def test_a_time_no_clock_can_have_does_not_stop_the_journal(tmp_path: Path) -> None:
+    """Also while our own clock is not set and says nothing about others'."""
+    async with pumping(tmp_path, synced=False) as (wire, _, bus, __):
+        for number, stamp in enumerate((9 * 10**19, 2**63, 2**63 - 1)):
+            payload = b'{"n": %d, "ts": %d}' % (number, stamp)
+            wire.put(("devices/a/telemetry", payload, number + 1, False))
+        wire.put(("devices/a/telemetry", b'{"n": 9}', 9, False))
+        await settled(wire, 4)
+        assert ("a", 9.0) in await stored(bus)
