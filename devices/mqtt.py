@@ -6,7 +6,6 @@ is acknowledged only after it is on disk.
 
 import asyncio
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -25,13 +24,15 @@ from gateway.core.settings import CodecSettings, DeviceSettings, Secret
 from gateway.core.topics import TopicTemplate, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_bulk import BulkClient, Frames
+from gateway.io.mqtt_handover import Handover
 from gateway.io.mqtt_url import parse_url
 from gateway.io.mqtt_window import Window
 
 log = logging.getLogger(__name__)
 
-_HELD = 20_000  # frames handed up and not yet taken; only QoS 0 can reach it
-_RETAIN, _DUP = 0x01, 0x08
+_TOPICS = 20_000  # topics whose text is remembered
+_RETAIN, _QOS, _DUP = 0x01, 0x06, 0x08
+_DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
 
 class MqttSettings(DeviceSettings):
@@ -123,7 +124,8 @@ def _check_filter(topic: str) -> None:
 
 
 class MqttDevice:
-    """See the module. trouble: why there is no connection at the moment, or ""."""
+    """See the module. trouble: why there is no connection at the moment, or "". retained:
+    messages that told a last state; ignored: messages of our own root. Both are no readings."""
 
     def __init__(self, name: str, settings: MqttSettings, context: Context) -> None:
         self.name = name
@@ -131,19 +133,16 @@ class MqttDevice:
         self.denied = False
         self.dropped: Counter[str] = Counter()
         self.retained = 0
+        self.ignored = 0
         self._settings = settings
         self._context = context
         self._endpoint = settings.endpoint(context.broker)
         self._templates = [TopicTemplate(topic, settings.device) for topic in settings.topics]
         self._own = f"{context.root}/".encode()
         self._names: dict[bytes, str] = {}
-        self._lock = threading.Lock()
-        self._bursts: list[Burst] = []
-        self._held = 0
-        self._scheduled = False
-        self._ready = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: BulkClient | None = None
+        self._handover = Handover()
+        self._connection: Connection | None = None
+        self._refusal = ""
         self._window = Window()
 
     def device_of(self, topic: str) -> str:
@@ -151,49 +150,53 @@ class MqttDevice:
         return device_of(self._templates, topic)
 
     async def listen(self) -> AsyncIterator[Burst]:
-        """Bursts as read from the socket. Raises OSError if a certificate cannot be read."""
-        self._loop = asyncio.get_running_loop()
+        """Bursts as read from the socket. Raises ConfigError if a certificate cannot be used."""
+        self._handover.bind(asyncio.get_running_loop())
         client_id = self._settings.client_id or f"{self._context.gateway}-{self.name}"
         made = make_client(self._endpoint, client_id, clean=False, factory=BulkClient)
         assert isinstance(made, BulkClient)
-        client = self._client = made
+        client = made
         client.limit = self._context.payload
-        client.on_frames = self._frames
+        client.on_frames = partial(self._frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
-        connection = Connection(
+        connection = self._connection = Connection(
             client,
             self._endpoint,
             clean=False,
             lost=self._lost,
-            before=self._renew,
+            before=partial(self._renew, client),
             window=self._settings.window,
         )
         connection.start()
         try:
             while True:
-                await self._ready.wait()
-                self._ready.clear()
-                for burst in self._taken():
+                for burst in await self._handover.take():
                     yield burst
         finally:
             self.trouble = "stopped"
             await asyncio.shield(asyncio.to_thread(connection.stop))
 
-    def _renew(self) -> None:
-        assert self._client is not None
-        self._client.renew()
+    def _renew(self, client: BulkClient) -> None:
+        client.renew()
         self._window.renewed()
 
     # -- in the network thread --------------------------------------------------------------
 
-    def _frames(self, frames: Frames, generation: int) -> None:
+    def _frames(self, client: BulkClient, frames: Frames, generation: int) -> None:
         received = time.time_ns()
         # Filtered only when there is something to filter: a burst is nearly always plain.
+        unwanted: list[int] = []
         if any(head & _RETAIN for head in frames.heads):
-            frames = self._without(frames, generation, self._seed)
+            frames, seeds = frames.without(self._seed)
+            unwanted += seeds
         if any(topic.startswith(self._own) for topic in frames.topics):
-            frames = self._without(frames, generation, self._ignore)
+            frames, own = frames.without(self._ignore)
+            unwanted += own
+        if unwanted:
+            client.acknowledge(unwanted, generation)
+        if self._handover.full:
+            frames, _ = frames.without(self._overload)
         if not frames.payloads:
             return
         topics = [self._names.get(topic) or self._name(topic) for topic in frames.topics]
@@ -204,35 +207,11 @@ class MqttDevice:
             frames.payloads,
             frames.packet_ids if acknowledged else (),
             [bool(head & _DUP) for head in frames.heads] if acknowledged else (),
-            on_done=partial(self._done, acknowledged, generation) if acknowledged else None,
+            # The client is kept with its generation: another one counts from the start again.
+            on_done=partial(self._done, client, acknowledged, generation) if acknowledged else None,
             urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
         )
-        with self._lock:
-            if self._held >= _HELD and not acknowledged:
-                self.dropped["overload"] += len(burst)
-                return
-            self._held += len(burst)
-            self._bursts.append(burst)
-            if self._scheduled:
-                return
-            self._scheduled = True
-        self._on_loop(self._ready.set)
-
-    def _without(self, frames: Frames, generation: int, take: Any) -> Frames:
-        """The frames that `take` does not want; those it does are acknowledged at once."""
-        left, taken = Frames(), []
-        for row in zip(
-            frames.topics, frames.payloads, frames.packet_ids, frames.heads, strict=True
-        ):
-            if take(row[0], row[1], row[3]):
-                taken.append(row[2])
-                continue
-            left.topics.append(row[0])
-            left.payloads.append(row[1])
-            left.packet_ids.append(row[2])
-            left.heads.append(row[3])
-        self._acknowledge([packet_id for packet_id in taken if packet_id], generation)
-        return left
+        self._handover.put(burst)
 
     def _seed(self, topic: bytes, payload: bytes, head: int) -> bool:
         """A retained message tells the last state of a device and is no new reading."""
@@ -246,11 +225,19 @@ class MqttDevice:
 
     def _ignore(self, topic: bytes, payload: bytes, head: int) -> bool:
         """What the gateway itself publishes never comes back in."""
-        return topic.startswith(self._own)
+        own = topic.startswith(self._own)
+        self.ignored += own
+        return own
+
+    def _overload(self, topic: bytes, payload: bytes, head: int) -> bool:
+        """QoS 0 has no window that would hold its sender back: the newest goes."""
+        lost = not head & _QOS
+        self.dropped["overload"] += lost
+        return lost
 
     def _name(self, topic: bytes) -> str:
         name = topic.decode("utf-8", "replace")
-        if len(self._names) >= _HELD:
+        if len(self._names) >= _TOPICS:
             self._names.clear()
         self._names[topic] = name
         return name
@@ -259,8 +246,9 @@ class MqttDevice:
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         if reason.is_failure:
-            self.trouble = str(reason)
-            self.denied = str(reason) in ("Not authorized", "Bad user name or password")
+            self._refusal = str(reason)
+            if self._connection is not None and self._refusal in _DENIALS:
+                self._connection.slow_down()
             return
         assert isinstance(client, BulkClient)
         client.opened()
@@ -294,39 +282,28 @@ class MqttDevice:
         self._emit(Connected(kind="device", name=self.name, detail=self._endpoint.host))
 
     def _lost(self, reason: str) -> None:
-        if not self.trouble:
+        reason, self._refusal = self._refusal or reason, ""
+        before, self.trouble = self.trouble, reason
+        self.denied = reason in _DENIALS
+        if not before:
             log.warning("device %s: connection lost: %s", self.name, reason)
             self._emit(Disconnected(kind="device", name=self.name, reason=reason))
-            self.trouble = reason
-        elif self.trouble in ("connecting", "stopped"):
+        elif before != reason:
             log.warning(
                 "device %s: no connection to %s:%d: %s",
                 self.name, self._endpoint.host, self._endpoint.port, reason,
             )  # fmt: skip
-            self.trouble = reason
+        if self.denied and before != reason:
+            self._emit(Failed(kind="device", name=self.name, error="denied", reason=reason))
 
     def _emit(self, event: Event) -> None:
-        self._on_loop(self._context.emit, event)
-
-    def _on_loop(self, function: Any, *args: Any) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(function, *args)
+        self._handover.call(self._context.emit, event)
 
     # -- on the loop ------------------------------------------------------------------------
 
-    def _taken(self) -> list[Burst]:
-        with self._lock:
-            bursts, self._bursts = self._bursts, []
-            self._held = 0
-            self._scheduled = False
-        return bursts
-
-    def _done(self, packet_ids: list[int], generation: int, outcome: Outcome) -> None:
+    def _done(
+        self, client: BulkClient, packet_ids: list[int], generation: int, outcome: Outcome
+    ) -> None:
         if isinstance(outcome, Stored):
             self._window.acknowledged(len(packet_ids))
-            self._acknowledge(packet_ids, generation)
-
-    def _acknowledge(self, packet_ids: list[int], generation: int) -> None:
-        if packet_ids and self._client is not None:
-            self._client.acknowledge(packet_ids, generation)
+            client.acknowledge(packet_ids, generation)

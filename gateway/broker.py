@@ -6,15 +6,15 @@ acknowledge-after-commit client at 20 messages in flight.
 
 import asyncio
 import ctypes
-import getpass
 import logging
 import os
+import pwd
 import random
 import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class EmbeddedBroker:
         self._options = options
         self._emit = emit
         self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -74,12 +75,19 @@ class EmbeddedBroker:
             await self._use_foreign()
             yield self
             return
-        await self._start()
+        try:
+            await self._start()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot start mosquitto in {self._directory}: {error.strerror or error}",
+                fix="see that the disk has room and that the directory is ours",
+            ) from error
         supervisor = asyncio.create_task(self._supervise())
         try:
             yield self
         finally:
             supervisor.cancel()
+            await asyncio.wait([supervisor])
             await self._stop()
 
     async def _use_foreign(self) -> None:
@@ -103,7 +111,8 @@ class EmbeddedBroker:
                 fix="sudo apt install mosquitto, or set broker.url to a broker you have",
             )
         config = self._directory / "mosquitto.conf"
-        config.write_text(self._config())
+        if not config.exists() or config.read_text() != self._config():
+            config.write_text(self._config())  # not every time: a full disk would empty the file
         self._process = await asyncio.create_subprocess_exec(
             binary, "-c", str(config),
             stdin=asyncio.subprocess.DEVNULL,
@@ -112,23 +121,36 @@ class EmbeddedBroker:
             preexec_fn=_die_with_parent(os.getpid()),
             env=_without_service_manager(),
         )  # fmt: skip
+        try:
+            await self._answering(self._process, config)
+            self._remember(psutil.Process(self._process.pid))
+        except BaseException:
+            await self._stop()  # nobody else knows of it: it would keep the port
+            raise
+        self.trouble = ""
+        where = f"{self.endpoint.host}:{self.endpoint.port}"
+        log.info("broker: mosquitto listens on %s", where)
+        self._emit(Connected(kind="broker", name="broker", detail=where))
+
+    def _remember(self, process: psutil.Process) -> None:
+        try:
+            self._pid_file.write_text(f"{process.pid} {process.create_time()}")
+        except OSError as error:  # a full disk is no reason to have no broker
+            log.warning("broker: cannot note its process, %s: %s", self._pid_file, error.strerror)
+
+    async def _answering(self, process: asyncio.subprocess.Process, config: Path) -> None:
+        """Wait until a child that was just started takes connections. Raises ConfigError."""
         lines: list[str] = []
-        reading = asyncio.create_task(self._log(self._process, lines))
+        self._reading = asyncio.create_task(self._log(process, lines))
         deadline = time.monotonic() + _START
         while not await answers(self.endpoint):
-            if self._process.returncode is not None or time.monotonic() > deadline:
-                await asyncio.wait([reading], timeout=1)
+            if process.returncode is not None or time.monotonic() > deadline:
+                await asyncio.wait([self._reading], timeout=1)
                 raise ConfigError(
                     "mosquitto does not start: " + (lines[-1] if lines else "no reason given"),
                     fix=f"mosquitto -v -c {config}",
                 )
             await asyncio.sleep(_LOOK)
-        process = psutil.Process(self._process.pid)
-        self._pid_file.write_text(f"{process.pid} {process.create_time()}")
-        self.trouble = ""
-        where = f"{self.endpoint.host}:{self.endpoint.port}"
-        log.info("broker: mosquitto listens on %s", where)
-        self._emit(Connected(kind="broker", name="broker", detail=where))
 
     async def _supervise(self) -> None:
         """Start it again when it dies, with growing pauses."""
@@ -147,7 +169,9 @@ class EmbeddedBroker:
                 await asyncio.sleep(random.uniform(pause / 2, pause))
                 try:
                     await self._start()
-                except ConfigError as error:
+                except (ConfigError, OSError, psutil.Error) as error:
+                    if self.trouble != str(error):
+                        log.error("broker: %s; trying again", error)
                     self.trouble = str(error)
                     pause = min(pause * 2, 10.0)
 
@@ -162,7 +186,8 @@ class EmbeddedBroker:
         except TimeoutError:
             process.kill()
             await process.wait()
-        self._pid_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._pid_file.unlink()
 
     async def _log(self, process: asyncio.subprocess.Process, lines: list[str]) -> None:
         """What mosquitto says goes to our log: warnings as they are, the rest for debugging."""
@@ -199,7 +224,7 @@ class EmbeddedBroker:
 # Written by berrygate at every start; changes are lost.
 listener {options.port} {options.host}
 allow_anonymous true
-user {getpass.getuser()}
+user {_user()}
 persistence true
 persistence_location {self._directory}/
 autosave_interval 60
@@ -230,6 +255,15 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
         os.setpgid(0, 0)  # Ctrl-C on the terminal is for us; we stop the broker in our own time
 
     return arrange
+
+
+def _user() -> str:
+    """Who we are, by our process and not by $USER: started as root, mosquitto becomes whom its
+    configuration names. Where a number has no name it is not root, and the name is not used."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _without_service_manager() -> dict[str, str]:

@@ -67,6 +67,63 @@ asyncio.run(main())
 """
 
 
+async def test_is_started_again_once_its_directory_can_be_used_again(tmp_path: Path) -> None:
+    made = broker(tmp_path, free_port())
+    async with made.running():
+        config, first = tmp_path / "mosquitto.conf", made.pid
+        assert first is not None
+        config.unlink()
+        config.mkdir()
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: "directory" in made.trouble)
+        config.rmdir()
+        await until(lambda: not made.trouble)
+        assert await accepts(made.endpoint)
+
+
+async def test_needs_no_file_for_its_process(tmp_path: Path) -> None:
+    (tmp_path / "mosquitto.pid").mkdir()
+    made = broker(tmp_path, free_port())
+    async with made.running():
+        assert await accepts(made.endpoint)
+
+
+async def test_a_start_that_is_given_up_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "bin" / "mosquitto"
+    silent.parent.mkdir()
+    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{silent.parent}:{os.environ['PATH']}")
+    made = broker(tmp_path / "data", free_port())
+
+    async def run() -> None:
+        async with made.running():
+            pass
+
+    starting = asyncio.create_task(run())
+    await until(lambda: made.pid is not None)
+    pid = made.pid
+    assert pid is not None
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_stays_who_we_are_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER"):
+        monkeypatch.setenv(name, "nobody")
+    directory = tmp_path / "a directory"
+    directory.mkdir(mode=0o700)
+    async with broker(directory, free_port()).running():
+        pass
+    assert (directory / "mosquitto.db").exists()
+
+
 async def test_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PARENT, str(tmp_path), str(free_port()), stdout=subprocess.PIPE

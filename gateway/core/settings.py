@@ -80,7 +80,13 @@ def _text(value: float, units: Mapping[str, float], zero: str) -> str:
         return f"0{zero}"
     for unit, factor in sorted(units.items(), key=lambda item: -item[1]):
         number = value / factor
-        if math.isclose(number, round(number), rel_tol=1e-12) and round(number):
+        # Whole numbers are exact; 0.3 s is 300 ms although a float says 299.99….
+        whole = (
+            value % round(factor) == 0
+            if isinstance(value, int)
+            else math.isclose(number, round(number), rel_tol=1e-12)
+        )
+        if whole and round(number):
             return f"{round(number)}{unit}"
     smallest = min(units, key=lambda unit: units[unit])
     return f"{value / units[smallest]:f}".rstrip("0").rstrip(".") + smallest

@@ -6,13 +6,17 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
+from paho.mqtt import MQTTException
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.contracts import Endpoint
+from gateway.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ def make_client(
 ) -> Client:
     """A paho client, not yet connected. will: topic and payload, retained, QoS 1.
 
-    Raises OSError or ssl.SSLError if a certificate cannot be read.
+    Raises ConfigError if a certificate cannot be used.
     """
     version = version_of(endpoint)
     client = factory(
@@ -60,9 +64,23 @@ def make_client(
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=endpoint.ca_file or None)
+    # ssl's own errors name neither the file nor what it was for.
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_file or None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use the certificates in {endpoint.ca_file}: {error.strerror or error}",
+            fix="set ca_file to a readable file of PEM certificates",
+        ) from error
     if endpoint.cert_file:
-        context.load_cert_chain(endpoint.cert_file, endpoint.key_file or None)
+        try:
+            context.load_cert_chain(endpoint.cert_file, endpoint.key_file or None)
+        except OSError as error:
+            files = " and ".join(filter(None, (endpoint.cert_file, endpoint.key_file)))
+            raise ConfigError(
+                f"cannot use the certificate and key in {files}: {error.strerror or error}",
+                fix="set cert_file and key_file to readable PEM files that belong together",
+            ) from error
     if not endpoint.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -83,8 +101,9 @@ class Connection:
     """Keeps a client connected until stopped; its callbacks run in this thread.
 
     After a failure, and also after a connection that was thrown out again at once (two clients
-    with one id do that to each other), the pause doubles, with full jitter.
-    lost: called with a reason each time an attempt or a connection ends.
+    with one id do that to each other), the pause doubles, with jitter.
+    lost: called with a reason each time an attempt or a connection ends; the broker's own where
+    it gave one.
     """
 
     def __init__(
@@ -102,6 +121,11 @@ class Connection:
         self._lost = lost
         self._before = before
         self._stopping = threading.Event()
+        self._pause = _FIRST
+        self._said = ""
+        self._failed_with = ""
+        self._protocol = endpoint.protocol
+        client.on_disconnect = self._disconnected
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         if version_of(endpoint) == MQTTv5:
             client.connect_async(
@@ -118,32 +142,57 @@ class Connection:
         """Connect and go on."""
         self._thread.start()
 
+    def slow_down(self) -> None:
+        """Wait as long as it gets before the next attempt: the broker answered, and said no."""
+        self._pause = _LONGEST
+
     def stop(self, timeout: float = 1.0) -> None:
         """Send DISCONNECT and end the thread; blocks for at most about `timeout` seconds."""
         deadline = time.monotonic() + timeout
         # A broker that finds the connection closed throws away what it has not read of it yet,
         # our last acknowledgements among it.
-        while self._client.want_write() and time.monotonic() < deadline - _SETTLE:
-            time.sleep(_LOOK)
-        time.sleep(_SETTLE)
+        if self._client.is_connected():
+            while self._client.want_write() and time.monotonic() < deadline - _SETTLE:
+                time.sleep(_LOOK)
+            time.sleep(_SETTLE)
         self._stopping.set()
         self._client.disconnect()
-        self._thread.join(timeout)
+        self._thread.join(max(deadline - time.monotonic(), _SETTLE))
 
     def _run(self) -> None:
         # paho writes from whichever thread calls it unless it believes its own thread does that;
         # two threads would mix bytes of two packets on the wire.
         self._client._thread = threading.current_thread()
-        pause = _FIRST
         while not self._stopping.is_set():
-            started = time.monotonic()
-            reason = self._connect_and_serve()
+            started, self._said = time.monotonic(), ""
+            reason = self._served()
             if self._stopping.is_set():
                 return
-            self._lost(reason)
-            pause = _FIRST if time.monotonic() - started > _STABLE else pause
-            self._stopping.wait(random.uniform(pause / 4, pause))
-            pause = min(pause * 2, _LONGEST)
+            if time.monotonic() - started > _STABLE:
+                self._pause = _FIRST
+            self._lost(self._said or reason)
+            self._stopping.wait(random.uniform(self._pause / 4, self._pause))
+            self._pause = min(self._pause * 2, _LONGEST)
+
+    def _served(self) -> str:
+        """One connection, whatever comes over it: a thread that ended would be a source that
+        hears nothing for ever, and looks well."""
+        try:
+            return self._connect_and_serve()
+        except MQTTException as error:
+            return f"the other side does not speak MQTT {self._protocol}: {error}"
+        except Exception as error:  # the supervisor's edge: one callback's bug
+            reason = f"{type(error).__name__}: {error}"
+            if reason != self._failed_with:
+                log.error("mqtt: %s", reason, exc_info=error)
+            self._failed_with = reason
+            return reason
+
+    def _disconnected(
+        self, client: Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._said = str(reason)
 
     def _connect_and_serve(self) -> str:
         """One connection, from its beginning to its end; why it ended."""

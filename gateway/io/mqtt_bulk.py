@@ -17,18 +17,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import MQTTErrorCode
 
 PRIVATE_NAMES = (
     "_sock", "_sock_recv", "_in_packet", "_packet_handle", "_packet_queue", "_loop_rc_handle",
-    "_last_bytes_received", "_msgtime_mutex", "_thread",
+    "_last_bytes_received", "_msgtime_mutex", "_thread", "_protocol",
 )  # fmt: skip
 """What this file uses of paho that is not documented."""
 
 _PUBLISH = 0x30
 _READ = 64 * 1024
 _READS = 16  # most reads before what was read is handed up
+_HEADER = 65_543  # longest that comes before the properties: topic, packet id, properties' length
+_HEADERS = 131_072  # topic and properties of one packet that are held until all of them are there
 _GATHER = 0.02  # under load, how long data may gather before it is read (s)
 _BUSY = 300.0  # messages a second from which waking up for each costs more than it brings
 
@@ -43,6 +45,21 @@ class Frames:
     packet_ids: list[int] = field(default_factory=list)
     heads: list[int] = field(default_factory=list)
 
+    def without(self, take: Callable[[bytes, bytes, int], bool]) -> tuple["Frames", list[int]]:
+        """Those that `take` (topic, payload, head) does not want, and the packet ids of those it
+        does (QoS 1 only)."""
+        left, taken = Frames(), []
+        rows = zip(self.topics, self.payloads, self.packet_ids, self.heads, strict=True)
+        for topic, payload, packet_id, head in rows:
+            if take(topic, payload, head):
+                taken.append(packet_id)
+                continue
+            left.topics.append(topic)
+            left.payloads.append(payload)
+            left.packet_ids.append(packet_id)
+            left.heads.append(head)
+        return left, [packet_id for packet_id in taken if packet_id]
+
 
 class MalformedPacketError(Exception):
     """The other side does not speak MQTT."""
@@ -52,7 +69,9 @@ class Splitter:
     """Cuts a byte stream into PUBLISH packets (QoS 0 and 1) and others.
 
     limit: largest payload to keep; of a larger one `limit` + 1 bytes are kept, so that whoever
-    checks sees that it is too large, and the rest is passed over without being held.
+    checks sees that it is too large, and the rest is passed over without being held. A packet
+    whose topic and properties alone are longer than 128 KiB counts as too large: its payload is
+    `limit` + 1 zeros.
     other: called with (first byte, body) of each other packet, in order; returns False to stop.
     """
 
@@ -88,7 +107,7 @@ class Splitter:
                     return False
                 position = stop
                 continue
-            if stop > end and (length <= self._limit or end - body <= self._limit + 65_542):
+            if stop > end and (length <= self._limit or end - body < _HEADER):
                 break
             at = body + 2 + (buffer[body] << 8 | buffer[body + 1])
             topic = buffer[body + 2 : at]
@@ -101,8 +120,14 @@ class Splitter:
                 at += skip
             if at > stop:
                 raise MalformedPacketError("PUBLISH shorter than its own header")
+            payload = buffer[at : min(stop, at + self._limit + 1)]
+            if length > self._limit:
+                if at - body > _HEADERS:
+                    payload = bytes(self._limit + 1)
+                elif stop > end and at + self._limit >= end:
+                    break  # handed up now it would be short, and taken for the whole payload
             topics(topic)
-            payloads(buffer[at : min(stop, at + self._limit + 1)])
+            payloads(payload)
             packet_ids(packet_id)
             heads(head)
             position = stop
@@ -139,6 +164,7 @@ class BulkClient(Client):
         self._splitter = self._new_splitter()
         self._read_at = 0.0
         self._handled = MQTTErrorCode.MQTT_ERR_SUCCESS
+        self.on_message = self._exactly_once
 
     def renew(self) -> None:
         """Forget the last connection: before each attempt to connect."""
@@ -206,6 +232,14 @@ class BulkClient(Client):
         elapsed, self._read_at = now - self._read_at, now
         if (count > 1 and count > _BUSY * elapsed) or elapsed < 1 / _BUSY:
             time.sleep(_GATHER)
+
+    def _exactly_once(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        """A QoS 2 message, which a session may hold from a subscription of an earlier owner of
+        the client id: paho has said PUBREC already, so it goes up as one that wants no answer."""
+        head = _PUBLISH | (0x01 if message.retain else 0)
+        frames = Frames([message._topic], [bytes(message.payload[: self.limit + 1])], [0], [head])
+        self.ack(message.mid, 2)
+        self.on_frames(frames, self._generation)
 
     def _new_splitter(self) -> Splitter:
         return Splitter(self.limit, self._protocol == MQTTv5, self._other)

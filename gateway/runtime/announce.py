@@ -12,14 +12,15 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from paho.mqtt.client import Client, MQTTMessageInfo
+from paho.mqtt.client import Client
 
 from gateway.core.contracts import Endpoint, Flag, Reading
 from gateway.core.topics import Topics
 from gateway.io.mqtt import Connection, make_client
+from gateway.io.mqtt_outgoing import forget_outgoing
 
 log = logging.getLogger(__name__)
 
@@ -27,32 +28,53 @@ _QUEUE = 1_000
 _IN_FLIGHT = 200
 _GOODBYE = 1.0
 _STATE_EVERY = 1.0
+_CONNECTING = "connecting"
+_WILDCARDS = frozenset("+#")
+
+
+class _Message(NamedTuple):
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
 
 
 class Announcer:
     """Publishes for the gateway. connected: whether the broker takes messages at the moment;
-    dropped: messages thrown away because they could not be sent in time."""
+    trouble: why not, or ""; dropped: messages thrown away because they could not be sent."""
 
     def __init__(self, endpoint: Endpoint, topics: Topics) -> None:
         self.connected = False
         self.dropped = 0
-        self.trouble = "connecting"
+        self.trouble = _CONNECTING
         self._endpoint = endpoint
         self._topics = topics
         self._since = time.time_ns() // 1_000_000
         self._lock = threading.Lock()
-        self._retained: dict[str, bytes] = {}
-        self._queue: deque[tuple[str, bytes, int, bool]] = deque()
-        self._in_flight = 0
+        self._retained: dict[str, bytes] = {}  # what the broker should hold; b"": nothing
+        self._unsent: dict[str, None] = {}  # topics of those whose latest it was not sent yet
+        self._queue: deque[_Message] = deque()  # the rest
+        self._flying: dict[int, _Message] = {}  # what paho has, by its id, until acknowledged
+        self._early: set[int] = set()  # acknowledged before we knew the id
+        self._handing = 0  # on their way to paho
+        self._window = _IN_FLIGHT
+        self._connection = 0
+        self._refusal = ""
+        self._told: set[str] = set()
         self._client = make_client(
             endpoint,
             f"{topics.gateway}-announce",
             clean=True,
             will=(topics.presence, self._presence("offline")),
         )
-        self._client.max_inflight_messages = _IN_FLIGHT
+        self._client.max_inflight_messages = _IN_FLIGHT + 1  # ours is the window; and a goodbye
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
+
+    @property
+    def in_flight(self) -> int:
+        """Messages handed over and not acknowledged."""
+        return len(self._flying) + self._handing
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Announcer"]:
@@ -65,40 +87,90 @@ class Announcer:
             await asyncio.to_thread(self._goodbye, connection)
 
     def publish(self, topic: str, payload: Any, qos: int = 1, retain: bool = False) -> None:
-        """Publish `payload` as JSON. Never blocks, never raises; while there is no connection the
-        latest of each retained topic is kept, and the newest of the rest."""
-        self._put(topic, msgspec.json.encode(payload), qos, retain)
-
-    def clear(self, topic: str) -> None:
-        """Take back what was retained on a topic."""
-        with self._lock:
-            self._retained.pop(topic, None)
-        self._put(topic, b"", 1, False, retain_once=True)
-
-    def _put(
-        self, topic: str, payload: bytes, qos: int, retain: bool, retain_once: bool = False
-    ) -> None:
+        """Publish `payload` as JSON; what is retained always with QoS 1. Never blocks, never
+        raises; while there is no connection the latest of each retained topic is kept, and the
+        newest of the rest."""
+        try:
+            data = msgspec.json.encode(payload)
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+            self._drop_one(f"{topic}: cannot be written as JSON: {error}")
+            return
+        if not topic or _WILDCARDS & set(topic):
+            self._drop_one(f'"{topic}" is no topic')
+            return
         with self._lock:
             if retain:
-                self._retained[topic] = payload
-                if not self.connected:
-                    return  # sent on connect
-            self._queue.append((topic, payload, qos, retain or retain_once))
-            if len(self._queue) > _QUEUE + len(self._retained):
-                self._queue.popleft()
-                self.dropped += 1
+                self._retained[topic] = data
+                self._unsent[topic] = None
+            else:
+                self._queue.append(_Message(topic, data, qos, False))
+                self._shorten()
         self._pump()
+
+    def clear(self, topic: str) -> None:
+        """Take back what was retained on a topic, also from a broker that is away just now."""
+        with self._lock:
+            self._retained[topic] = b""
+            self._unsent[topic] = None
+        self._pump()
+
+    def _drop_one(self, why: str) -> None:
+        with self._lock:
+            self.dropped += 1
+            told, self._told = why in self._told, self._told | {why}
+        if not told:
+            log.error("announce: %s", why)
+
+    def _shorten(self) -> None:
+        while len(self._queue) > _QUEUE:
+            self._queue.popleft()
+            self.dropped += 1
 
     def _pump(self) -> None:
         """Hand paho what it may have in flight, and no more."""
-        while True:
-            with self._lock:
-                if not self.connected or not self._queue or self._in_flight >= _IN_FLIGHT:
-                    return
-                topic, payload, qos, retain = self._queue.popleft()
-                self._in_flight += 1
+        while (item := self._next()) is not None:
+            message, connection = item
             # Not under our lock: paho calls back under its own, and the two would block each other.
-            self._client.publish(topic, payload, qos, retain)
+            mid = self._client.publish(*message).mid
+            with self._lock:
+                self._handing -= 1
+                if connection != self._connection:
+                    self._take_back([message])  # paho may have forgotten it with the rest
+                elif mid in self._early:
+                    self._early.discard(mid)
+                    self._settle(message)
+                else:
+                    self._flying[mid] = message
+
+    def _next(self) -> tuple[_Message, int] | None:
+        with self._lock:
+            if not self.connected or self.in_flight >= self._window:
+                return None
+            if self._unsent:
+                topic = next(iter(self._unsent))
+                del self._unsent[topic]
+                message = _Message(topic, self._retained[topic], 1, True)
+            elif self._queue:
+                message = self._queue.popleft()
+            else:
+                return None
+            self._handing += 1
+            return message, self._connection
+
+    def _take_back(self, messages: Iterable[_Message]) -> None:
+        """What may not have arrived waits again; of what is retained, the latest does anyway."""
+        for message in reversed([message for message in messages if not message.retain]):
+            if message.qos:
+                self._queue.appendleft(message)
+            else:
+                self.dropped += 1
+        self._shorten()
+
+    def _settle(self, message: _Message) -> None:
+        """The broker has it. A topic that it cleared is ours no more."""
+        topic = message.topic
+        if message.retain and not message.payload and topic not in self._unsent:
+            self._retained.pop(topic, None)
 
     # -- in the network thread --------------------------------------------------------------
 
@@ -106,43 +178,55 @@ class Announcer:
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         if reason.is_failure:
-            self.trouble = str(reason)
+            self._refusal = str(reason)
             return
+        forget_outgoing(client)
         with self._lock:
-            self.connected, self.trouble = True, ""
-            self._in_flight = 0
-            waiting = [item for item in self._queue if not item[3]]
-            self._queue = deque(
-                [
-                    (self._topics.presence, self._presence("online"), 1, True),
-                    *((topic, payload, 1, True) for topic, payload in self._retained.items()),
-                    *waiting,
-                ]
-            )
+            self._connection += 1
+            self._window = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
+            self._take_back(self._flying.values())
+            self._flying.clear()
+            self._early.clear()
+            self._retained[self._topics.presence] = self._presence("online")
+            self._unsent = dict.fromkeys([self._topics.presence, *self._retained])
+            again = self.trouble != _CONNECTING
+            self.connected, self.trouble, self._told = True, "", set()
+        if again:
+            log.warning("announce: connected again")
         self._pump()
 
-    def _on_publish(self, client: Client, userdata: Any, mid: int, *_: Any) -> None:
+    def _on_publish(
+        self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any
+    ) -> None:
         with self._lock:
-            self._in_flight = max(self._in_flight - 1, 0)
+            message = self._flying.pop(mid, None)
+            if message is None:
+                self._early.add(mid)
+            else:
+                self._settle(message)
+        if reason.is_failure:
+            self._drop_one(f"the broker does not take what we publish: {reason}")
         self._pump()
 
     def _on_lost(self, reason: str) -> None:
         with self._lock:
-            was, self.connected = self.connected, False
-        if was or self.trouble == "connecting":
+            self.connected = False
+            self.trouble = reason = self._refusal or reason
+            self._refusal = ""
+            told, self._told = reason in self._told, self._told | {reason}
+        if not told:
             log.warning("announce: no connection to the broker: %s", reason)
-        self.trouble = reason
 
     def _presence(self, state: str) -> bytes:
         return msgspec.json.encode({"state": state, "since": self._since})
 
     def _goodbye(self, connection: Connection) -> None:
         """Say that we go on purpose: DISCONNECT makes the broker forget the will."""
-        if self.connected:
+        with self._lock:
+            was, self.connected = self.connected, False
+        if was:
             self._since = time.time_ns() // 1_000_000
-            info: MQTTMessageInfo = self._client.publish(
-                self._topics.presence, self._presence("offline"), 1, True
-            )
+            info = self._client.publish(self._topics.presence, self._presence("offline"), 1, True)
             try:
                 info.wait_for_publish(_GOODBYE)
             except (RuntimeError, ValueError) as error:
@@ -157,25 +241,37 @@ class ReadingsAnnouncer:
     def __init__(self, announcer: Announcer, topics: Topics) -> None:
         self._announcer = announcer
         self._topics = topics
-        self._stated: dict[str, float] = {}
+        self._held: dict[str, dict[str, Any] | None] = {}
 
     def take(self, readings: Iterable[Reading]) -> None:
-        """Publish these."""
-        now = time.monotonic()
+        """Publish these; on the event loop."""
         for reading in readings:
+            device = reading.device
+            historical = bool(reading.flags & Flag.HISTORICAL)
             message = {
                 "time": reading.time // 1_000_000,
                 "values": reading.values,
                 "clock": "unsynced" if reading.flags & Flag.UNSYNCED else "synced",
-                "historical": bool(reading.flags & Flag.HISTORICAL),
+                "historical": historical,
             }
-            device = reading.device
             self._announcer.publish(self._topics("data", device, "readings"), message)
-            if now - self._stated.get(device, -_STATE_EVERY) >= _STATE_EVERY:
-                self._stated[device] = now
-                self._announcer.publish(
-                    self._topics("state", device, "readings"), message, retain=True
-                )
+            if historical:
+                continue  # replayed: says nothing of how things are now
+            if device in self._held:
+                self._held[device] = message
+            else:
+                self._state(device, message)
+
+    def _state(self, device: str, message: dict[str, Any]) -> None:
+        self._announcer.publish(self._topics("state", device, "readings"), message, retain=True)
+        self._held[device] = None
+        asyncio.get_running_loop().call_later(_STATE_EVERY, self._release, device)
+
+    def _release(self, device: str) -> None:
+        """What came in the meantime: without it the last of a burst would never be told."""
+        message = self._held.pop(device)
+        if message is not None:
+            self._state(device, message)
 
     def describe(self, device: str, info: Mapping[str, Any]) -> None:
         """Say what a device is."""

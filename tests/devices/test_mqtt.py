@@ -17,25 +17,33 @@ from devices.mqtt import MqttDevice, MqttSettings
 from gateway.core.contracts import Burst, Busy, Context, Endpoint, Stored
 from gateway.core.errors import DecodeError
 from gateway.core.events import Connected, Disconnected, Event, StateSeen
+from gateway.io.mqtt import Connection, make_client
+from gateway.io.mqtt_bulk import BulkClient, Frames
+from gateway.io.mqtt_handover import Handover
+from tests.io.test_mqtt_bulk import publish as publish_packet
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.proxy import proxy
 from tests.support.publisher import Publisher
+from tests.support.scripted import CONNACK, SUBACK, scripted
 
 
 class Listener:
     """A device at work, and what came of it."""
 
-    def __init__(self, endpoint: Endpoint, **settings: Any) -> None:
+    def __init__(self, endpoint: Endpoint, payload: int = 256_000, **settings: Any) -> None:
         self.events: list[Event] = []
         self.bursts: list[Burst] = []
         self.acknowledge = True
-        context = Context("gw", "berrygate", Path(), endpoint, self.events.append)
+        self.open = asyncio.Event()
+        self.open.set()
+        context = Context("gw", "berrygate", Path(), endpoint, self.events.append, payload)
         built = MqttSettings.model_validate(settings).build("mqtt", context)
         assert isinstance(built, MqttDevice)
         self.device = built
 
     async def pump(self) -> None:
         async for burst in self.device.listen():
+            await self.open.wait()
             self.bursts.append(burst)
             burst.done(Stored() if self.acknowledge else Busy(1.0))
 
@@ -61,12 +69,14 @@ async def until(condition: Callable[[], bool], timeout: float = 30) -> None:
             await asyncio.sleep(0.01)
 
 
-async def publish(port: int, *messages: tuple[str, str], retain: bool = False) -> None:
+async def publish(
+    port: int, *messages: tuple[str, str], retain: bool = False, qos: int = 1
+) -> None:
     client = paho.Client(paho.CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", port)
     client.loop_start()
     for topic, payload in messages:
-        info = client.publish(topic, payload, 1, retain)
+        info = client.publish(topic, payload, qos, retain)
         await asyncio.to_thread(info.wait_for_publish, 5)
     client.disconnect()
     client.loop_stop()
@@ -142,10 +152,151 @@ async def test_retained_messages_are_states_and_our_own_topics_nothing(tmp_path:
                 broker.port, ("berrygate/gw/data/pi/readings", "1"), ("devices/a/telemetry", "new")
             )
             await until(lambda: found.payloads() == [b"new"])
+            assert found.device.ignored == 1
         states = [event for event in found.events if isinstance(event, StateSeen)]
         assert [(s.name, s.topic, s.payload) for s in states] == [
             ("mqtt", "devices/a/telemetry", b"old")
         ]
+
+
+async def test_qos_0_needs_no_acknowledgement(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        async with listening(Endpoint(port=broker.port), qos=0) as found:
+            await until(lambda: found.device.trouble == "")
+            await publish(broker.port, *(("devices/a/telemetry", str(n)) for n in range(50)))
+            await until(lambda: len(found.payloads()) == 50)
+        assert {tuple(burst.packet_ids) for burst in found.bursts} == {()}
+        assert {burst.on_done for burst in found.bursts} == {None}
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_too_large_is_handed_up_as_such_and_acknowledged(
+    tmp_path: Path, protocol: str
+) -> None:
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port, protocol=protocol)
+        messages = [("devices/a/telemetry", "x" * n) for n in (1_000, 1_001, 3_000_000, 5)]
+        async with listening(endpoint, payload=1_000) as found:
+            await until(lambda: found.device.trouble == "")
+            await publish(broker.port, *messages)
+            await until(lambda: len(found.payloads()) == 4)
+            assert [len(p) for p in found.payloads()] == [1_000, 1_001, 1_001, 5]
+        async with listening(endpoint) as again:
+            await asyncio.sleep(0.5)
+            assert again.payloads() == []
+
+
+async def test_qos_0_that_nobody_takes_is_bounded_and_counted(tmp_path: Path) -> None:
+    """QoS 1 between it must not open the bound: it is held by its window, and none is lost."""
+    count = 60_000
+    with mosquitto(tmp_path) as broker:
+        async with listening(Endpoint(port=broker.port), window=500) as found:
+            await until(lambda: found.device.trouble == "")
+            found.open.clear()
+            client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+            client.connect("127.0.0.1", broker.port)
+            client.loop_start()
+            for number in range(count):
+                info = client.publish("devices/a/telemetry", str(number), int(number % 100 == 99))
+                if number % 1_000 == 999:
+                    await asyncio.to_thread(info.wait_for_publish, 10)
+            client.disconnect()
+            client.loop_stop()
+            await until(lambda: found.device.dropped["overload"] > 0)
+            found.open.set()
+            await until(lambda: len(found.payloads()) + found.device.dropped["overload"] == count)
+            kept = {int(p) for p in found.payloads()}
+            assert len(kept) < count
+            assert set(range(99, count, 100)) <= kept
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_qos_2_of_an_earlier_session_is_not_lost(tmp_path: Path, protocol: str) -> None:
+    with mosquitto(tmp_path) as broker:
+        version = paho.MQTTv5 if protocol == "5" else paho.MQTTv311
+        endpoint = Endpoint(port=broker.port, protocol=protocol)
+        before = make_client(endpoint, "same", clean=False)
+        assert before.protocol == version
+        connection = Connection(before, endpoint, clean=False, lost=lambda reason: None)
+        subscribed = threading.Event()
+        before.on_connect = lambda client, *_: client.subscribe("devices/+/telemetry", 2)
+        before.on_subscribe = lambda *_: subscribed.set()
+        connection.start()
+        assert await asyncio.to_thread(subscribed.wait, 10)
+        await asyncio.to_thread(connection.stop)
+        await publish(broker.port, *(("devices/a/telemetry", n) for n in "123"), qos=2)
+        async with listening(endpoint, client_id="same") as found:
+            await until(lambda: found.payloads() == [b"1", b"2", b"3"])
+            await asyncio.sleep(0.3)  # PUBCOMP is on its way
+        async with listening(endpoint, client_id="same") as again:
+            await asyncio.sleep(0.5)
+            assert again.payloads() == []
+
+
+async def test_qos_2_is_completed() -> None:
+    """Without PUBCOMP the broker would count the message as in flight for ever."""
+    sent = b"\x34\x09\x00\x03a/b\x00\x05\x00x"  # PUBLISH, then PUBREL, packet id 5
+    with scripted(CONNACK["5"], SUBACK["5"] + sent, b"\x62\x02\x00\x05") as peer:
+        async with listening(Endpoint(port=peer.port), topics=["#"]) as found:
+            await until(lambda: found.payloads() == [b"x"])
+            await until(lambda: b"\x70\x02\x00\x05" in peer.heard[0])
+
+
+async def test_of_a_mixed_burst_only_qos_0_is_thrown_away() -> None:
+    found = Listener(Endpoint())
+    device = found.device
+    device._handover = Handover(frames=1)
+    client = make_client(Endpoint(), "x", clean=True, factory=BulkClient)
+    assert isinstance(client, BulkClient)
+    mixed = Frames([b"a", b"b", b"c"], [b"1", b"2", b"3"], [0, 7, 0], [0x30, 0x32, 0x30])
+    for _ in range(3):
+        device._frames(client, mixed, 0)
+    taken = [burst.payloads for burst in device._handover._bursts]
+    assert taken == [[b"1", b"2", b"3"], [b"2"], [b"2"]]
+    assert device.dropped["overload"] == 4
+
+
+async def test_a_topic_that_is_no_text_ends_nothing() -> None:
+    topic = b"devices/\xff\xfe/telemetry"
+    packet = publish_packet(topic, b"1", 9, 0, b"\0") + publish_packet(b"a/b", b"2", 10, 0, b"\0")
+    with scripted(CONNACK["5"], SUBACK["5"] + packet) as peer:
+        async with listening(Endpoint(port=peer.port), topics=["#"]) as found:
+            await until(lambda: found.payloads() == [b"1", b"2"])
+            await until(lambda: b"\x40\x02\x00\x09\x40\x02\x00\x0a" in peer.heard[0])
+        assert found.bursts[0].topics[0] == "devices/\ufffd\ufffd/telemetry"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_refused_subscription_is_told(protocol: str) -> None:
+    refusal = {"5": b"\x90\x04\x00\x01\x00\x87", "3.1.1": b"\x90\x03\x00\x01\x80"}[protocol]
+    with scripted(CONNACK[protocol], refusal) as peer:
+        async with listening(Endpoint(port=peer.port, protocol=protocol)) as found:
+            await until(lambda: found.device.denied)
+            assert "devices/+/telemetry" in found.device.trouble
+            await until(lambda: bool(found.events))
+            assert [getattr(event, "error", None) for event in found.events] == ["denied"]
+
+
+async def test_a_second_life_does_not_acknowledge_for_the_first(tmp_path: Path) -> None:
+    """Generations of connections count from the start in each life; packet ids are the same."""
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port)
+        found = Listener(endpoint)
+        found.acknowledge = False
+        first = asyncio.create_task(found.pump())
+        await until(lambda: found.device.trouble == "")
+        await publish(broker.port, ("devices/a/telemetry", "1"))
+        await until(lambda: found.payloads() == [b"1"])
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        second = asyncio.create_task(found.pump())
+        await until(lambda: len(found.payloads()) == 2)
+        found.bursts[0].done(Stored())
+        await asyncio.sleep(0.3)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        async with listening(endpoint) as again:
+            await until(lambda: again.payloads() == [b"1"])
 
 
 async def test_shared_subscription_divides(tmp_path: Path) -> None:
@@ -177,6 +328,10 @@ async def test_wrong_password_is_told_and_tried_slowly(tmp_path: Path) -> None:
         async with listening(wrong) as found:
             await until(lambda: found.device.denied)
             assert "authori" in found.device.trouble.lower() or "password" in found.device.trouble
+            await until(lambda: bool(found.events))
+            assert [getattr(event, "error", None) for event in found.events] == ["denied"]
+            assert found.device._connection is not None
+            assert found.device._connection._pause == 30.0
         right = Endpoint(port=broker.port, username="user", password="right")
         async with listening(right) as found:
             await until(lambda: found.device.trouble == "")

@@ -1,5 +1,8 @@
 """Packets come out of a stream as they went in, however the network cuts it."""
 
+import socket
+import threading
+
 import paho.mqtt.client as paho
 import pytest
 from hypothesis import given
@@ -83,6 +86,95 @@ def test_a_huge_payload_is_passed_over_without_being_held() -> None:
     assert [len(p) for p in frames.payloads] == [LIMIT + 1, 4]
     assert frames.packet_ids == [7, 8]
     assert most < 300_000
+
+
+@pytest.mark.parametrize("topic", [1, 65_535])
+@pytest.mark.parametrize("properties", [0, 1_000, 65_000, 70_000, 300_000])
+@pytest.mark.parametrize("size", [0, LIMIT, LIMIT + 1, 500_000])
+@pytest.mark.parametrize("step", [1_000, 65_536, 10_000_000])
+def test_a_payload_behind_long_properties_is_whole_or_too_large(
+    topic: int, properties: int, size: int, step: int
+) -> None:
+    """Handed up before all its properties were there it would be short, and acknowledged."""
+    payload = b"x" * size
+    stream = publish(b"t" * topic, payload, 7, 0, length(properties) + bytes(properties))
+    stream += publish(b"next", b"y", 8, 0, b"\0")
+    splitter, frames, most = Splitter(LIMIT, True, lambda head, body: True), Frames(), 0
+    for place in range(0, len(stream), step):
+        splitter.feed(stream[place : place + step], frames)
+        most = max(most, len(splitter._rest))
+    too_large = topic + properties > 131_000
+    expected = bytes(LIMIT + 1) if too_large else payload[: LIMIT + 1]
+    assert frames.payloads == [expected, b"y"]
+    assert frames.packet_ids == [7, 8]
+    assert most < 300_000
+
+
+def made() -> BulkClient:
+    """A client that would hold what it is told to send."""
+    client = BulkClient(paho.CallbackAPIVersion.VERSION2)
+    client._thread = threading.current_thread()
+    client.renew()
+    client.opened()
+    return client
+
+
+def sent(client: BulkClient) -> bytes:
+    return b"".join(bytes(packet["packet"]) for packet in client._out_packet)
+
+
+def test_many_acknowledgements_are_one_write() -> None:
+    client = made()
+    client.acknowledge([1, 2, 0xABCD], client._generation)
+    assert len(client._out_packet) == 1
+    assert sent(client) == b"\x40\x02\x00\x01\x40\x02\x00\x02\x40\x02\xab\xcd"
+
+
+def test_acknowledgements_of_another_connection_are_not_sent() -> None:
+    client = made()
+    earlier = client._generation
+    client.renew()
+    client.acknowledge([1], client._generation)  # not accepted yet
+    client.opened()
+    client.acknowledge([2], earlier)
+    assert sent(client) == b""
+    client.acknowledge([3], client._generation)
+    assert sent(client) == b"\x40\x02\x00\x03"
+
+
+def test_a_write_that_the_socket_takes_in_pieces_stays_whole() -> None:
+    """The other side reads slowly: acknowledgements and pings must not mix their bytes."""
+    here, there = socket.socketpair()
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    here.setblocking(False)
+    client = made()
+    client._sock = here
+    ids = [n % 65_535 + 1 for n in range(200_000)]
+    heard = b""
+    with here, there:
+        there.settimeout(10)
+        for place in range(0, len(ids), 20_000):
+            client.acknowledge(ids[place : place + 20_000], client._generation)
+            client._send_pingreq()
+            client.loop_write()
+        assert client.want_write()
+        while len(heard) < 4 * len(ids) + 20:
+            heard += there.recv(50_000)
+            client.loop_write()
+        client._sock = None
+    pieces = [heard[place : place + 80_002] for place in range(0, len(heard), 80_002)]
+    assert [piece[-2:] for piece in pieces] == [b"\xc0\x00"] * 10
+    acknowledged = b"".join(piece[:-2] for piece in pieces)
+    assert acknowledged[0::4] + acknowledged[1::4] == b"\x40" * 200_000 + b"\x02" * 200_000
+    found = zip(acknowledged[2::4], acknowledged[3::4], strict=True)
+    assert [high << 8 | low for high, low in found] == ids
+
+
+def test_frames_are_sorted_out_in_order() -> None:
+    frames = Frames([b"a", b"b", b"c"], [b"1", b"2", b"3"], [5, 0, 7], [0x32, 0x30, 0x33])
+    left, taken = frames.without(lambda topic, payload, head: topic in (b"b", b"c"))
+    assert left == Frames([b"a"], [b"1"], [5], [0x32])
+    assert taken == [7]
 
 
 def test_what_is_no_mqtt_is_refused() -> None:

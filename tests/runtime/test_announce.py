@@ -2,16 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+import pytest
 
 from gateway.core.contracts import Endpoint, Flag, Reading
 from gateway.core.topics import Topics
+from gateway.io.mqtt_outgoing import PRIVATE_NAMES
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
-from tests.support.mosquitto import mosquitto
+from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.proxy import proxy
 
 TOPICS = Topics("berrygate", "gw")
@@ -35,6 +40,17 @@ class Watcher:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+@contextmanager
+def frozen(broker: Mosquitto) -> Iterator[None]:
+    """A broker that answers nothing."""
+    assert broker.process is not None
+    os.kill(broker.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(broker.process.pid, signal.SIGCONT)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -144,3 +160,185 @@ async def test_readings_of_local_devices(tmp_path: Path) -> None:
             await until(lambda: watcher.last(TOPICS("state", "pi", "readings")) is not None)
             assert watcher.last(TOPICS("meta", "pi", "info")) == {"model": "Pi 4"}
         watcher.close()
+
+
+async def test_an_old_message_in_flight_does_not_replace_a_newer_one(tmp_path: Path) -> None:
+    """paho sends again what was not acknowledged, behind what is published on connect."""
+    with mosquitto(tmp_path) as broker, proxy(broker.port) as between:
+        announcer = Announcer(Endpoint(port=between.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected)
+            with frozen(broker):
+                announcer.publish(TOPICS.summary, {"score": 1}, retain=True)
+                announcer.publish(TOPICS("dlq", "decode", "malformed"), {"count": 1})
+                await asyncio.sleep(0.2)
+                between.cut()
+                await until(lambda: not announcer.connected)
+                announcer.publish(TOPICS.summary, {"score": 2}, retain=True)
+            await until(lambda: announcer.connected and announcer.in_flight == 0)
+            await asyncio.sleep(0.3)
+            watcher = Watcher(broker.port)
+            await until(lambda: watcher.last(TOPICS.summary) is not None)
+            assert watcher.last(TOPICS.summary) == {"score": 2}
+            watcher.close()
+
+
+async def test_what_was_in_flight_and_is_not_retained_is_sent_again(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, proxy(broker.port) as between:
+        watcher = Watcher(broker.port)
+        announcer = Announcer(Endpoint(port=between.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected and announcer.in_flight == 0)
+            await until(lambda: watcher.last(TOPICS.presence) is not None)
+            topic = TOPICS("data", "pi", "readings")
+            for number in range(2_000):
+                announcer.publish(topic, {"n": number, "text": "x" * 500})
+                if number == 300:
+                    between.cut()
+                if number % 50 == 0:
+                    await asyncio.sleep(0.02)
+            await until(lambda: announcer.connected and announcer.in_flight == 0)
+            seen = {json.loads(payload)["n"] for name, payload, _ in watcher.seen if name == topic}
+            assert len(seen) + announcer.dropped == 2_000
+        watcher.close()
+
+
+async def test_a_topic_cleared_during_an_outage_is_cleared_at_a_broker_that_remembers(
+    tmp_path: Path,
+) -> None:
+    with mosquitto(tmp_path) as broker:
+        announcer = Announcer(Endpoint(port=broker.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected)
+            gone = TOPICS("health", "device", "gone")
+            announcer.publish(gone, {"score": 3}, retain=True)
+            await until(lambda: announcer.in_flight == 0)
+            broker.stop()  # with SIGTERM it writes down what is retained
+            await until(lambda: not announcer.connected)
+            announcer.clear(gone)
+            broker.start()
+            await until(lambda: announcer.connected and announcer.in_flight == 0)
+            watcher = Watcher(broker.port)
+            await until(lambda: watcher.last(TOPICS.presence) is not None)
+            await asyncio.sleep(0.2)
+            assert gone not in [topic for topic, _, _ in watcher.seen]
+            watcher.close()
+
+
+async def test_a_cleared_topic_is_forgotten_once_the_broker_knows(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, proxy(broker.port) as between:
+        watcher = Watcher(broker.port)
+        announcer = Announcer(Endpoint(port=between.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected)
+            gone = TOPICS("health", "device", "gone")
+            announcer.publish(gone, {"score": 3}, retain=True)
+            await until(lambda: watcher.last(gone) == {"score": 3})
+            announcer.clear(gone)
+            await until(lambda: announcer.in_flight == 0)
+            between.cut()
+            await until(lambda: not announcer.connected)
+            await until(lambda: announcer.connected and announcer.in_flight == 0)
+            announcer.publish(TOPICS.summary, {"score": 1})
+            await until(lambda: watcher.last(TOPICS.summary) is not None)
+            assert [payload for topic, payload, _ in watcher.seen if topic == gone][1:] == [b""]
+        watcher.close()
+
+
+async def test_live_messages_do_not_push_out_what_is_retained(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        announcer = Announcer(Endpoint(port=broker.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected and announcer.in_flight == 0)
+            with frozen(broker):
+                for number in range(600):
+                    announcer.publish(TOPICS("data", "pi", "readings"), {"n": number})
+                announcer.publish(TOPICS.summary, {"score": 1}, retain=True)
+                for number in range(2_000):
+                    announcer.publish(TOPICS("data", "pi", "readings"), {"n": number})
+                assert announcer.in_flight <= 200
+            watcher = Watcher(broker.port)
+            await until(lambda: watcher.last(TOPICS.summary) == {"score": 1})
+            watcher.close()
+
+
+async def test_no_more_is_in_flight_than_the_broker_allows(tmp_path: Path) -> None:
+    """MQTT 5.0, section 3.2.2.3.3: a broker may end the connection of one that sends more."""
+    with mosquitto(tmp_path, "max_inflight_messages 7") as broker:
+        announcer = Announcer(Endpoint(port=broker.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected and announcer.in_flight == 0)
+            with frozen(broker):
+                for number in range(100):
+                    announcer.publish(TOPICS("data", "pi", "readings"), {"n": number})
+                await asyncio.sleep(0.1)
+                assert announcer.in_flight == 7
+            await until(lambda: announcer.in_flight == 0)
+            assert announcer.dropped == 0
+
+
+async def test_a_refusal_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with mosquitto(tmp_path, "allow_anonymous false") as broker:
+        announcer = Announcer(Endpoint(port=broker.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: "uthori" in announcer.trouble)
+            await asyncio.sleep(1.5)
+            assert not announcer.connected
+        told = [r.getMessage() for r in caplog.records if "no connection" in r.getMessage()]
+        assert len(told) == 1
+        assert "uthori" in told[0]
+
+
+async def test_what_cannot_be_published_is_counted_and_stops_nothing(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        announcer = Announcer(Endpoint(port=broker.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected)
+            announcer.publish("berrygate/gw/health/+/x", {})
+            announcer.publish(TOPICS.summary, object())
+            announcer.publish(TOPICS.summary, {"text": "\ud800"}, retain=True)
+            assert announcer.dropped == 3
+            announcer.publish(TOPICS.summary, {"score": 1}, retain=True)
+            watcher = Watcher(broker.port)
+            await until(lambda: watcher.last(TOPICS.summary) == {"score": 1})
+            watcher.close()
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_both_protocols(tmp_path: Path, protocol: str) -> None:
+    with mosquitto(tmp_path) as broker:
+        watcher = Watcher(broker.port)
+        announcer = Announcer(Endpoint(port=broker.port, protocol=protocol), TOPICS)
+        async with announcer.running():
+            for number in range(300):
+                announcer.publish(TOPICS("data", "pi", "readings"), {"n": number}, qos=number % 2)
+            topic = TOPICS("data", "pi", "readings")
+            await until(lambda: watcher.last(topic) == {"n": 299})
+            await until(lambda: announcer.in_flight == 0)
+            assert announcer.dropped == 0
+        await until(lambda: watcher.last(TOPICS.presence)["state"] == "offline")
+        watcher.close()
+
+
+async def test_the_state_is_the_last_reading_also_of_many_at_once(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        watcher = Watcher(broker.port)
+        announcer = Announcer(Endpoint(port=broker.port), TOPICS)
+        async with announcer.running():
+            await until(lambda: announcer.connected)
+            readings = ReadingsAnnouncer(announcer, TOPICS)
+            for number in range(5):
+                readings.take([Reading("door", number * 1_000_000, {"open": bool(number % 2)})])
+            readings.take([Reading("door", 9, {"open": True}, int(Flag.HISTORICAL))])
+            state = TOPICS("state", "door", "readings")
+            await until(lambda: (watcher.last(state) or {}).get("time") == 4)
+            assert [topic for topic, _, _ in watcher.seen].count(state) == 2
+            assert watcher.last(state)["historical"] is False
+            data = [payload for t, payload, _ in watcher.seen if t.endswith("data/door/readings")]
+            assert len(data) == 6
+        watcher.close()
+
+
+def test_paho_still_has_the_private_names_that_are_used() -> None:
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    assert [name for name in PRIVATE_NAMES if not hasattr(client, name)] == []

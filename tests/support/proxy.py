@@ -1,18 +1,20 @@
-"""A TCP proxy that a test can cut, also in the middle of a packet."""
+"""A TCP proxy that a test can slow, and cut, also in the middle of a packet."""
 
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Proxy:
     """Forwards connections to a port. limit: bytes towards the client after which each connection
-    is cut; None: never."""
+    is cut; None: never. delay: seconds that each piece of data is kept, in both directions."""
 
     def __init__(self, target: int) -> None:
         self.limit: int | None = None
+        self.delay = 0.0
         self.connections = 0
         self._target = target
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -35,9 +37,14 @@ class Proxy:
         while True:
             try:
                 client, _ = self._server.accept()
-                there = socket.create_connection(("127.0.0.1", self._target), 5)
             except OSError:
                 return
+            try:
+                there = socket.create_connection(("127.0.0.1", self._target), 5)
+                there.settimeout(None)
+            except OSError:  # the target is down for now
+                client.close()
+                continue
             self.connections += 1
             self._open += [client, there]
             for source, target, limited in ((client, there, False), (there, client, True)):
@@ -50,6 +57,8 @@ class Proxy:
         sent = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                if self.delay:
+                    time.sleep(self.delay)
                 if limit is not None and sent + len(data) > limit:
                     target.sendall(data[: limit - sent])
                     break
