@@ -183,6 +183,7 @@ cmd_test() {
     local chosen=(-m 'not slow') wanted
     if [[ ${1:-} == --full ]]; then
         chosen=()
+        export BERRYGATE_FULL=1
         shift
     fi
     mapfile -t wanted < <(offered "${test_servers[@]}")
