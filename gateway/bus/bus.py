@@ -12,6 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from msgspec.structs import replace
+
 from gateway.bus.block import Block, CorruptBlockError
 from gateway.bus.gather import Entry
 from gateway.bus.journal import Journal
@@ -45,6 +47,7 @@ class Bus:
         self._room: list[asyncio.Future[None]] = []
         self._live: list[LiveSubscription] = []
         self._head = journal.next
+        self._running = False
         self._source = Source(self.block, self.more, lambda: self._head, journal.move)
 
     @property
@@ -81,10 +84,12 @@ class Bus:
             self._tail_size += len(block.readings)
             while self._tail_size > _TAIL and len(self._tail) > 1:
                 self._tail_size -= len(self._tail.popleft().readings)
+        sequence = block.first
         for entry in entries:
+            entry.first = sequence
+            sequence += len(entry.readings)
             for name, count in entry.matched.items():
-                if name in self.subscriptions:
-                    self.subscriptions[name].ledger.matched += count
+                self._matched(name, count)
             if entry.done is not None:
                 entry.done()
         for waiter in (*self._waiters, *self._room):
@@ -94,6 +99,12 @@ class Bus:
         self._room.clear()
         for observer in self.commit_observers:
             observer(len(block.readings), took)
+
+    def _matched(self, name: str, count: int) -> None:
+        if name in self.subscriptions:
+            self.subscriptions[name].ledger.matched += count
+        elif name in self._recovered.cursors:  # published before it was unsubscribed
+            self._recovered.cursors[name].matched += count
 
     # -- live -------------------------------------------------------------------------------
 
@@ -118,29 +129,61 @@ class Bus:
         self, name: str, patterns: Sequence[str] = ("*",), start: str = "now", lanes: int = 1
     ) -> Subscription:
         """The durable subscription `name`, where it stopped, or new at `start`: now, earliest or
-        a time ago such as -7d. Its identity is its name alone; filter and lanes may change."""
-        record = self._recovered.cursors.get(name)
+        a time ago such as -7d. Its identity is its name alone; filter and lanes may change, also
+        while it is there: the one returned takes its place."""
+        record = self._record_of(name)
         new = record is None
         if record is None:
             position = await asyncio.to_thread(self._position, start)
             record = CursorRecord([position], filter=" ".join(patterns))
         subscription = Subscription(name, patterns, lanes, record, self._source)
-        if (new and subscription.position < self._head) or record.filter != subscription.filter:
-            # What `matched` counted is void for another filter: count again what lies ahead.
-            ahead = await self._count(subscription)
-            subscription.ledger.matched = subscription.ledger.fetched + ahead
-        delta = subscription.ledger.matched - record.matched
+        self.subscriptions[name] = subscription  # `publish` counts for it from here on
         self.journal.move(name, subscription.record())
-        if delta:
-            self.journal.recount(name, delta)
-        self.subscriptions[name] = subscription
+        if (
+            (new and subscription.position < self._head)
+            or record.removed_at
+            or record.filter != subscription.filter
+        ):
+            # What `matched` counted is void, for it was for another filter or not at all.
+            await self._recount(subscription)
         return subscription
 
-    async def _count(self, subscription: Subscription) -> int:
+    def unsubscribe(self, name: str) -> None:
+        """Nobody takes this subscription's readings any more; where it stood is kept for a week,
+        for whoever subscribes under its name again."""
+        record = self.subscriptions.pop(name).record()
+        record.removed_at = time.time_ns()
+        self._recovered.cursors[name] = record
+        self.journal.move(name, replace(record))
+
+    def _record_of(self, name: str) -> CursorRecord | None:
+        there = self.subscriptions.get(name)
+        return self._recovered.cursors.get(name) if there is None else there.record()
+
+    async def _recount(self, subscription: Subscription) -> None:
+        """Count again what lies ahead of a subscription: up to here by reading it, from here on
+        as it is published."""
+        ledger = subscription.ledger
+        until, counted = self._head, ledger.matched
+        if self._running:
+            here = asyncio.get_running_loop().create_future()
+            mark = Entry([], gather=0.0)
+            mark.done = lambda: here.set_result(ledger.matched)
+            self.journal.append(mark)
+            counted = await here
+            until = mark.first
+        difference = ledger.fetched + await self._count(subscription, until) - counted
+        ledger.matched += difference
+        self.journal.recount(subscription.name, difference)
+
+    async def _count(self, subscription: Subscription, until: int) -> int:
+        """How many readings before `until` the subscription's lanes have ahead."""
         count = 0
         async for block in self.blocks(subscription.position, follow=False):
+            if block.first >= until:
+                break
             for lane, share in zip(subscription.lanes, subscription.split(block), strict=True):
-                count += sum(block.first + place >= lane.fetched for place in share.places)
+                count += sum(lane.fetched <= block.first + p < until for p in share.places)
         return count
 
     def _position(self, start: str) -> int:
@@ -253,8 +296,9 @@ class Bus:
         loop = asyncio.get_running_loop()
         failure: asyncio.Future[None] = loop.create_future()
         self.journal.run(loop, self._committed, failure.set_exception)
-        self._forget()
+        self._running = True
         while True:
+            self._forget()
             done, _ = await asyncio.wait([failure], timeout=_HOUSEKEEPING)
             if done:
                 failure.result()
@@ -264,13 +308,14 @@ class Bus:
     def _forget(self) -> None:
         """Cursors of bridges that are no longer configured pin nothing and go after a week."""
         now = time.time_ns()
-        for name, record in self._recovered.cursors.items():
+        for name, record in list(self._recovered.cursors.items()):
             if name in self.subscriptions:
                 continue
             if not record.removed_at:
                 record.removed_at = now
-                self.journal.move(name, record)
+                self.journal.move(name, replace(record))
             elif now - record.removed_at > _FORGET:
+                del self._recovered.cursors[name]
                 self.journal.remove(name)
 
     async def _retire(self, segment: Segment) -> None:

@@ -22,7 +22,8 @@ class Entry:
 
     size: bytes as received. matched: how many of the readings each durable subscription wants.
     gather: longest it may wait for its commit (s); None: the journal's own setting.
-    done: called on the loop once it is durable, in the order of `append`.
+    done: called on the loop once it is durable, in the order of `append`. first: the sequence of
+    its first reading, known by then.
     """
 
     readings: Sequence[Reading]
@@ -31,6 +32,7 @@ class Entry:
     matched: dict[str, int] = field(default_factory=dict)
     gather: float | None = None
     done: Callable[[], None] | None = None
+    first: int = 0
 
 
 @dataclass(slots=True)
@@ -60,6 +62,14 @@ class Gathering:
         self._size = 0
         self._due = float("inf")
         self._ending = False
+
+    def adjust(self, longest: float, frames: int, size: int) -> None:
+        """Go by other settings from now on."""
+        with self._ready:
+            self._longest = longest
+            self._most = (frames, size)
+            if self._entries:
+                self._expect(longest)
 
     def append(self, entry: Entry) -> None:
         """Add an entry."""

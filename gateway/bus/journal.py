@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.bus import block as blocks
@@ -85,6 +85,11 @@ class Journal:
         self._records = dict(found.cursors)
         self._matched = Counter({name: r.matched for name, r in found.cursors.items()})
         return found
+
+    def adjust(self, options: JournalOptions) -> None:
+        """Go by other options from now on; the size of segments stays."""
+        self.options = replace(options, segment=self.options.segment)
+        self._gathering.adjust(options.gather, options.frames, options.size)
 
     @property
     def start(self) -> int:

@@ -158,3 +158,52 @@ async def test_a_damaged_block_shows_as_a_difference(tmp_path: Path) -> None:
             task = asyncio.create_task(drain(subscription))
             await asyncio.wait_for(task, 10)
             assert await balance(bus, "a") == 20
+
+
+async def test_a_subscription_that_changes_while_it_runs_keeps_its_place(tmp_path: Path) -> None:
+    async with open_bus(tmp_path) as bus:
+        first = await bus.subscribe("a", ("d1", "d2"), lanes=2)
+        async with running(bus):
+            await publish(bus, numbered(0, 70))
+            got = await drain(first)
+            await publish(bus, numbered(70, 140))
+            last = asyncio.create_task(publish(bus, numbered(140, 700)))  # on its way meanwhile
+            await asyncio.sleep(0)
+            second = await bus.subscribe("a", ("d2", "d3"), lanes=3)
+            await publish(bus, numbered(700, 770))
+            await last
+            got_since = await drain(second)
+            assert sorted(got) == [n for n in range(70) if n % 7 in (1, 2)]
+            assert sorted(got_since) == [n for n in range(70, 770) if n % 7 in (2, 3)]
+            assert await balance(bus, "a") == 0
+            assert second.ledger.matched == len(got) + len(got_since)
+    async with open_bus(tmp_path) as bus:
+        again = await bus.subscribe("a", ("d2", "d3"), lanes=3)
+        async with running(bus):
+            assert await balance(bus, "a") == 0
+            assert again.ledger.matched == len(got) + len(got_since)
+            assert again.pending == 0
+
+
+async def test_what_came_while_a_subscription_was_away_is_counted_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    async with open_bus(tmp_path) as bus:
+        first = await bus.subscribe("a")
+        async with running(bus):
+            await publish(bus, numbered(0, 70))
+            assert len(await drain(first)) == 70
+            late = asyncio.create_task(publish(bus, numbered(70, 140)))
+            await asyncio.sleep(0)
+            bus.unsubscribe("a")
+            await late
+            await publish(bus, numbered(140, 210))
+            second = await bus.subscribe("a")
+            assert second.pending == 140
+            assert len(await drain(second)) == 140
+            assert await balance(bus, "a") == 0
+    async with open_bus(tmp_path) as bus:
+        again = await bus.subscribe("a")
+        async with running(bus):
+            assert again.ledger.matched == 210
+            assert await balance(bus, "a") == 0
