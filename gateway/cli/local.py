@@ -32,11 +32,12 @@ def run(args: Namespace) -> int:
     from gateway import logs
     from gateway.config import find, load
 
-    config = load(find(args.config))
+    file = find(args.config)
+    config = load(file)
     logs.configure(args.verbose)
     from gateway import app
 
-    return app.run(config)
+    return app.run(config, file)
 
 
 def check(args: Namespace) -> int:
@@ -53,7 +54,7 @@ def check(args: Namespace) -> int:
         problems = [asdict(problem) for problem in error.problems]
         print_json({"ok": False, "file": shown, "errors": problems})
         return Exit.USAGE
-    devices, bridges = config.device_names, config.bridge_names
+    devices, bridges = list(config.named_devices), list(config.named_bridges)
     if args.json:
         print_json({"ok": True, "file": shown, "devices": devices, "bridges": bridges})
     else:

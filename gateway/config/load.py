@@ -36,12 +36,15 @@ def find(explicit: Path | None = None) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Config:
-    """The configuration in a file, or the built-in one for None. Raises InvalidConfig."""
+def load(
+    path: Path | None, environment: Mapping[str, str] | None = None, base: Path | None = None
+) -> Config:
+    """The configuration in a file, or the built-in one for None. base: the folder that relative
+    `${file:…}` are looked for in; the file's own by default. Raises InvalidConfig."""
     environment = os.environ if environment is None else environment
     if path is None:
         return build(Source())
-    return build(read(path, substitution(environment, path.parent)))
+    return build(read(path, substitution(environment, base or path.parent)))
 
 
 def loads(text: str, environment: Mapping[str, str] | None = None) -> Config:

@@ -207,6 +207,13 @@ class LimitsSettings(Settings):
     """Most metrics of one device."""
 
 
+class ReloadSettings(Settings):
+    """When the configuration is read again, besides on `berrygate reload` and SIGHUP."""
+
+    watch: bool = False
+    """Reload as soon as the file changes."""
+
+
 class Config(Settings):
     """Everything that can be configured."""
 
@@ -229,16 +236,20 @@ class Config(Settings):
     """HTTP."""
     limits: LimitsSettings = LimitsSettings()
     """Bounds that keep one sender from harming the rest."""
+    reload: ReloadSettings = ReloadSettings()
+    """When the configuration is read again."""
 
     @property
-    def device_names(self) -> list[str]:
-        """Each device's name: its id, or its type, with a number where that is taken."""
-        return names([(device.id, device.type) for device in self.devices])
+    def named_devices(self) -> dict[str, DeviceSettings]:
+        """Each device by its name: its id, or its type, with a number where that is taken."""
+        found = names([(device.id, device.type) for device in self.devices])
+        return dict(zip(found, self.devices, strict=True))
 
     @property
-    def bridge_names(self) -> list[str]:
-        """Each bridge's name, likewise."""
-        return names([(bridge.name, bridge.type) for bridge in self.bridges])
+    def named_bridges(self) -> dict[str, BridgeSettings]:
+        """Each bridge by its name, likewise."""
+        found = names([(bridge.name, bridge.type) for bridge in self.bridges])
+        return dict(zip(found, self.bridges, strict=True))
 
 
 def names(given: Sequence[tuple[str | None, str]]) -> list[str]:

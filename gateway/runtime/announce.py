@@ -276,3 +276,8 @@ class ReadingsAnnouncer:
     def describe(self, device: str, info: Mapping[str, Any]) -> None:
         """Say what a device is."""
         self._announcer.publish(self._topics("meta", device, "info"), info, retain=True)
+
+    def forget(self, device: str) -> None:
+        """Take back what is retained of a device that is no more."""
+        for kind, what in (("meta", "info"), ("state", "readings")):
+            self._announcer.clear(self._topics(kind, device, what))

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -28,6 +28,14 @@ from gateway.store.history import History
 log = logging.getLogger(__name__)
 
 
+class Reloading(Protocol):
+    """Whoever reads the configuration again."""
+
+    async def reload(self, confirm: float | None = None) -> dict[str, Any]: ...
+    async def keep(self) -> dict[str, Any]: ...
+    def status(self) -> dict[str, Any]: ...
+
+
 @dataclass(slots=True)
 class House:
     """Every part of one running gateway. Made by the app; read by the faces."""
@@ -46,6 +54,7 @@ class House:
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     started: int = field(default_factory=time.time_ns)
     starting: set[str] = field(default_factory=set)
+    reloading: Reloading | None = None
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether data is accepted, and if not, why."""
@@ -80,6 +89,7 @@ class House:
             "bridges": self.bridges(),
             "broker": self.broker(),
             "dead_letters": self.dead_letters.totals(),
+            "config": self.reloading.status() if self.reloading else None,
         }
 
     def _journal(self) -> dict[str, Any]:
@@ -135,6 +145,19 @@ class House:
         known = self.devices_.get(device).as_dict()
         health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
         return {**known, "health": health}
+
+    async def reload(self, confirm: float | None = None) -> dict[str, Any]:
+        """Read the configuration again and go over to it; with `confirm`, for so many seconds
+        unless it is kept. What was wrong is in the answer."""
+        if self.reloading is None:
+            raise LookupError("this gateway was not started from a configuration")
+        return await self.reloading.reload(confirm)
+
+    async def keep(self) -> dict[str, Any]:
+        """Keep the configuration that is on trial. Raises LookupError if none is."""
+        if self.reloading is None:
+            raise LookupError("this gateway was not started from a configuration")
+        return await self.reloading.keep()
 
     async def series(self, device: str | None = None) -> list[dict[str, Any]]:
         """Which metrics of which devices history knows."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -55,9 +56,17 @@ class Intake:
     last: int = 0
     _failed_with: str = ""
     _repeats: Repeats = field(init=False)
+    _told: Counter[str] = field(default_factory=Counter)  # of what the driver itself counts
 
     def __post_init__(self) -> None:
         self._repeats = Repeats(WINDOW, self.earlier)
+
+    def succeed(self, other: "Intake") -> None:
+        """Go on for another intake of the same source, which has ended: with its ledger, and
+        knowing which frames it journalled last."""
+        self.ledger = other.balance
+        self._repeats = other._repeats
+        self.last = other.last
 
     async def run(self) -> None:
         """Pump until cancelled; a driver that fails is started again, with growing pauses."""
@@ -96,12 +105,17 @@ class Intake:
     def balance(self) -> SourceLedger:
         """The ledger, with what the driver itself had to throw away."""
         if isinstance(self.device, Watched):
-            self.ledger.retained = self.device.retained
+            self.ledger.retained += self._grown("retained", self.device.retained)
             for reason, count in self.device.dropped.items():
-                grown = count - self.ledger.dropped[reason]
+                grown = self._grown(f"dropped {reason}", count)
                 self.ledger.dropped[reason] += grown
                 self.ledger.received += grown
         return self.ledger
+
+    def _grown(self, what: str, count: int) -> int:
+        grown = count - self._told[what]
+        self._told[what] = count
+        return grown
 
     async def _pump(self) -> None:
         async with aclosing(self.device.listen()) as bursts:  # type: ignore[type-var]

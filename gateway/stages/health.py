@@ -124,6 +124,10 @@ class Health:
         """Watch a part of the gateway."""
         self.components[f"{kind}/{name}"] = Component(kind, name, probe)
 
+    def forget(self, kind: str, name: str) -> None:
+        """A part of the gateway is no more."""
+        self.components.pop(f"{kind}/{name}", None)
+
     def watch(self, device: str, probe: Probe) -> None:
         """Watch a device."""
         self.devices[device] = Component("device", device, probe)

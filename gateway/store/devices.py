@@ -81,6 +81,11 @@ class Devices:
             self._devices[device.id] = device
             self._ids[device.source, device.original] = device.id
 
+    def adjust(self, limit: int, series: int) -> None:
+        """Go by other limits from now on; whoever is known stays."""
+        self._limit = limit
+        self._series = series
+
     def id_of(self, original: str, source: str) -> str:
         """The id of a device of `source`, the same for ever; a new one is registered.
 

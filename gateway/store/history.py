@@ -34,11 +34,12 @@ _LOOK = 15.0
 
 class History:
     """See the module. position: the journal must be read again from this sequence.
-    reached: the sequence after the last sample taken. failing: why nothing can be stored, or ""."""
+    reached: the sequence after the last sample taken. failing: why nothing can be stored, or "".
+    retention: how long samples are kept (s)."""
 
     def __init__(self, directory: Path, retention: float) -> None:
         self.failing = ""
-        self._retention = retention
+        self.retention = retention
         migrations = files("gateway.store") / "migrations" / "history"
         self._database = Database(directory / "history.db", migrations)
         rows = self._database.read_now(lambda c: c.execute(_SQL["cursor"]).fetchall())
@@ -158,7 +159,7 @@ class History:
 
     async def expire(self, now: int) -> None:
         """Delete chunks whose last sample is older than the retention at `now` (ns)."""
-        limit = (now - int(self._retention * 1e9),)
+        limit = (now - int(self.retention * 1e9),)
         try:
             deleted = 1
             while deleted:  # in small steps, so that chunks can be written in between

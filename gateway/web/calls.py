@@ -10,7 +10,14 @@ from pydantic import BaseModel, ValidationError
 from gateway import __version__
 from gateway.core.errors import BerrygateError
 from gateway.web.house import House
-from gateway.web.params import DeviceParams, NoParams, QueryParams, SeriesParams, stretch
+from gateway.web.params import (
+    DeviceParams,
+    NoParams,
+    QueryParams,
+    ReloadParams,
+    SeriesParams,
+    stretch,
+)
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +55,12 @@ def calls(house: House) -> dict[str, Call]:
     async def device(asked: DeviceParams) -> Any:
         return house.device(asked.device)
 
+    async def reload(asked: ReloadParams) -> Any:
+        return await house.reload(asked.confirm)
+
+    async def keep(_: NoParams) -> Any:
+        return await house.keep()
+
     def plain(ask: Callable[[], Any]) -> Call:
         async def call(_: NoParams) -> Any:
             return ask()
@@ -64,6 +77,8 @@ def calls(house: House) -> dict[str, Call]:
         "device": (DeviceParams, device),
         "series": (SeriesParams, series),
         "query": (QueryParams, query),
+        "reload": (ReloadParams, reload),
+        "keep": (NoParams, keep),
     }
 
 

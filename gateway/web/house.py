@@ -47,6 +47,14 @@ class House(Protocol):
         """Rate and durations (s) per stage, the bottleneck, the ledger."""
         ...
 
+    async def reload(self, confirm: float | None = None) -> dict[str, Any]:
+        """Read the configuration again: {ok, file, changes | problems, confirm}."""
+        ...
+
+    async def keep(self) -> dict[str, Any]:
+        """Keep the configuration that is on trial. Raises LookupError if none is."""
+        ...
+
     async def series(self, device: str | None = None) -> Sequence[dict[str, Any]]:
         """Which metrics of which devices history knows. Raises LookupError."""
         ...

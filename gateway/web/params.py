@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.core.settings import Id
+from gateway.core.settings import Duration, Id
 from gateway.web.house import House
 from gateway.web.times import Time, parse_time
 
@@ -60,6 +60,13 @@ class TailParams(Params):
 
     filter: Annotated[str, Field(max_length=256)] = "*"
     """A shell pattern on device ids."""
+
+
+class ReloadParams(Params):
+    """How the configuration is read again."""
+
+    confirm: Annotated[Duration, Field(ge=5, le=86_400)] | None = None
+    """Go back after so long unless the new one is kept."""
 
 
 async def stretch(house: House, asked: QueryParams) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def refused_or_loaded(text: str) -> None:
     except InvalidConfig as error:
         check(error, text.splitlines())
     else:
-        assert len(config.device_names) == len(config.devices) == len(set(config.device_names))
-        assert len(config.bridge_names) == len(config.bridges) == len(set(config.bridge_names))
+        assert len(config.named_devices) == len(config.devices)
+        assert len(config.named_bridges) == len(config.bridges)
 
 
 @many

@@ -21,7 +21,7 @@ def test_default_file_is_the_built_in_configuration() -> None:
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}", "~", "journal:\napi:\n"])
 def test_nothing_is_the_built_in_configuration(text: str) -> None:
     assert loads(text) == load(None)
-    assert loads(text).device_names == ["pi", "mqtt"]
+    assert list(loads(text).named_devices) == ["pi", "mqtt"]
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "config/examples").glob("*.yaml")), ids=str)
@@ -34,8 +34,8 @@ def test_examples_need_no_more_than_they_say() -> None:
     config = load(PROJECT / "config/examples/influxdb-2.yaml", SECRETS)
     (bridge,) = config.bridges
     assert bridge.token.get_secret_value() == "123456"  # type: ignore[attr-defined]
-    assert config.bridge_names == ["home"]
-    assert config.device_names == ["pi", "mqtt"]
+    assert list(config.named_bridges) == ["home"]
+    assert list(config.named_devices) == ["pi", "mqtt"]
 
 
 def test_no_devices_means_none() -> None:
@@ -73,9 +73,9 @@ def test_names() -> None:
     config = loads(
         "devices: [{type: mqtt}, {type: mqtt, id: mqtt-2}, {type: mqtt}, {type: system}]"
     )
-    assert config.device_names == ["mqtt", "mqtt-2", "mqtt-3", "system"]
+    assert list(config.named_devices) == ["mqtt", "mqtt-2", "mqtt-3", "system"]
     config = loads("devices: [{type: system}, {type: system, id: system}]")
-    assert config.device_names == ["system-2", "system"]
+    assert list(config.named_devices) == ["system-2", "system"]
 
 
 def test_codec_by_name_and_in_full() -> None:

@@ -1,0 +1,54 @@
+"""The only place that wires: config -> objects -> running parts, and back down in order."""
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from gateway.app.opening import only_one, opened
+from gateway.app.parts import Parts
+from gateway.app.reloading import Reloader
+from gateway.app.wiring import Wiring
+from gateway.config import Config
+from gateway.config.trial import Trial
+from gateway.runtime.notify import notify
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, file: Path | None = None) -> int:
+    """Run the gateway until it is told to stop; the exit code. file: where `config` was read, to
+    be read again on a reload. Raises ConfigError."""
+    return asyncio.run(_main(config, file))
+
+
+async def _main(config: Config, file: Path | None) -> int:
+    directory = config.gateway.data_dir
+    with only_one(directory):
+        trial = Trial(directory / "config")
+        config = trial.instead_of(config, file)
+        parts = Parts()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, parts.stop.set)
+        async with AsyncExitStack() as stack:
+            house = await opened(config, directory, stack)
+            wiring = Wiring(config, house, parts)
+            reloader = Reloader(wiring, file, trial)
+            house.reloading = reloader
+            # A terminal that is closed means stop; without one it has its other old meaning.
+            hang_up = parts.stop.set if os.isatty(0) else reloader.by_signal
+            loop.add_signal_handler(signal.SIGHUP, hang_up)
+            try:
+                await wiring.start()
+                parts.start("reload", reloader.run())
+                await parts.stop.wait()
+                notify("STOPPING=1")
+                log.info("stopping")
+            finally:
+                await wiring.stop()
+    if parts.failure is not None:
+        raise parts.failure
+    return 0

@@ -1,0 +1,98 @@
+"""Everything that keeps data, opened and recovered, and the bus over it."""
+
+import asyncio
+import fcntl
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from gateway.bus.bus import Bus
+from gateway.bus.journal import Journal, JournalOptions
+from gateway.bus.segment import SEGMENT_SIZE
+from gateway.config import Config
+from gateway.config.models import JournalSettings
+from gateway.core.errors import ConfigError
+from gateway.core.topics import Topics
+from gateway.io.sqlite import Database
+from gateway.runtime.clock import Clock
+from gateway.runtime.house import House
+from gateway.stages.health import Health
+from gateway.stages.profiling import Profiler
+from gateway.store.dead_letters import DeadLetters
+from gateway.store.devices import Devices
+from gateway.store.history import History
+
+
+@contextmanager
+def only_one(directory: Path) -> Iterator[None]:
+    """Two gateways on one directory would write each other's journal to pieces."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("a")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use {directory}: {error.strerror}", fix="set gateway.data_dir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another gateway already uses {directory}",
+                fix="stop it, or set another gateway.data_dir",
+            ) from error
+        yield
+
+
+async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> House:
+    """The house with its stores and its bus; closed in reverse."""
+    topics = Topics(config.gateway.root, config.gateway.id)
+    state = Database(directory / "state.db", files("gateway.store") / "migrations" / "state")
+    stack.push_async_callback(asyncio.to_thread, state.close)
+    devices = Devices(state, config.limits.devices, config.limits.series)
+    stack.push_async_callback(devices.save)
+    history = History(directory, config.history.retention)
+    stack.push_async_callback(history.close)
+    bus, clock = _bus(config, directory, history, stack)
+    registry = CollectorRegistry()
+    profiler = Profiler(registry)
+    bus.commit_observers.append(profiler.committed)
+    return House(
+        topics=topics,
+        clock=clock,
+        bus=bus,
+        devices_=devices,
+        history=history,
+        dead_letters=DeadLetters(state),
+        health_=Health(),
+        profiler=profiler,
+        registry=registry,
+        broker=dict,
+        starting={"history"},
+    )
+
+
+def _bus(
+    config: Config, directory: Path, history: History, stack: AsyncExitStack
+) -> tuple[Bus, Clock]:
+    clocks: list[Clock] = []
+    options = journal_options(config.journal)
+    journal = Journal(directory / "journal", options, lambda: clocks[0].stamp())
+    recovered = journal.open(at_least=history.reached)
+    clocks.append(Clock(config.clock, recovered.stamp.wall))
+    stack.push_async_callback(asyncio.to_thread, journal.stop)
+    return Bus(journal, recovered), clocks[0]
+
+
+def journal_options(settings: JournalSettings) -> JournalOptions:
+    """The journal's part of the configuration in its own terms."""
+    return JournalOptions(
+        gather=settings.gather,
+        frames=settings.batch,
+        max_size=settings.max_size,
+        max_age=settings.max_age,
+        segment=min(SEGMENT_SIZE, max(settings.max_size // 8, 1_000_000)),
+    )

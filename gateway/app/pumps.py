@@ -1,0 +1,68 @@
+"""The pumps that belong to no single room: into history, out on MQTT, ready at last."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from gateway.core.contracts import Described, Device, TopicMapped
+from gateway.core.events import Event
+from gateway.runtime.announce import ReadingsAnnouncer
+from gateway.runtime.house import House
+from gateway.runtime.notify import notify
+
+log = logging.getLogger(__name__)
+
+_DRAIN = 1.0  # how long readings on their way may take to be committed when we stop (s)
+
+
+async def remember(house: House) -> None:
+    """The pump from the journal into history; first what a crash took from its buffers."""
+    history, bus = house.history, house.bus
+    until = bus.head
+    begin = history.position or bus.journal.start
+    if begin >= until:
+        house.starting.discard("history")
+    async for block in bus.blocks(begin):
+        history.add(block.first, block.readings)
+        if block.end >= until:
+            house.starting.discard("history")
+
+
+def own_devices(house: House, sources: Mapping[str, Device]) -> dict[str, Device]:
+    """Devices that do not speak MQTT themselves, by id: we speak for them."""
+    return {
+        house.devices_.id_of(name, name): device
+        for name, device in sources.items()
+        if not isinstance(device, TopicMapped)
+    }
+
+
+async def announce(house: House, readings: ReadingsAnnouncer, own: Mapping[str, Device]) -> None:
+    """Readings of devices that do not speak MQTT go out on MQTT."""
+    for name, device in own.items():
+        if isinstance(device, Described):
+            readings.describe(name, await asyncio.to_thread(device.info))
+    with house.bus.live() as live:
+        async with aclosing(live.items()) as items:  # type: ignore[type-var]
+            async for item in items:
+                if not isinstance(item, Event):
+                    readings.take(reading for reading in item if reading.device in own)
+
+
+async def ready(house: House) -> None:
+    """Tell the service manager once data is accepted."""
+    while not house.ready()[0]:  # noqa: ASYNC110 - several parts decide
+        await asyncio.sleep(0.02)
+    notify("READY=1")
+    log.info("ready: gateway %s", house.topics.gateway)
+
+
+async def drain(house: House) -> None:
+    """Let what sources had said be committed, so that it is not sent again."""
+    try:
+        async with asyncio.timeout(_DRAIN):
+            house.bus.journal.hurry()
+            await house.bus.room(1)
+    except TimeoutError:
+        log.info("some readings were not committed; their sources send them again")

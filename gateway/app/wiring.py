@@ -1,0 +1,255 @@
+"""Config -> objects -> running parts; and from one configuration to another, part by part."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from gateway.app import pumps
+from gateway.app.opening import journal_options
+from gateway.app.parts import Parts
+from gateway.broker import BrokerOptions, EmbeddedBroker
+from gateway.config import Config
+from gateway.config.changes import Changes, changes
+from gateway.core.contracts import Context, Device, Endpoint, TopicMapped
+from gateway.core.settings import BridgeSettings, DeviceSettings
+from gateway.runtime import probes
+from gateway.runtime.announce import Announcer, ReadingsAnnouncer
+from gateway.runtime.decoding import Decoder, Limits
+from gateway.runtime.delivery import Delivery
+from gateway.runtime.house import House
+from gateway.runtime.intake import Intake, Services
+from gateway.runtime.report import Report
+from gateway.web import control, server
+from gateway.web.sockets import socket_paths
+
+_FACES = ("report", "announce", "announcer")
+
+
+class Wiring:
+    """See the module. config: the one that is in use."""
+
+    def __init__(self, config: Config, house: House, parts: Parts) -> None:
+        self.config = config
+        self._house = house
+        self._parts = parts
+        self._sources: dict[str, Device] = {}
+        self._own: dict[str, Device] = {}
+        self._broker: EmbeddedBroker | None = None
+        self._announcer: Announcer
+
+    async def start(self) -> None:
+        """Begin everything: where readings go first, where they come from last. Raises ConfigError
+        where something cannot be had."""
+        house, parts, config = self._house, self._parts, self.config
+        watch = house.health_.register
+        watch("stage", "journal", probes.journal(house.bus.journal))
+        watch("stage", "history", probes.history(house.history))
+        watch("stage", "machine", probes.machine(house.clock, str(config.gateway.data_dir)))
+        await self._start_broker(config)
+        context = self._context(config)
+        for name, bridge in config.named_bridges.items():
+            await self._subscribe(name, bridge, context)
+        await self._start_announcer(config)
+        parts.start("bus", house.bus.run())
+        parts.start("history", pumps.remember(house))
+        parts.start("history upkeep", house.history.run())
+        parts.start("devices", house.devices_.run())
+        parts.start("clock", house.clock.run())
+        for name in house.deliveries:
+            self._start_bridge(name)
+        for name, device in config.named_devices.items():
+            self._start_source(name, device, context, config)
+        self._start_faces()
+        parts.start("control", control.serve(house, socket_paths(config.gateway.data_dir)))
+        await self._start_api(config)
+        parts.start("ready", pumps.ready(house))
+
+    async def stop(self) -> None:
+        """End everything: sources first, then what they had said is committed, then the rest."""
+        await self._parts.end(*self._parts.names("device "))
+        await pumps.drain(self._house)
+        await self._parts.end_all()
+
+    async def apply(self, config: Config) -> Changes:
+        """Go over to another configuration; what did not change is not touched.
+
+        Raises ConfigError where something of it cannot be had; the old one is in use again then.
+        """
+        found = changes(self.config, config)
+        if not found:
+            return found
+        old = self.config
+        context = self._context(config)
+        # Drivers are built here first: what cannot be built must not cost what runs.
+        for name in found.devices.come:
+            config.named_devices[name].build(name, context)
+        for name in found.bridges.come:
+            config.named_bridges[name].build(name, context)
+        try:
+            await self._change(found, config)
+        except Exception:
+            await self._back(changes(config, old), old)
+            raise
+        return found
+
+    async def _back(self, found: Changes, config: Config) -> None:
+        try:
+            await self._change(found, config)
+        except Exception as error:
+            # Half of one and half of another: started again, it is one of them.
+            self._parts.fail("configuration", error)
+            raise
+
+    async def _change(self, found: Changes, config: Config) -> None:
+        house, parts, sections = self._house, self._parts, found.sections
+        self.config = config
+        await parts.end(*(f"device {name}" for name in found.devices.gone))
+        await parts.end(*(f"bridge {name}" for name in found.bridges.gone))
+        for name in found.bridges.removed:
+            if house.deliveries.pop(name, None) is not None:
+                house.bus.unsubscribe(name)
+            self._forget("bridge", name)
+        for name in found.devices.removed:
+            house.intakes.pop(name, None)
+            self._sources.pop(name, None)
+            self._forget("stage", f"intake-{name}")
+        self._adjust(config)
+        if "broker" in sections:
+            await parts.end(*_FACES, "broker")
+            await self._start_broker(config)
+            await self._start_announcer(config)
+        context = self._context(config)
+        for name in found.bridges.come:
+            await self._subscribe(name, config.named_bridges[name], context)
+            self._start_bridge(name)
+        for name in found.devices.come:
+            self._start_source(name, config.named_devices[name], context, config)
+        if "broker" in sections or found.devices.gone or found.devices.come:
+            await parts.end("report", "announce")
+            self._start_faces()
+        if "api" in sections or ("http" not in parts and config.api.enabled):
+            await parts.end("http watch", "http")
+            await self._start_api(config)
+
+    def _adjust(self, config: Config) -> None:
+        """What takes other settings without starting anew."""
+        house = self._house
+        house.bus.journal.adjust(journal_options(config.journal))
+        house.history.retention = config.history.retention
+        house.devices_.adjust(config.limits.devices, config.limits.series)
+
+    # -- the broker, and what speaks for the gateway there -----------------------------------
+
+    async def _start_broker(self, config: Config) -> None:
+        settings = config.broker
+        self._broker = None
+        if not settings.runs_embedded:
+            return
+        options = BrokerOptions(settings.host, settings.port, settings.queue, settings.queue_size)
+        directory = config.gateway.data_dir.absolute() / "broker"
+        broker = EmbeddedBroker(directory, options, self._house.bus.emit)
+        self._broker = await self._parts.enter("broker", broker.running())
+
+    async def _start_announcer(self, config: Config) -> None:
+        announcer = Announcer(config.broker.endpoint, self._house.topics)
+        self._announcer = await self._parts.enter("announcer", announcer.running())
+        self._house.broker = partial(_broker_status, announcer, self._broker)
+        self._house.health_.register("stage", "broker", probes.broker(lambda: announcer.connected))
+
+    def _start_faces(self) -> None:
+        house, topics = self._house, self._house.topics
+        readings = ReadingsAnnouncer(self._announcer, topics)
+        own = pumps.own_devices(house, self._sources)
+        for gone in self._own.keys() - own.keys():
+            readings.forget(gone)
+        self._own = own
+        self._parts.start("announce", pumps.announce(house, readings, own))
+        self._parts.start("report", Report(house, self._announcer, topics).run())
+
+    def _context(self, config: Config) -> Context:
+        house = self._house
+        endpoint: Endpoint = config.broker.endpoint
+        return Context(
+            gateway=house.topics.gateway,
+            root=house.topics.root,
+            data_dir=config.gateway.data_dir,
+            broker=endpoint,
+            emit=house.bus.emit,
+            payload=config.limits.payload,
+            facts={"broker_pid": lambda: self._broker.pid if self._broker else None},
+        )
+
+    # -- bridges and sources ----------------------------------------------------------------
+
+    async def _subscribe(self, name: str, settings: BridgeSettings, context: Context) -> None:
+        house = self._house
+        delivery = Delivery(
+            settings.build(name, context),
+            settings,
+            house.bus,
+            house.dead_letters,
+            house.profiler,
+            house.clock,
+        )
+        await delivery.subscribe()
+        house.deliveries[name] = delivery
+        house.health_.register("bridge", name, probes.bridge(delivery))
+
+    def _start_bridge(self, name: str) -> None:
+        self._parts.start(f"bridge {name}", self._house.deliveries[name].run())
+
+    def _start_source(
+        self, name: str, settings: DeviceSettings, context: Context, config: Config
+    ) -> None:
+        house = self._house
+        services = Services(house.bus, house.devices_, house.dead_letters, house.profiler)
+        device = settings.build(name, context)
+        codec = getattr(settings, "codec", None)
+        decoder = Decoder(
+            name,
+            codec.build() if codec is not None else None,
+            device.device_of if isinstance(device, TopicMapped) else str,
+            house.devices_,
+            Limits(config.limits.payload, config.limits.topic),
+            lambda: house.clock.synced,
+        )
+        intake = Intake(device, decoder, services, house.bus.recovered_keys(name))
+        if (before := house.intakes.get(name)) is not None:
+            intake.succeed(before)
+        house.intakes[name] = intake
+        self._sources[name] = device
+        house.health_.register("stage", f"intake-{name}", probes.source(intake))
+        self._parts.start(f"device {name}", intake.run())
+
+    # -- faces ------------------------------------------------------------------------------
+
+    async def _start_api(self, config: Config) -> None:
+        api = config.api
+        if api.enabled:
+            serving = server.serving(
+                self._house, api.host, api.port, allowed_hosts=api.allowed_hosts
+            )
+            _, task = await self._parts.enter("http", serving)
+            self._parts.start("http watch", _until(task))
+
+    def _forget(self, kind: str, name: str) -> None:
+        """A part is no more: nothing retained may say that it is."""
+        self._house.health_.forget(kind, name)
+        self._announcer.clear(self._house.topics("health", kind, name))
+
+
+async def _until(task: asyncio.Task[None]) -> None:
+    """As long as another task; ends as it ends."""
+    await asyncio.wait([task])
+    task.result()
+
+
+def _broker_status(announcer: Announcer, broker: EmbeddedBroker | None) -> dict[str, Any]:
+    return {
+        "connected": announcer.connected,
+        "trouble": announcer.trouble or None,
+        "embedded": broker is not None,
+        "pid": broker.pid if broker else None,
+        "restarts": broker.restarts if broker else 0,
+        "announcements_dropped": announcer.dropped,
+    }
