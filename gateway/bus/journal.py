@@ -24,6 +24,7 @@ from gateway.bus.segment import (
     SegmentWriter,
     read_meta,
     scan,
+    settle,
     sync_directory,
 )
 
@@ -79,6 +80,7 @@ class Journal:
         Raises OSError if the directory cannot be made or read."""
         self._directory.mkdir(parents=True, exist_ok=True)
         found = recover(self._directory)
+        self._settle(found.segments)
         self.segments = found.segments
         positions = [p for record in found.cursors.values() for p in record.lanes]
         self._next = max([found.end, at_least, *positions])
@@ -90,6 +92,16 @@ class Journal:
         """Go by other options from now on; the size of segments stays."""
         self.options = replace(options, segment=self.options.segment)
         self._gathering.adjust(options.gather, options.frames, options.size)
+
+    def _settle(self, segments: Sequence[Segment]) -> None:
+        """Nobody may be told of what was found before a power cut can no longer take it."""
+        try:
+            if segments:
+                settle(segments[-1])
+            for directory in (self._directory, *self._directory.absolute().parents[:2]):
+                sync_directory(directory)
+        except OSError as error:
+            log.error("journal: what was found cannot be made durable: %s", error)
 
     @property
     def start(self) -> int:

@@ -4,7 +4,6 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from gateway.bus import block as blocks
@@ -31,11 +30,12 @@ class Recovered:
     keys: dict[str, deque[RepeatKeys]] = field(default_factory=dict)
     stamp: Stamp = field(default_factory=Stamp)
     damage: list[Damage] = field(default_factory=list)
+    least: int = 1
 
     @property
     def end(self) -> int:
         """The sequence that the next reading gets."""
-        return self.segments[-1].end if self.segments else 1
+        return max(self.segments[-1].end, self.least) if self.segments else self.least
 
     def take(self, meta: Meta) -> None:
         self.cursors.update(meta.cursors)
@@ -58,11 +58,14 @@ def recover(directory: Path) -> Recovered:
             found.damage.append(
                 Damage(path, 0, path.stat().st_size if path.exists() else 0, "head")
             )
-    metas = [list(_metas(segment, found.damage)) for segment in found.segments[-1:]]
-    if metas and len(metas[0]) < REPEAT_BLOCKS:
-        # Repeats may reach back over the border to the segment before the last.
-        metas[:0] = [list(_metas(segment, found.damage)) for segment in found.segments[-2:-1]]
-    for meta in chain.from_iterable(metas):
+    _drop_unbegun(found)
+    metas: deque[Meta] = deque()
+    for segment in reversed(found.segments):
+        # Repeats reach back over the border to earlier segments, of which some may be short.
+        metas.extendleft(reversed(list(_metas(segment, found.damage))))
+        if len(metas) >= REPEAT_BLOCKS:
+            break
+    for meta in metas:
         found.take(meta)
     for damage in found.damage:
         log.error(
@@ -82,6 +85,25 @@ def _metas(segment: Segment, damage: list[Damage]) -> Iterator[Meta]:
             yield blocks.decode_meta(data, 0, header)
     except (CorruptBlockError, OSError) as error:
         damage.append(Damage(segment.path, segment.tail, 0, str(error)))
+
+
+def _drop_unbegun(found: Recovered) -> None:
+    """Forget a last segment whose first block a crash has torn.
+
+    It begins where an earlier segment may hold the same block, from a commit that had failed
+    there; that one is whole, and its cursors already count what is in it.
+    """
+    while len(found.segments) > 1:
+        last = found.segments[-1]
+        try:
+            if any(not isinstance(part, Damage) for part in scan(last)):
+                return
+            last.path.unlink(missing_ok=True)
+        except OSError as error:
+            found.damage.append(Damage(last.path, 0, 0, str(error)))
+            return
+        found.least = max(found.least, last.first)
+        found.segments.pop()
 
 
 def _set_aside(path: Path, error: Exception) -> None:

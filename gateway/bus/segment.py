@@ -158,6 +158,24 @@ def read_meta(segment: Segment, number: int) -> Meta:
     return blocks.decode_meta(data, 0, header)
 
 
+def settle(segment: Segment) -> None:
+    """Make the last block of a scanned segment durable. Raises OSError.
+
+    The process may have ended between a block's write and its fdatasync: the block is read, but
+    a power cut would still take it. It is written again and not only synced, because after an
+    fdatasync that failed the kernel calls its pages clean although the disk never had them.
+    """
+    if not segment.offsets:
+        return
+    fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        offset = segment.offsets[-1]
+        os.pwrite(fd, os.pread(fd, segment.tail - offset, offset), offset)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class SegmentWriter:
     """Appends to one segment. Not safe for use by two threads at once."""
 
