@@ -1,17 +1,22 @@
 """Pooling: connections are opened when needed, kept, lent, and thrown away after a failure."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic
 
 from gateway.core.contracts import Batch, Bridge, ConnT
-from gateway.core.errors import Denied, Rejected, Unavailable
+from gateway.core.errors import BerrygateError, Denied, Rejected, Unavailable
 from gateway.stages.breaker import Breaker
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10.0
 """Longest a connection may take to open (s)."""
+CLOSE_TIMEOUT = 1.0
+"""Longest one may take to close; then it is left behind (s)."""
 
 
 @dataclass(slots=True)
@@ -64,7 +69,7 @@ class Pool(Generic[ConnT]):
             except Rejected:
                 self._keep(lent)  # the endpoint is well: it was the batch
                 raise
-            except (Unavailable, Denied):
+            except (Unavailable, Denied, OSError):
                 self.breaker.failed()
                 await self._discard(lent)
                 raise
@@ -85,13 +90,16 @@ class Pool(Generic[ConnT]):
         while len(self._idle) + self.busy < count:
             try:
                 self._idle.append(await self._open())
-            except (Unavailable, Denied):
+            except BerrygateError:
+                return
+            except Exception:
+                log.exception("the driver failed to connect")
                 return
 
     async def close(self) -> None:
         """Close what is idle."""
-        while self._idle:
-            await self._idle.pop().closing.aclose()
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*map(self._discard, idle))
 
     async def _lend(self) -> Lent[ConnT]:
         return self._idle.pop() if self._idle else await self._open()
@@ -103,6 +111,8 @@ class Pool(Generic[ConnT]):
                 conn = await closing.enter_async_context(self._connect())
         except TimeoutError as error:
             raise Unavailable(f"no connection within {CONNECT_TIMEOUT:.0f} s") from error
+        except OSError as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
         self.opened += 1
         return Lent(conn, closing)
 
@@ -112,5 +122,12 @@ class Pool(Generic[ConnT]):
             self._idle.append(lent)
 
     async def _discard(self, lent: Lent[ConnT] | None) -> None:
-        if lent is not None:
-            await lent.closing.aclose()
+        if lent is None:
+            return
+        try:
+            # A peer that does not answer must hold up neither the next attempt nor our end, and
+            # what goes wrong here must not hide why the connection is thrown away.
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await lent.closing.aclose()
+        except Exception as error:  # noqa: BLE001 - a connection that is thrown away
+            log.debug("a connection did not close: %s", error)

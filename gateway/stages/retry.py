@@ -42,33 +42,37 @@ class Retry:
     async def __call__(self, batch: Batch, send: Send) -> None:
         """Send until it is taken; returns once each reading was taken or is a dead letter."""
         attempt = 0
-        while True:
+        left = [batch]  # what was taken or given up is never sent again, nor counted again
+        while left:
+            part = left.pop()
             try:
-                await self._bisecting(batch, send)
+                await send(part)
+            except Rejected as error:
+                left += await self._rejected(part, error)
             except (Unavailable, Denied) as error:
+                left.append(part)
                 attempt += not isinstance(error, BreakerOpen)
                 if attempt == self._settings.attempts:
-                    await self._give_up(batch, batch.readings, f"{attempt} attempts: {error}")
+                    for each in reversed(left):
+                        await self._give_up(each, each.readings, f"{attempt} attempts: {error}")
                     return
                 await self._pause(attempt, error)
             else:
-                self._succeeded()
-                return
+                attempt = 0
+        self._succeeded()
 
-    async def _bisecting(self, batch: Batch, send: Send) -> None:
-        """Send; dead-letter what is rejected, halving the batch until that is known."""
-        try:
-            await send(batch)
-        except Rejected as error:
-            if error.indices is not None:
-                blamed = [batch.readings[i] for i in error.indices]
-                await self._give_up(batch, blamed, str(error))
-            elif len(batch) == 1:
-                await self._give_up(batch, batch.readings, str(error))
-            else:
-                middle = len(batch) // 2
-                await self._bisecting(batch.part(0, middle), send)
-                await self._bisecting(batch.part(middle, len(batch)), send)
+    async def _rejected(self, part: Batch, error: Rejected) -> list[Batch]:
+        """Dead letters for the records to blame; where they are not named, the halves, the first
+        one last."""
+        if error.indices is not None:
+            blamed = [part.readings[index] for index in error.indices]
+            await self._give_up(part, blamed, str(error))
+            return []
+        if len(part) == 1:
+            await self._give_up(part, part.readings, str(error))
+            return []
+        middle = len(part) // 2
+        return [part.part(middle, len(part)), part.part(0, middle)]
 
     async def _give_up(self, batch: Batch, readings: list[Reading], reason: str) -> None:
         await self._dead_letter(readings, reason)

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.core.errors import Rejected, Unavailable
-from gateway.stages.breaker import Breaker, BreakerOpen
+from gateway.core.errors import Denied, Rejected, Unavailable
+from gateway.stages.breaker import Breaker, BreakerOpen, BreakerState
 from gateway.stages.pool import Pool
 
 
@@ -116,3 +116,94 @@ async def test_warm_connections_are_there_before_they_are_needed() -> None:
     connections.refuse = True
     await pool.warm(3)  # a failure is no news here
     assert pool.idle == 2
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), TimeoutError(), Denied("no")])
+async def test_every_failure_of_the_endpoint_counts_for_the_breaker(error: Exception) -> None:
+    connections = Connections()
+    pool = connections.pool()
+    for _ in range(3):
+        with pytest.raises(type(error)):
+            async with pool.acquire():
+                raise error
+    assert pool.breaker.state is BreakerState.OPEN
+
+
+async def test_rejected_batches_never_open_the_breaker() -> None:
+    pool = Connections().pool()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            async with pool.acquire():
+                raise Unavailable("reset")
+    for _ in range(50):
+        with pytest.raises(Rejected):
+            async with pool.acquire():
+                raise Rejected("bad value")
+    with pytest.raises(Unavailable):
+        async with pool.acquire():
+            raise Unavailable("reset")
+    assert pool.breaker.state is BreakerState.CLOSED  # what was rejected began the count anew
+
+
+class Stubborn:
+    """Connections that fail to open, or that never close."""
+
+    def __init__(self, opening: Exception | None = None, closing: Exception | None = None) -> None:
+        self.opening = opening
+        self.closing = closing
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[int]:
+        if self.opening:
+            raise self.opening
+        try:
+            yield 1
+        finally:
+            if self.closing:
+                raise self.closing
+            await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), ValueError("a driver's bug")])
+async def test_a_driver_that_cannot_connect_does_not_end_the_bridge(error: Exception) -> None:
+    pool = Pool(Stubborn(opening=error).connect, 2, Breaker(3, 60.0))
+    await pool.warm(2)
+    assert pool.idle == 0
+
+
+async def test_a_connection_that_never_closes_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.stages.pool.CLOSE_TIMEOUT", 0.05)
+    pool = Pool(Stubborn().connect, 1, Breaker(3, 60.0))
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="reset"):
+            async with pool.acquire():
+                raise Unavailable("reset")
+        async with pool.acquire():
+            pass
+        await pool.close()
+    assert pool.idle == 0
+
+
+async def test_an_error_while_closing_does_not_hide_why_it_was_closed() -> None:
+    pool = Pool(Stubborn(closing=OSError("bad descriptor")).connect, 1, Breaker(3, 60.0))
+    with pytest.raises(Denied, match="wrong token"):
+        async with pool.acquire():
+            raise Denied("wrong token")
+
+
+async def test_a_connect_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stages.pool.CONNECT_TIMEOUT", 0.05)
+
+    @asynccontextmanager
+    async def hangs() -> AsyncIterator[int]:
+        await asyncio.sleep(3600)
+        yield 1
+
+    pool = Pool(hangs, 1, Breaker(2, 60.0))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="no connection"):
+            async with pool.acquire():
+                pass
+    assert pool.breaker.state is BreakerState.OPEN

@@ -130,3 +130,38 @@ def test_breaker_opens_tries_once_and_closes() -> None:
     breaker.enter()
     breaker.succeeded()
     assert breaker.state is BreakerState.CLOSED
+
+
+async def test_an_outage_while_bisecting_counts_nothing_twice() -> None:
+    """What a half had delivered before the sink went away is not sent and counted again."""
+    sink, work = Sink(poison=frozenset({0, 7})), batch(8)
+    asked = 0
+
+    async def flaky(part: Batch) -> None:
+        nonlocal asked
+        asked += 1
+        if asked % 3 == 0:
+            raise Unavailable("gone for a moment")
+        await sink.send(part)
+
+    retry = Retry("sink", QUICK, sink.bury)
+    await compose([retry, HealthStage("sink", lambda event: None)], flaky)(work)
+    assert sorted(sink.taken) == [1, 2, 3, 4, 5, 6]
+    assert sorted(number for number, _ in sink.dead) == [0, 7]
+    assert (work.tally.delivered, work.tally.dead_lettered) == (6, 2)
+
+
+async def test_attempts_that_are_limited_leave_what_was_taken() -> None:
+    settings = RetrySettings.model_validate({"base": "1ms", "max": "2ms", "attempts": 2})
+    sink, work = Sink(poison=frozenset({3})), batch(4)
+
+    async def ends(part: Batch) -> None:
+        if sink.taken:
+            raise Unavailable("gone for good")
+        await sink.send(part)
+
+    retry = Retry("sink", settings, sink.bury)
+    await compose([retry, HealthStage("sink", lambda event: None)], ends)(work)
+    assert sink.taken == [0, 1]
+    assert [number for number, _ in sink.dead] == [2, 3]
+    assert (work.tally.delivered, work.tally.dead_lettered) == (2, 2)
