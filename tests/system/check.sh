@@ -46,8 +46,37 @@ in_groups() {
             grep -qw "$(getent group "$group" | cut -d: -f3)" || return 1
     done
 }
-# An entry here would close every serial port and GPIO chip that is not named in it.
-devices_are_open() { [[ $(property DevicePolicy) == auto && -z $(property DeviceAllow) ]]; }
+is_tight() { systemd-analyze security --threshold=20 berrygate.service; }
+# Character devices whatever they are called, so also those whose driver is loaded later.
+devices_are_open() { [[ $(property DevicePolicy) == closed && $(property DeviceAllow) == *'char-* rw'* ]]; }
+# under_the_unit PROGRAM ARGS: run it as the unit's ExecStart, with everything the unit forbids.
+under_the_unit() {
+    local probe=/run/systemd/system/probe.service
+    sed -E -e '/^(ExecStopPost|Restart|WatchdogSec|NotifyAccess|RuntimeDirectory)/d' \
+        -e "s|^Type=.*|Type=oneshot|; s|^ExecStart=.*|ExecStart=$*|" \
+        /etc/systemd/system/berrygate.service >"$probe"
+    mkdir -p "$probe.d" && cp /etc/systemd/system/berrygate.service.d/groups.conf "$probe.d"
+    systemctl daemon-reload
+    systemctl start probe.service
+    local found=$?
+    journalctl -u probe.service -o cat | tail -n 20
+    return "$found"
+}
+uses_devices() {
+    python3 /pty.py /run/pty & # what owns the other end of the line
+    eventually [ -s /run/pty ] && under_the_unit /usr/bin/python3 /devices.py "$(</run/pty)"
+    local found=$?
+    kill %%
+    return "$found"
+}
+shares_our_memory() {
+    local main broker
+    main=$(property MainPID) broker=$(pgrep -x mosquitto)
+    [[ $(<"/proc/$main/cgroup") == "$(<"/proc/$broker/cgroup")" ]] &&
+        [[ $(property MemoryMax) != infinity && $(property MemoryHigh) != infinity ]] &&
+        (($(property MemoryMax) < $(awk '/^MemTotal/ {print $2 * 1024}' /proc/meminfo)))
+}
+room_for_clients() { (($(awk '/^Max open files/ {print $4}' "/proc/$(pgrep -x mosquitto)/limits") > 10000)); }
 config_is_private() { [[ $(stat -c '%a %U %G' "$etc"/berrygate.yaml "$etc"/berrygate.env | sort -u) == '640 root berrygate' ]]; }
 broker_is_child() { [[ $(ps -o comm= --ppid "$(property MainPID)") == mosquitto ]]; }
 data_in_state() { [[ -f /var/lib/berrygate/history.db && -d /var/lib/berrygate/journal ]]; }
@@ -133,6 +162,7 @@ finish() {
 }
 
 ip link set lo up
+ls -la /sys/fs/cgroup; cat /proc/self/cgroup /sys/fs/cgroup/cgroup.controllers; mount | grep cgroup; journalctl -b | grep -i -E 'bpf|cgroup'; ls -la /dev
 groupadd --system gpio
 apt-get -q update
 apt-get -q -y install mosquitto-clients
@@ -146,9 +176,13 @@ grep -q FAIL /out/results && finish # the rest would only wait for what does not
 check told-ready told_ready
 check own-user own_user
 check in-groups in_groups
+check is-tight is_tight
 check devices-are-open devices_are_open
+check uses-devices uses_devices
 check config-is-private config_is_private
 check broker-is-a-child broker_is_child
+check broker-shares-our-memory shares_our_memory
+check room-for-clients room_for_clients
 check data-in-state-directory eventually data_in_state
 check own-sensors eventually has_reading pi memory.percent
 check publish publish

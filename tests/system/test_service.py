@@ -129,7 +129,8 @@ def furnish(root: Path) -> None:
     sources = root / "etc/apt"
     shutil.rmtree(sources / "sources.list.d", ignore_errors=True)
     (sources / "sources.list").write_text("deb [trusted=yes] file:/debs ./\n")
-    shutil.copy(HERE / "check.sh", root / "check.sh")
+    for name in ("check.sh", "pty.py", "devices.py"):
+        shutil.copy(HERE / name, root / name)
     shutil.copy(HERE / "check.service", root / "etc/systemd/system/check.service")
     wanted = root / "etc/systemd/system/multi-user.target.wants"
     (wanted / "check.service").symlink_to("/etc/systemd/system/check.service")
