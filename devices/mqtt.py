@@ -143,6 +143,7 @@ class MqttDevice:
         self._handover = Handover()
         self._connection: Connection | None = None
         self._refusal = ""
+        self._forgotten = False
         self._window = Window()
 
     def device_of(self, topic: str) -> str:
@@ -252,6 +253,7 @@ class MqttDevice:
             return
         assert isinstance(client, BulkClient)
         client.opened()
+        self._forgotten = not flags.session_present
         # Again on every connect: the broker may have forgotten everything.
         prefix = f"$share/{self._settings.shared}/" if self._settings.shared else ""
         qos: int = self._settings.qos
@@ -279,7 +281,8 @@ class MqttDevice:
                 "device %s: connected to %s:%d", self.name, self._endpoint.host, self._endpoint.port
             )
         self.trouble, self.denied = "", False
-        self._emit(Connected(kind="device", name=self.name, detail=self._endpoint.host))
+        host, forgotten = self._endpoint.host, self._forgotten
+        self._emit(Connected(kind="device", name=self.name, detail=host, forgotten=forgotten))
 
     def _lost(self, reason: str) -> None:
         reason, self._refusal = self._refusal or reason, ""

@@ -90,6 +90,19 @@ class EmbeddedBroker:
             await asyncio.wait([supervisor])
             await self._stop()
 
+    def emit(self, event: Event) -> None:
+        """Pass on what a source tells. A session that is new is saved at once: killed before that,
+        mosquitto would come back without it, and throw away what devices send until we subscribe
+        again, acknowledged."""
+        self._emit(event)
+        if isinstance(event, Connected) and event.forgotten:
+            self.save()
+
+    def save(self) -> None:
+        """Have the child write its sessions and queues down now (mosquitto(8), SIGUSR1)."""
+        if self.pid is not None and self._process is not None:
+            self._process.send_signal(signal.SIGUSR1)
+
     async def _use_foreign(self) -> None:
         where = f"{self.endpoint.host}:{self.endpoint.port}"
         if not await accepts(self.endpoint):

@@ -256,11 +256,9 @@ def test_unit_waits_for_no_network_and_never_gives_up(unit: ConfigParser) -> Non
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_unit_has_no_unknown_key(tmp_path: Path) -> None:
-    text = (PROJECT / "systemd/berrygate.service").read_text()
-    copy = tmp_path / "berrygate.service"
-    copy.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+def test_unit_has_no_unknown_key() -> None:
+    unit = PROJECT / "systemd/berrygate.service"
     found = subprocess.run(
-        ["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout + found.stderr) == (0, "")

@@ -174,7 +174,7 @@ class Wiring:
             root=house.topics.root,
             data_dir=config.gateway.data_dir,
             broker=endpoint,
-            emit=house.bus.emit,
+            emit=self._broker.emit if self._broker else house.bus.emit,
             payload=config.limits.payload,
             facts={"broker_pid": lambda: self._broker.pid if self._broker else None},
         )

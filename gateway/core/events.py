@@ -16,9 +16,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected(Event):
-    """A connection was opened. detail: to whom, for people."""
+    """A connection was opened. detail: to whom, for people. forgotten: the other side knew nothing
+    of an earlier one."""
 
     detail: str = ""
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

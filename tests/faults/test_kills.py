@@ -1,91 +1,158 @@
-"""A gateway that is killed loses nothing that the broker had acknowledged, and repeats nothing.
+"""Kills at every point between receive, commit, acknowledge and send.
 
-BERRYGATE_SEED repeats a run; BERRYGATE_KILLS sets how many kills.
+Of the gateway: it loses nothing that the broker had acknowledged, and repeats nothing. Of the
+broker, alone or with the gateway: what the gateway had acknowledged is all there, and what is lost
+is the end of what that broker had acknowledged before it was killed.
 """
 
-import os
+import itertools
 import random
-import threading
+import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.gateway import Gateway
-from tests.support.influx import influx_1
-from tests.support.mosquitto import mosquitto
-from tests.support.publisher import Publisher
+from tests.support.faults import FULL, outcome, runs, seeded
+from tests.support.killing import Kills, kill, kills
+from tests.support.points import POINTS, Point
 
-DEVICES = 10
-RATE = 1_000
-
-
-def kill_often(house: Gateway, kills: int, seed: int) -> None:
-    """Kill and start again, at random moments after it was ready or while it starts."""
-    chance = random.Random(seed)
-    for _ in range(kills):
-        time.sleep(chance.uniform(0.05, 1.6))
-        house.kill()
-        house.start(ready=chance.random() < 0.8)
-    house.wait(lambda: house.get("/readyz").status_code == 200)
+AUTOSAVE = 60.0
+"""Seconds after which mosquitto saves what it holds: `autosave_interval` of the embedded one."""
+LIFE = 5
+"""Kills of a broker before a new gateway: the pauses before it is started again grow."""
 
 
-@pytest.mark.timeout(600)
+def shuffled(chance: random.Random, things: list[Any]) -> Iterator[Any]:
+    """All of them in chance's order, again and again."""
+    while True:
+        yield from chance.sample(things, len(things))
+
+
+def check_sink(run: Kills) -> Counter[int]:
+    """What is stored: the same in history and InfluxDB, published by us, and accounted for."""
+    history, influx = run.stored()
+    assert set(influx) == set(history), "history and InfluxDB differ"
+    assert set(history) <= set(range(run.sent)), "something that nobody sent"
+    assert set(run.house.differences().values()) == {0}
+    assert run.acknowledged.numbers - set(history) == set(), "lost what the gateway acknowledged"
+    return history
+
+
+@pytest.mark.timeout(3_000 if FULL else 300)
+def test_kill_of_the_gateway_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    chance, rounds = seeded(), runs(10, 100)
+    ways = list(itertools.product(POINTS, ("SIGKILL", "SIGSTOP")))
+    starting = 0
+    with kills(tmp_path, embedded=False) as run:
+        with run.load():
+            for number, (point, how) in zip(range(rounds), shuffled(chance, ways), strict=False):
+                run.flowing()
+                with run.stopped(point, chance, how):
+                    run.house.kill()
+                if number % 5 == 4:  # and again before it is ready
+                    run.house.start(ready=False)
+                    time.sleep(chance.uniform(0.05, 1.5))
+                    run.house.kill()
+                    starting += 1
+                run.house.start()
+        run.settle()
+        stored = check_sink(run)
+        influx = run.stored()[1]
+        published = run.publisher.acknowledged
+        assert published == set(range(run.sent))
+        assert published - set(stored) == set(), "lost"
+        for found in (stored, influx):
+            assert [n for n, count in found.items() if count > 1] == [], "twice"
+        outcome(
+            "gateway-killed", rounds=rounds + starting, published=len(published), lost=0,
+            repeated=0, while_starting=starting, **{f"at {k}": v for k, v in run.hits.items()},
+        )  # fmt: skip
+        assert run.hits.total() >= rounds * 0.8, "hardly any point was hit"
+
+
+def lost_tail(run: Kills, stored: Counter[int]) -> set[int]:
+    """What is lost, after a check that it is the end of what each life of the broker had
+    acknowledged: nothing that came later in the same life is there."""
+    lives: dict[int, list[int]] = {}
+    for number, (life, _) in sorted(run.publisher.answers.items()):
+        lives.setdefault(life, []).append(number)
+    lost: set[int] = set()
+    for life, numbers in lives.items():
+        kept = [number for number in numbers if stored[number]]
+        missing = [number for number in numbers if not stored[number]]
+        assert not missing or not kept or missing[0] > kept[-1], (
+            f"life {life}: {missing[0]} is lost, although {kept[-1]} is there"
+        )
+        lost.update(missing)
+    return lost
+
+
+def broker_of(run: Kills, chance: random.Random) -> int:
+    """The embedded broker's process, which by chance has just saved what it holds: what it then
+    has in flight, it sends again when it comes back."""
+    run.flowing()
+    pid = int(run.house.api("status")["broker"]["pid"])
+    if chance.random() < 0.5:
+        kill(pid, signal.SIGUSR1)
+    return pid
+
+
+def kill_both(run: Kills, point: Point, chance: random.Random) -> float:
+    """Kill the broker and the gateway while the gateway stands still; when."""
+    broker = broker_of(run, chance)
+    with run.stopped(point, chance, "SIGSTOP"):
+        at = time.monotonic()
+        kill(broker)
+        run.house.kill()
+    run.house.start()
+    return at
+
+
+def kill_broker(run: Kills, point: Point, chance: random.Random) -> float:
+    """Kill the broker while the gateway stands still, then let that go on; when."""
+    broker = broker_of(run, chance)
+    with run.stopped(point, chance, "SIGSTOP"):
+        at = time.monotonic()
+        kill(broker)
+    kill(run.pid, signal.SIGCONT)
+    run.house.wait(lambda: run.house.api("status")["broker"]["pid"] not in (None, broker))
+    return at
+
+
+@pytest.mark.timeout(3_000 if FULL else 300)
 @pytest.mark.parametrize(
-    "kills", [10, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    ("case", "killing"), [("group-killed", kill_both), ("broker-killed", kill_broker)]
 )
-def test_kill_of_the_gateway_loses_and_repeats_nothing(tmp_path: Path, kills: int) -> None:
-    kills = int(os.environ.get("BERRYGATE_KILLS", kills))
-    seed = int(os.environ.get("BERRYGATE_SEED", random.randrange(10**6)))
-    print(f"BERRYGATE_SEED={seed} BERRYGATE_KILLS={kills}")
-    with mosquitto(tmp_path / "broker") as broker, influx_1(tmp_path / "influx") as influx:
-        house = Gateway(
-            tmp_path / "gateway",
-            broker={"embedded": False, "port": broker.port},
-            devices=[{"type": "mqtt", "topics": ["devices/+/telemetry"]}],
-            bridges=[{
-                "type": "influxdb", "name": "sink", "version": "1", "url": influx.url,
-                "database": "test", "batch": {"wait": "200ms"}, "retry": {"max": "1s"},
-            }],
-            journal={"gather": "200ms"},
-        ).start()  # fmt: skip
-        house.wait(lambda: house.api("status")["broker"]["connected"])
-        publisher, stop = Publisher(broker.port, DEVICES), threading.Event()
-        sent = [0]
-
-        def publish() -> None:
-            while not stop.is_set():
-                sent[0] = publisher.run(sent[0], RATE // 10, RATE)
-
-        thread = threading.Thread(target=publish)
-        thread.start()
-        try:
-            kill_often(house, kills, seed)
-        finally:
-            stop.set()
-            thread.join()
-        publisher.close()
-        wanted = publisher.acknowledged
-        assert wanted == set(range(sent[0]))
-
-        def arrived() -> bool:
-            status = house.api("status")
-            bridge = status["ledger"]["bridges"]["sink"]
-            return bridge["pending"] == 0 and status["journal"]["next"] > len(wanted)
-
-        house.wait(arrived)
-        time.sleep(1.0)  # what came twice would come now
-        stored = Counter(
-            int(value) for d in range(DEVICES) for value in house.values(f"d{d}", "seq")
-        )
-        delivered = Counter(
-            int(value) for d in range(DEVICES) for value in influx.values(f"d{d}", "seq")
-        )
-        print(f"{len(wanted)} published, history {stored.total()}, InfluxDB {delivered.total()}")
-        for found, where in ((stored, "history"), (delivered, "InfluxDB")):
-            assert wanted - set(found) == set(), f"{where} lost some"
-            assert [n for n, count in found.items() if count > 1] == [], f"{where} has some twice"
-            assert set(found) - wanted == set(), f"{where} has what nobody sent"
-        assert set(house.differences().values()) == {0}
-        house.stop()
+def test_kill_of_the_embedded_broker_loses_only_the_end_of_what_it_had_acknowledged(
+    tmp_path: Path, case: str, killing: Callable[[Kills, Point, random.Random], float]
+) -> None:
+    chance, rounds = seeded(), runs(10, 100)
+    hits: Counter[str] = Counter()
+    figures: Counter[str] = Counter()
+    oldest = 0.0
+    points = shuffled(chance, list(POINTS))
+    for life in range(0, rounds, LIFE):
+        with kills(tmp_path / str(life), embedded=True) as run:
+            with run.load():
+                run.flowing()
+                killed = [killing(run, next(points), chance) for _ in range(LIFE)]
+            run.settle()
+            stored = check_sink(run)
+            lost = lost_tail(run, stored)
+            for number in lost:
+                at = run.publisher.answers[number][1]
+                age = min(when - at for when in killed if when > at - 0.05)
+                oldest = max(oldest, age)
+            twice = {number for number, count in stored.items() if count > 1}
+            assert twice <= run.publisher.repeated, "twice, although it was sent once"
+            figures.update(published=run.sent, lost=len(lost), repeated=len(twice))
+            hits.update(run.hits)
+    assert oldest <= AUTOSAVE
+    outcome(
+        case, rounds=rounds, **figures, oldest_lost_s=round(oldest, 2),
+        **{f"at {point}": count for point, count in hits.items()},
+    )  # fmt: skip

@@ -26,8 +26,10 @@ def payload(number: int) -> bytes:
 class Publisher:
     """Publishes numbers to `devices/d<number % devices>/telemetry`.
 
-    acknowledged: the numbers the broker has acknowledged. repeated: those sent more than once,
-    because a connection ended before the answer came; they may rightly arrive more than once.
+    acknowledged: the numbers the broker has acknowledged; answers: on which of our connections
+    (1, 2 …) and when (monotonic). repeated: those sent more than once, because a connection ended
+    before the answer came; they may rightly arrive more than once. clean: False for a session
+    that outlives the connection.
     """
 
     def __init__(
@@ -36,9 +38,14 @@ class Publisher:
         devices: int = 10,
         make: Callable[[int], bytes] = payload,
         client_id: str = "publisher",
+        *,
+        clean: bool = True,
     ) -> None:
         self.acknowledged: set[int] = set()
+        self.answers: dict[int, tuple[int, float]] = {}
         self.repeated: set[int] = set()
+        self.connections = 0
+        self._flags = 0x02 if clean else 0x00
         self._port = port
         self._devices = devices
         self._make = make
@@ -81,12 +88,13 @@ class Publisher:
         self._socket = socket.create_connection(("127.0.0.1", self._port), 5)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = len(self._client_id).to_bytes(2, "big") + self._client_id
-        body = b"\x00\x04MQTT\x04\x02\x00\x3c" + name
+        body = b"\x00\x04MQTT\x04" + bytes((self._flags,)) + b"\x00\x3c" + name
         self._socket.sendall(bytes((0x10, len(body))) + body)
         answer = self._socket.recv(4)
         if answer[:1] != b"\x20" or answer[3] != 0:
             raise ConnectionError("refused")
         self._rest = b""
+        self.connections += 1
         again = b"".join(self._packet(i, n, 0x3A) for i, n in self._waiting.items())
         self._socket.sendall(again)
         self.repeated.update(self._waiting.values())
@@ -126,6 +134,7 @@ class Publisher:
             number = self._waiting.pop(int.from_bytes(data[place + 2 : place + 4], "big"), None)
             if number is not None:
                 self.acknowledged.add(number)
+                self.answers[number] = (self.connections, time.monotonic())
             place += 4
         self._rest = data[place:]
 
