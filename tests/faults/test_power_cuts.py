@@ -75,7 +75,7 @@ def lives(directory: Path, log: Path, chance: random.Random, sync: bool) -> Iter
             fails = chance.randint(3, 40)
             inject = f"fdatasync:error=EIO:when={fails}"
             if run == 3:
-                extra += ["--die", str(fails + 1)]
+                extra += chance.choice((["--die", str(fails + 1)], ["--die-refused"]))
         yield from record([*command, *extra], log, inject)
         yield None
 

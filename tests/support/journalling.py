@@ -46,7 +46,15 @@ def say(*words: object) -> None:
 
 
 class ToldJournal(Journal):
-    """A journal that says what it is about to delete."""
+    """A journal that says what it is about to delete. dies: ends the process, as kill -9 does,
+    once the disk has refused."""
+
+    dies = False
+
+    def _refused(self, error: OSError) -> None:
+        if self.dies:
+            os._exit(0)
+        super()._refused(error)
 
     def retire(self, segment: Segment) -> None:
         say("retire", self.segments[1].first if len(self.segments) > 1 else self.next)
@@ -149,8 +157,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--commits", type=int, required=True)
     parser.add_argument("--die", type=int, default=0, help="at this fdatasync, before it")
+    parser.add_argument("--die-refused", action="store_true", help="when the disk refuses")
     parser.add_argument("--no-sync", action="store_true", help="without fdatasync: must lose")
     args = parser.parse_args()
+    ToldJournal.dies = args.die_refused
     if args.no_sync:
         os.fdatasync = lambda fd: None
     elif args.die:

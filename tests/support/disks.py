@@ -1,0 +1,90 @@
+"""Small file systems of a test's own, and what can go wrong with them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CALLS = "pwrite64,write,fallocate,ftruncate,fdatasync,fsync,unlink,rename"
+
+
+@contextmanager
+def small_disk(directory: Path, megabytes: int) -> Iterator[Path]:
+    """A tmpfs of that size."""
+    directory.mkdir(parents=True)
+    options = f"size={megabytes}m,mode=0755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """Take all the room there is, as somebody else's file; its path, to give the room back."""
+    path = directory / "somebody-elses"
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return path
+
+
+class Card:
+    """An ext4 on a loop device, which turns read-only at an error as a dying card's does."""
+
+    def __init__(self, directory: Path, megabytes: int) -> None:
+        self.directory = directory / "card"
+        self._image = directory / "card.img"
+        self._size = megabytes << 20
+        self._device = ""
+
+    def __enter__(self) -> "Card":
+        with self._image.open("wb") as file:
+            os.truncate(file.fileno(), self._size)
+        subprocess.run(["mkfs.ext4", "-q", "-F", self._image], check=True)
+        self.directory.mkdir()
+        self.mount()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unmount()
+
+    def mount(self) -> None:
+        """Check, as a start of the machine does, and mount."""
+        subprocess.run(["e2fsck", "-p", self._image], check=False, capture_output=True)
+        found = subprocess.run(
+            ["losetup", "-f", "--show", self._image], check=True, capture_output=True, text=True
+        )
+        self._device = found.stdout.strip()
+        options = ["-o", "errors=remount-ro"]
+        subprocess.run(["mount", *options, self._device, self.directory], check=True)
+
+    def fail(self) -> None:
+        """An error of the file system: from now on it is read-only."""
+        name = Path(self._device).name
+        (Path("/sys/fs/ext4") / name / "trigger_fs_error").write_text("test")
+
+    def unmount(self) -> None:
+        """Unmount, once nobody uses it."""
+        subprocess.run(["umount", self.directory], check=True)
+        subprocess.run(["losetup", "-d", self._device], check=True)
+
+
+@contextmanager
+def errors(pid: int, code: str, calls: str = _CALLS, when: str = "1+") -> Iterator[None]:
+    """What a process writes fails with this error, for as long as the context lasts."""
+    inject = f"inject={calls}:error={code}:when={when}"
+    strace = subprocess.Popen(
+        ["strace", "-f", "-q", "-p", str(pid), "-e", f"trace={calls}", "-e", inject, "-o",
+         "/dev/null"], stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        strace.send_signal(signal.SIGINT)
+        strace.wait(20)
