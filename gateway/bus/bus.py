@@ -14,13 +14,15 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from gateway.bus.block import Block, CorruptBlockError
+from gateway.bus.block import Block
 from gateway.bus.gather import Entry
 from gateway.bus.journal import Journal
+from gateway.bus.keeper import Keeper
 from gateway.bus.live import Item, LiveSubscription
+from gateway.bus.reader import read
 from gateway.bus.records import CursorRecord, RepeatKeys
 from gateway.bus.recovery import Recovered
-from gateway.bus.segment import Segment, read_block, read_meta, scan
+from gateway.bus.segment import read_block, read_meta
 from gateway.bus.subscription import Source, Subscription
 from gateway.core.settings import parse_duration
 
@@ -28,8 +30,8 @@ log = logging.getLogger(__name__)
 
 _TAIL = 20_000  # readings kept decoded behind the head: whoever keeps up never reads the disk
 _CACHED = 8  # blocks read back, shared by lanes that catch up side by side
-_HOUSEKEEPING = 5.0
-_FORGET = 7 * 86_400 * 10**9  # a removed subscription's cursor is kept so long (ns)
+_PAUSE = 1.0  # before what could not be read for want of something is read again (s)
+HOUSEKEEPING = 5.0
 
 
 class Bus:
@@ -48,6 +50,7 @@ class Bus:
         self._live: list[LiveSubscription] = []
         self._head = journal.next
         self._running = False
+        self.keeper = Keeper(self, recovered.cursors)
         self._source = Source(self.block, self.more, lambda: self._head, journal.move)
 
     @property
@@ -172,18 +175,20 @@ class Bus:
             self.journal.append(mark)
             counted = await here
             until = mark.first
-        difference = ledger.fetched + await self._count(subscription, until) - counted
+        difference = (
+            ledger.fetched + await self.count(subscription, subscription.fetched, until) - counted
+        )
         ledger.matched += difference
         self.journal.recount(subscription.name, difference)
 
-    async def _count(self, subscription: Subscription, until: int) -> int:
-        """How many readings before `until` the subscription's lanes have ahead."""
+    async def count(self, subscription: Subscription, places: Sequence[int], until: int) -> int:
+        """How many readings the subscription's lanes have from these places on, before `until`."""
         count = 0
-        async for block in self.blocks(subscription.position, follow=False):
+        async for block in self.blocks(min(places), follow=False):
             if block.first >= until:
                 break
-            for lane, share in zip(subscription.lanes, subscription.split(block), strict=True):
-                count += sum(lane.fetched <= block.first + p < until for p in share.places)
+            for own, share in zip(places, subscription.split(block), strict=True):
+                count += sum(own <= block.first + p < until for p in share.places)
         return count
 
     def _position(self, start: str) -> int:
@@ -193,7 +198,7 @@ class Bus:
             return self.journal.start
         since = time.time_ns() - int(parse_duration(start.removeprefix("-")) * 1e9)
         for segment in reversed(self.journal.segments):
-            self._index(segment)
+            self.journal.index(segment)
             for number in reversed(range(len(segment.offsets))):
                 if read_meta(segment, number).stamp.wall < since:
                     return read_block(segment, number).end
@@ -204,6 +209,7 @@ class Bus:
     async def blocks(self, position: int, *, follow: bool = True) -> AsyncIterator[Block]:
         """Every block from the one that holds `position` on; with `follow`, without end."""
         while True:
+            head = self._head
             block = await self.block(position)
             if block is not None:
                 yield block
@@ -211,32 +217,47 @@ class Bus:
             elif not follow:
                 return
             else:
+                position = max(position, head)  # what lay up to there is lost
                 await self.more(position, None)
 
     async def block(self, sequence: int) -> Block | None:
-        """The block that holds `sequence`, or the next one there is; None at the head."""
-        if sequence >= self._head:
-            return None
+        """The block that holds `sequence`, or the next one there is; None if there is none up to
+        the head, because that is reached or because what lay before it is lost."""
+        found = await self._block(sequence) if sequence < self._head else None
+        if sequence < self._head and (found is None or found.first > sequence):
+            self.keeper.gap(found.first if found else self._head)
+        return found
+
+    async def _block(self, sequence: int) -> Block | None:
         if self._tail and sequence >= self._tail[0].first:
             number = bisect_right(self._tail, sequence, key=lambda b: b.first) - 1
             block = self._tail[number]
             if sequence < block.end:
                 return block
             return self._tail[number + 1] if number + 1 < len(self._tail) else None
-        task = self._cache.get(sequence)
-        if task is None or task.done():
-            known = task.result() if task is not None and not task.cancelled() else None
-            if known is not None:
-                return known
-            task = asyncio.create_task(asyncio.to_thread(self._read, sequence))
-            self._cache[sequence] = task
-            while len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
-        # Shielded: the lane that asked first may be stopped while another waits for the same.
-        found = await asyncio.shield(task)
+        found = await self._read(sequence)
         if found is None and self._tail and sequence < self._tail[0].first:
             return self._tail[0]
         return found
+
+    async def _read(self, sequence: int) -> Block | None:
+        while True:
+            task = self._cache.get(sequence)
+            if task is None or task.done():
+                known = task.result() if task is not None and _succeeded(task) else None
+                if known is not None:
+                    return known
+                task = asyncio.create_task(asyncio.to_thread(read, self.journal, sequence))
+                self._cache[sequence] = task
+                while len(self._cache) > _CACHED:
+                    self._cache.popitem(last=False)
+            try:
+                # Shielded: the lane that asked first may be stopped while another waits for the
+                # same.
+                return await asyncio.shield(task)
+            except OSError as error:
+                log.error("journal: cannot be read at the moment: %s", error)
+                await asyncio.sleep(_PAUSE)
 
     async def more(self, sequence: int, deadline: float | None) -> bool:
         """Wait until there is a reading at or after `sequence`; False if `deadline` (loop time)
@@ -252,44 +273,10 @@ class Bus:
                 return False
         return True
 
-    def _index(self, segment: Segment) -> None:
-        if not segment.scanned:
-            for _ in scan(segment):
-                pass
-
-    def _read(self, sequence: int) -> Block | None:
-        """From the disk, in a thread. What is damaged is skipped."""
-        segments = list(self.journal.segments)
-        # The newest segment that begins at or before the sequence: after a failed fsync an older
-        # one may hold the same block, which is not to be trusted.
-        start = bisect_right(segments, sequence, key=lambda s: s.first) - 1
-        for segment in segments[max(start, 0) :]:
-            try:
-                self._index(segment)
-                found = self._find(segment, sequence)
-            except OSError as error:
-                log.error("journal: %s cannot be read: %s", segment.path.name, error)
-                continue
-            if found is not None:
-                return found
-        return None
-
-    def _find(self, segment: Segment, sequence: int) -> Block | None:
-        number = segment.find(sequence)
-        while number is not None and number < len(segment.offsets):
-            try:
-                block = read_block(segment, number)
-                if block.end > sequence:
-                    return block
-            except CorruptBlockError as error:
-                log.error("journal: %s: block %d is skipped: %s", segment.path.name, number, error)
-            number += 1
-        return None
-
     # -- housekeeping -----------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Start the journal's writer; then retire old segments and forget removed cursors.
+        """Start the journal's writer; then keep house.
 
         Raises what the writer failed with: a gateway that stores nothing must not seem to run.
         """
@@ -297,49 +284,17 @@ class Bus:
         failure: asyncio.Future[None] = loop.create_future()
         self.journal.run(loop, self._committed, failure.set_exception)
         self._running = True
-        while True:
-            self._forget()
-            done, _ = await asyncio.wait([failure], timeout=_HOUSEKEEPING)
-            if done:
-                failure.result()
-            while (segment := await asyncio.to_thread(self.journal.expired)) is not None:
-                await self._retire(segment)
-
-    def _forget(self) -> None:
-        """Cursors of bridges that are no longer configured pin nothing and go after a week."""
-        now = time.time_ns()
-        for name, record in list(self._recovered.cursors.items()):
-            if name in self.subscriptions:
-                continue
-            if not record.removed_at:
-                record.removed_at = now
-                self.journal.move(name, replace(record))
-            elif now - record.removed_at > _FORGET:
-                del self._recovered.cursors[name]
-                self.journal.remove(name)
-
-    async def _retire(self, segment: Segment) -> None:
-        """Delete the oldest segment; what a subscription had not had of it is counted for it."""
-        end = self.journal.segments[1].first
-        for subscription in self.subscriptions.values():
-            for lane in subscription.lanes:
-                if lane.fetched >= end:
-                    continue
-                async with lane.lock:
-                    dropped = 0
-                    async for block in self.blocks(lane.fetched, follow=False):
-                        if block.first >= end:
-                            break
-                        share = subscription.split(block)[lane.number]
-                        dropped += sum(block.first + p >= lane.fetched for p in share.places)
-                    lane.skip(end, dropped)
-                log.error(
-                    "journal: %d readings for %s are dropped: kept as long as max_age and "
-                    "max_size allow",
-                    dropped,
-                    subscription.name,
+        while not failure.done():
+            await self.keeper.look()
+            called = asyncio.ensure_future(self.keeper.called())
+            try:
+                await asyncio.wait(
+                    [failure, called], timeout=HOUSEKEEPING, return_when=asyncio.FIRST_COMPLETED
                 )
-        try:
-            await asyncio.to_thread(self.journal.retire, segment)
-        except OSError as error:
-            log.error("journal: %s cannot be deleted: %s", segment.path.name, error)
+            finally:
+                called.cancel()
+        failure.result()
+
+
+def _succeeded(task: "asyncio.Task[Block | None]") -> bool:
+    return not task.cancelled() and task.exception() is None

@@ -20,6 +20,7 @@ from gateway.bus.records import CursorRecord, Meta, Stamp
 from gateway.bus.recovery import Recovered, recover
 from gateway.bus.segment import (
     SEGMENT_SIZE,
+    Damage,
     Segment,
     SegmentWriter,
     read_meta,
@@ -31,6 +32,7 @@ from gateway.bus.segment import (
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0
+_MOST_DAMAGE = 1_000  # places remembered: a card that dies may have a great many
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Journal:
     """See the module. Open it, `start` it inside a running loop, `stop` it.
 
     trouble: why the disk refuses at the moment, or "". backlog: readings waiting for a commit.
+    damage: what was found that cannot be used, by file name and offset.
     """
 
     def __init__(
@@ -63,10 +66,13 @@ class Journal:
         self.trouble = ""
         self.backlog = 0
         self.segments: list[Segment] = []
+        self.damage: dict[tuple[str, int], Damage] = {}
+        self._aside = 0
         self._directory = directory
         self._stamp = stamp
         self._gathering = Gathering(options.gather, options.frames, options.size)
         self._uncommitted = threading.Lock()
+        self._indexing = threading.Lock()
         self._stopping = threading.Event()
         self._records: dict[str, CursorRecord] = {}
         self._matched: Counter[str] = Counter()
@@ -81,7 +87,10 @@ class Journal:
         self._directory.mkdir(parents=True, exist_ok=True)
         found = recover(self._directory)
         self._settle(found.segments)
+        for damage in found.damage:
+            self.note(damage)
         self.segments = found.segments
+        self._aside = found.aside
         positions = [p for record in found.cursors.values() for p in record.lanes]
         self._next = max([found.end, at_least, *positions])
         self._records = dict(found.cursors)
@@ -103,6 +112,24 @@ class Journal:
         except OSError as error:
             log.error("journal: what was found cannot be made durable: %s", error)
 
+    def note(self, damage: Damage) -> None:
+        """Remember what cannot be used, and say so once. Any thread may call it."""
+        place = damage.path.name, damage.offset
+        if place not in self.damage and len(self.damage) < _MOST_DAMAGE:
+            self.damage[place] = damage
+            log.error(
+                "journal: %s: %d bytes at %d cannot be used (%s) and are skipped; what is whole "
+                "is kept", damage.path.name, damage.length, damage.offset, damage.reason,
+            )  # fmt: skip
+
+    def index(self, segment: Segment) -> None:
+        """Look for a segment's blocks, if that was not done yet. Raises OSError."""
+        with self._indexing:  # two readers at once would note every block twice
+            if not segment.scanned:
+                for found in scan(segment):
+                    if isinstance(found, Damage):
+                        self.note(found)
+
     @property
     def start(self) -> int:
         """The oldest sequence that is kept."""
@@ -112,6 +139,11 @@ class Journal:
     def next(self) -> int:
         """The sequence that the next committed reading gets."""
         return self._next
+
+    @property
+    def written(self) -> int:
+        """The sequence after the last reading that can be read; `next` where nothing is lost."""
+        return self.segments[-1].end if self.segments else self._next
 
     @property
     def stored(self) -> int:
@@ -265,7 +297,7 @@ class Journal:
         return self._writer
 
     def _create(self, first: int) -> SegmentWriter:
-        index = self.segments[-1].index + 1 if self.segments else 1
+        index = max(self._aside, self.segments[-1].index if self.segments else 0) + 1
         self._writer = SegmentWriter.create(self._directory, index, first, self.options.segment)
         self.segments.append(self._writer.segment)
         return self._writer
@@ -296,9 +328,7 @@ class Journal:
 
     def _newest(self, segment: Segment) -> Stamp | None:
         try:
-            if not segment.scanned:
-                for _ in scan(segment):
-                    pass
+            self.index(segment)
             return read_meta(segment, len(segment.offsets) - 1).stamp
         except (OSError, IndexError, blocks.CorruptBlockError):
             return None

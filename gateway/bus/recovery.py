@@ -1,20 +1,23 @@
 """Opening a journal: what is there, where it ends, and what was to be remembered."""
 
 import logging
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from gateway.bus import block as blocks
 from gateway.bus.block import CorruptBlockError
 from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp
-from gateway.bus.segment import Damage, Segment, open_segment, scan
+from gateway.bus.segment import START, Damage, Segment, open_segment, path_of, scan
 
 log = logging.getLogger(__name__)
 
 REPEAT_BLOCKS = 256
 """How many of the last blocks' repeat keys are given back for each source, at most."""
+_NAME = re.compile(r"(\d{12,18})\.seg(\.damaged(-\d+)?)?")
 
 
 @dataclass(slots=True)
@@ -22,7 +25,9 @@ class Recovered:
     """What a journal directory holds. segments: oldest first; the last one is scanned.
 
     cursors: the latest record of each. keys: repeat keys of each source, oldest first. stamp: of
-    the last block. damage: what was skipped.
+    the last block. damage: what was skipped. least: the next reading's sequence is not below it.
+    aside: the highest index of a file that is set aside; the next segment's is above it.
+    unknown: bytes that were set aside behind the last segment.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -31,6 +36,8 @@ class Recovered:
     stamp: Stamp = field(default_factory=Stamp)
     damage: list[Damage] = field(default_factory=list)
     least: int = 1
+    aside: int = 0
+    unknown: int = 0
 
     @property
     def end(self) -> int:
@@ -48,31 +55,69 @@ class Recovered:
 
 def recover(directory: Path) -> Recovered:
     """Read the segments in `directory`. Never raises for what they contain, only OSError for a
-    directory that cannot be read. A segment whose head is damaged is set aside as `.damaged`."""
+    directory that cannot be read. What holds no block of ours is set aside as `.damaged`."""
     found = Recovered()
-    for path in sorted(directory.glob("*.seg")):
-        try:
-            found.segments.append(open_segment(path))
-        except (CorruptBlockError, OSError) as error:
-            _set_aside(path, error)
-            found.damage.append(
-                Damage(path, 0, path.stat().st_size if path.exists() else 0, "head")
-            )
+    for path in sorted(directory.glob("*.seg*"), key=_index):
+        name = _NAME.fullmatch(path.name)
+        if name is None:
+            found.damage.append(Damage(path, 0, _size(path), "not a file of the journal"))
+        elif name[2]:
+            found.aside = max(found.aside, int(name[1]))
+            found.damage.append(Damage(path, 0, _size(path), "set aside earlier"))
+        else:
+            _open(path, found)
     _drop_unbegun(found)
+    _note_missing(directory, found)
     metas: deque[Meta] = deque()
     for segment in reversed(found.segments):
-        # Repeats reach back over the border to earlier segments, of which some may be short.
+        # Repeats reach back over the border to earlier segments, of which some may be short; and
+        # only a segment's first block has every cursor.
         metas.extendleft(reversed(list(_metas(segment, found.damage))))
-        if len(metas) >= REPEAT_BLOCKS:
+        if len(metas) >= REPEAT_BLOCKS and segment.offsets and segment.offsets[0] == START:
             break
     for meta in metas:
         found.take(meta)
-    for damage in found.damage:
-        log.error(
-            "journal: %s: %d bytes at %d are damaged (%s) and were skipped",
-            damage.path.name, damage.length, damage.offset, damage.reason,
-        )  # fmt: skip
+    # The readings of a last segment that was set aside had sequences, at most one for each byte:
+    # nobody else may get them.
+    found.least = max(found.least, found.end + found.unknown)
     return found
+
+
+def _open(path: Path, found: Recovered) -> None:
+    """Take a segment in, if anything of it can be used."""
+    try:
+        segment = open_segment(path)
+    except CorruptBlockError as error:
+        segment = Segment(path, int(path.stem), 0)
+        if not _headless(segment, str(error), found):
+            return
+    except OSError as error:
+        _set_aside(path, error.strerror or str(error), found)
+        return
+    if found.segments and segment.first < found.segments[-1].first:
+        _set_aside(path, "begins before the segment before it", found)
+        return
+    found.segments.append(segment)
+    found.unknown = 0
+
+
+def _headless(segment: Segment, reason: str, found: Recovered) -> bool:
+    """Whether a segment without a head has blocks: its name tells the index that their checksums
+    are seeded with."""
+    try:
+        for _ in scan(segment):
+            pass
+        if segment.firsts:
+            segment.first = segment.firsts[0]
+            found.damage.append(Damage(segment.path, 0, START, reason))
+            return True
+        if not segment.path.read_bytes().strip(b"\0"):
+            segment.path.unlink()  # a crash came while it was made: nothing was ever in it
+            return False
+    except OSError as error:
+        reason = error.strerror or str(error)
+    _set_aside(segment.path, reason, found)
+    return False
 
 
 def _metas(segment: Segment, damage: list[Damage]) -> Iterator[Meta]:
@@ -106,9 +151,36 @@ def _drop_unbegun(found: Recovered) -> None:
         found.segments.pop()
 
 
-def _set_aside(path: Path, error: Exception) -> None:
-    log.error("journal: %s cannot be read (%s); set aside as %s.damaged", path, error, path.name)
+def _note_missing(directory: Path, found: Recovered) -> None:
+    known = {segment.index for segment in found.segments}
+    known |= {_index(damage.path) for damage in found.damage if _index(damage.path)}
+    for before, after in pairwise(sorted(known)):
+        if after > before + 1:
+            found.damage.append(Damage(path_of(directory, before + 1), 0, 0, "missing"))
+
+
+def _index(path: Path) -> int:
+    name = _NAME.fullmatch(path.name)
+    return int(name[1]) if name else 0
+
+
+def _set_aside(path: Path, reason: str, found: Recovered) -> None:
+    size = _size(path)
+    found.aside = max(found.aside, _index(path))
+    found.damage.append(Damage(path, 0, size, reason))
+    found.unknown = size
+    for number in range(1, 100):
+        aside = path.with_name(f"{path.name}.damaged{f'-{number}' if number > 1 else ''}")
+        if not aside.exists():
+            break
     try:
-        path.rename(path.with_suffix(".seg.damaged"))
-    except OSError as rename_error:
-        log.error("journal: %s cannot be set aside: %s", path, rename_error)
+        path.rename(aside)
+    except OSError as error:
+        log.error("journal: %s cannot be set aside: %s", path, error)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

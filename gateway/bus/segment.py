@@ -27,12 +27,22 @@ START = 64  # where the first block begins
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes of a segment that are not blocks although blocks follow, or a head that is wrong."""
+    """What of a journal cannot be used: bytes of a segment that are no blocks although blocks
+    follow, a head that is wrong, a whole file."""
 
     path: Path
     offset: int
     length: int
     reason: str
+
+    def as_dict(self) -> dict[str, str | int]:
+        """For status and the API."""
+        return {
+            "segment": self.path.name,
+            "offset": self.offset,
+            "bytes": self.length,
+            "reason": self.reason,
+        }
 
 
 @dataclass(slots=True)

@@ -62,8 +62,10 @@ class Lane:
         taken: list[Reading] = []
         subscription = self._subscription
         while len(taken) < room:
+            head = subscription.source.head()
             block = await subscription.source.block(self.fetched)
             if block is None:
+                self.fetched = max(self.fetched, head)  # what lay up to there is lost
                 break
             share = subscription.split(block)[self.number]
             taken += self._part(block, share, room - len(taken))
@@ -155,6 +157,11 @@ class Subscription:
     def position(self) -> int:
         """The sequence of the oldest reading that is not finished."""
         return min(lane.finished for lane in self.lanes)
+
+    @property
+    def fetched(self) -> list[int]:
+        """For each lane the sequence up to which it has taken readings."""
+        return [lane.fetched for lane in self.lanes]
 
     @property
     def pending(self) -> int:

@@ -103,7 +103,7 @@ async def complaints(directory: Path, facts: Facts, probe: bool) -> list[str]:
         wrong.append(f"{len(unknown)} acknowledged frames would not be recognised")
     for name, patterns, lanes in (("quick", ("*",), 2), ("some", ("d[1-4]",), 1)):
         subscription = await bus.subscribe(name, patterns, "earliest", lanes)
-        ahead = await bus._count(subscription, bus.head)
+        ahead = await bus.count(subscription, subscription.fetched, bus.head)
         ledger = subscription.ledger
         if ahead != ledger.matched - ledger.fetched:
             wrong.append(f"{name}: {ahead} lie ahead, {ledger.matched} - {ledger.fetched} counted")

@@ -116,7 +116,7 @@ async def deliver(subscription: Subscription, number: int, chance: random.Random
 
 async def live(directory: Path, run: int, commits: int, chance: random.Random) -> None:
     """One life: open, say again what a repeated frame would be told, publish, end in order."""
-    bus_module._HOUSEKEEPING = 0.05
+    bus_module.HOUSEKEEPING = 0.05
     settings = options(segment=SEGMENT, max_size=4 * SEGMENT, gather=0.005)
     journal = ToldJournal(directory, settings, stamp)
     bus = Bus(journal, journal.open())

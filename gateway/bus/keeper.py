@@ -1,0 +1,122 @@
+"""Housekeeping of the bus: what goes, what is lost, and that both are counted."""
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gateway.bus.records import CursorRecord
+from gateway.bus.segment import Segment
+from gateway.bus.subscription import Subscription
+
+if TYPE_CHECKING:
+    from gateway.bus.bus import Bus
+
+log = logging.getLogger(__name__)
+
+_FORGET = 7 * 86_400 * 10**9  # a removed subscription's cursor is kept so long (ns)
+
+
+class Keeper:
+    """See the module. Made by the bus; called by it every few seconds, on the event loop."""
+
+    def __init__(self, bus: "Bus", cursors: dict[str, CursorRecord]) -> None:
+        self._bus = bus
+        self._cursors = cursors
+        self._call = asyncio.Event()
+        self._gaps: set[int] = set()
+        # What was damaged while nobody ran may be missing from what the cursors count.
+        self._suspect = bool(bus.journal.damage)
+
+    async def look(self) -> None:
+        """Do what is due."""
+        self._call.clear()
+        self._forget()
+        journal = self._bus.journal
+        if self._suspect:
+            self._suspect = False
+            for subscription in list(self._bus.subscriptions.values()):
+                await self._reconcile(subscription)
+        while (segment := await asyncio.to_thread(journal.expired)) is not None:
+            if not await self._retire(segment):
+                break
+
+    async def called(self) -> None:
+        """Wait until a look is due at once."""
+        await self._call.wait()
+
+    def gap(self, end: int) -> None:
+        """A reader met a stretch without readings, up to sequence `end`."""
+        if end not in self._gaps:
+            self._gaps.add(end)
+            self._suspect = True
+            self._call.set()
+
+    def _forget(self) -> None:
+        """Cursors of bridges that are no longer configured pin nothing and go after a week."""
+        now = time.time_ns()
+        for name, record in list(self._cursors.items()):
+            if name in self._bus.subscriptions:
+                continue
+            if not record.removed_at:
+                record.removed_at = now
+                self._bus.journal.move(name, replace(record))
+            elif now - record.removed_at > _FORGET:
+                del self._cursors[name]
+                self._bus.journal.remove(name)
+
+    async def _reconcile(self, subscription: Subscription) -> None:
+        """Readings were lost to damage: those that the subscription would have had are dropped.
+
+        What it counted as they entered the journal, against what can still be read: that tells
+        the number whatever its filter and its lanes, and telling it twice changes nothing.
+        """
+        lanes, ledger = subscription.lanes, subscription.ledger
+        for lane in lanes:
+            await lane.lock.acquire()
+        head, expected = self._bus.head, ledger.matched - ledger.fetched
+        places = subscription.fetched
+        for lane in lanes:
+            lane.lock.release()
+        lost = expected - await self._bus.count(subscription, places, head)
+        if lost < 0:
+            # What counted them was lost, and they were not.
+            ledger.matched -= lost
+            self._bus.journal.recount(subscription.name, -lost)
+        elif lost:
+            ledger.dropped["damaged"] += lost
+            ledger.fetched += lost
+            log.error("journal: %d readings for %s are lost to damage", lost, subscription.name)
+        if lost:
+            subscription.moved()
+
+    async def _retire(self, segment: Segment) -> bool:
+        """Delete the oldest segment; what a subscription had not had of it is counted for it.
+        False if it cannot be deleted."""
+        journal = self._bus.journal
+        end = journal.segments[1].first
+        for subscription in list(self._bus.subscriptions.values()):
+            dropped = 0
+            for lane in subscription.lanes:
+                async with lane.lock:
+                    if lane.fetched < end:
+                        places = [end] * len(subscription.lanes)
+                        places[lane.number] = lane.fetched
+                        count = await self._bus.count(subscription, places, end)
+                        lane.skip(end, count)
+                        dropped += count
+            if dropped:
+                log.error(
+                    "journal: %d readings for %s are dropped: kept as long as max_age and "
+                    "max_size allow",
+                    dropped,
+                    subscription.name,
+                )
+        try:
+            await asyncio.to_thread(journal.retire, segment)
+        except OSError as error:
+            log.error("journal: %s cannot be deleted: %s", segment.path.name, error)
+            return False
+        return True

@@ -1,0 +1,51 @@
+"""Reading the journal back from the disk: whatever is whole, past whatever is not."""
+
+import errno
+from bisect import bisect_right
+
+from gateway.bus.block import Block, CorruptBlockError
+from gateway.bus.journal import Journal
+from gateway.bus.segment import Damage, Segment, read_block
+
+_LOST = frozenset({
+    errno.EIO, errno.ENOENT, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENXIO,
+    errno.EUCLEAN, errno.EBADMSG, errno.ENODATA, errno.EILSEQ,
+})  # fmt: skip
+"""What a file answers that will not be read later either. Others pass, as too many open files
+does: skipping for them would lose what is whole."""
+
+
+def read(journal: Journal, sequence: int) -> Block | None:
+    """The block that holds `sequence`, or the next one there is; None where nothing follows on
+    the disk. Blocking. What is damaged is noted and skipped. Raises OSError for what passes."""
+    segments = list(journal.segments)
+    # The newest segment that begins at or before the sequence: after a failed fsync an older
+    # one may hold the same block, which is not to be trusted.
+    start = bisect_right(segments, sequence, key=lambda s: s.first) - 1
+    for segment in segments[max(start, 0) :]:
+        try:
+            journal.index(segment)
+            found = _find(journal, segment, sequence)
+        except OSError as error:
+            if error.errno not in _LOST:
+                raise
+            if segment in journal.segments:  # else it was retired meanwhile
+                journal.note(Damage(segment.path, 0, 0, error.strerror or str(error)))
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _find(journal: Journal, segment: Segment, sequence: int) -> Block | None:
+    number = segment.find(sequence)
+    while number is not None and number < len(segment.offsets):
+        try:
+            block = read_block(segment, number)
+            if block.end > sequence:
+                return block
+        except CorruptBlockError as error:
+            offsets = [*segment.offsets[number : number + 2], segment.tail]
+            journal.note(Damage(segment.path, offsets[0], offsets[1] - offsets[0], str(error)))
+        number += 1
+    return None
