@@ -22,6 +22,7 @@ from gateway.runtime.house import House
 from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
+from gateway.store.devices import RESCUE as devices_rescue
 from gateway.store.devices import Devices
 from gateway.store.history import History
 
@@ -50,10 +51,11 @@ def only_one(directory: Path) -> Iterator[None]:
 async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> House:
     """The house with its stores and its bus; closed in reverse."""
     topics = Topics(config.gateway.root, config.gateway.id)
-    state = Database(directory / "state.db", files("gateway.store") / "migrations" / "state")
+    migrations = files("gateway.store") / "migrations" / "state"
+    state = Database(directory / "state.db", migrations, devices_rescue)
     stack.push_async_callback(asyncio.to_thread, state.close)
     devices = Devices(state, config.limits.devices, config.limits.series)
-    stack.push_async_callback(devices.save)
+    stack.push_async_callback(devices.close)
     history = History(directory, config.history.retention)
     stack.push_async_callback(history.close)
     bus, clock = _bus(config, directory, history, stack)
@@ -72,6 +74,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
         registry=registry,
         broker=dict,
         starting={"history"},
+        stores=(state, history.database),
     )
 
 

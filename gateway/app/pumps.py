@@ -17,16 +17,24 @@ _DRAIN = 1.0  # how long readings on their way may take to be committed when we 
 
 
 async def remember(house: House) -> None:
-    """The pump from the journal into history; first what a crash took from its buffers."""
+    """The pump from the journal into history; first what a crash took from its buffers. Where
+    history's database had to be replaced, the journal is read again: it fills in what was lost."""
     history, bus = house.history, house.bus
     until = bus.head
-    begin = history.position or bus.journal.start
-    if begin >= until:
-        house.starting.discard("history")
-    async for block in bus.blocks(begin):
-        history.add(block.first, block.readings)
-        if block.end >= until:
+    while True:
+        begin = history.position or bus.journal.start
+        if begin >= until:
             house.starting.discard("history")
+        generation = history.generation
+        async with aclosing(bus.blocks(begin)) as blocks:  # type: ignore[type-var]
+            async for block in blocks:
+                await history.room()
+                if history.generation != generation:
+                    break
+                history.add(block.first, block.readings)
+                # A disk that refuses must not keep the gateway from being ready.
+                if block.end >= until or history.failing:
+                    house.starting.discard("history")
 
 
 def own_devices(house: House, sources: Mapping[str, Device]) -> dict[str, Device]:

@@ -44,6 +44,7 @@ class Wiring:
         watch = house.health_.register
         watch("stage", "journal", probes.journal(house.bus.journal))
         watch("stage", "history", probes.history(house.history))
+        watch("stage", "state", probes.state(house.devices_, house.dead_letters))
         watch("stage", "machine", probes.machine(house.clock, str(config.gateway.data_dir)))
         await self._start_broker(config)
         context = self._context(config)

@@ -1,7 +1,8 @@
 """A SQLite file with one writer thread, durable commits, and numbered migrations.
 
 WAL with synchronous=FULL: in a thousand simulated power cuts NORMAL lost committed rows in most,
-FULL in none. A file that cannot be used is set aside, never in the way of a start.
+FULL in none. A damaged file is set aside and what can still be read of it is kept; a disk that
+refuses (full, read-only) is waited for. Neither is ever in the way of a start.
 """
 
 import asyncio
@@ -17,12 +18,22 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.core.errors import ConfigError
+from gateway.io import salvage
+from gateway.io.salvage import Rescue, SetAside
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_CHECKED = 16_000_000
+"""Files up to this size (bytes) are looked through at each start; it costs a slow card 0.4 s."""
+_AT_START, _LATER = 5.0, 60.0
+"""How long saving rows may take (s): the gateway starts within 10 s."""
+_WAL_LEFT = 4_000_000
+"""What a write-ahead log that had to grow is cut back to (bytes)."""
 
 
 def statements(text: str) -> dict[str, str]:
@@ -32,34 +43,54 @@ def statements(text: str) -> dict[str, str]:
 
 
 class Database:
-    """See the module. migrations: a directory of 0001_….sql files, applied in order once each."""
+    """See the module. migrations: a directory of 0001_….sql files, applied in order once each.
+    rescue: what of a damaged file is worth keeping.
 
-    def __init__(self, path: Path, migrations: Traversable) -> None:
+    set_aside: the damaged files that were replaced since the start. generation: how many; whoever
+    keeps something of the content in memory reads it again when this has grown.
+    """
+
+    def __init__(self, path: Path, migrations: Traversable, rescue: Rescue | None = None) -> None:
         self.path = path
-        self.set_aside = ""
+        self.set_aside: list[SetAside] = []
         self._migrations = migrations
+        self._rescue = rescue or Rescue()
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._submitting = threading.Lock()
+        self._closed = False
         self._reading = threading.Lock()
+        self._writer: sqlite3.Connection | None
+        self._reader: sqlite3.Connection
         self._writer, self._reader = self._open()
         self._thread = threading.Thread(target=self._work, name=path.name, daemon=True)
         self._thread.start()
 
+    @property
+    def generation(self) -> int:
+        """See the class."""
+        return len(self.set_aside)
+
     async def write(self, job: Job[T]) -> T:
         """Run `job` in the writer thread, in one transaction; durable once this returns.
 
-        Raises what `job` raises (then nothing of it is kept), sqlite3.Error, or OSError.
+        Raises what `job` raises (then nothing of it is kept), sqlite3.Error, or OSError. After an
+        error of a damaged file the next call finds a new one; see `generation`.
         """
         return await asyncio.wrap_future(self.submit(job))
 
     def submit(self, job: Job[T]) -> "Future[T]":
         """As `write`, without a loop."""
         future: Future[T] = Future()
-        self._jobs.put((job, future))
+        with self._submitting:
+            if self._closed:  # nobody would ever answer
+                future.set_exception(sqlite3.ProgrammingError(f"{self.path.name} is closed"))
+            else:
+                self._jobs.put((job, future))
         return future
 
     async def read(self, job: Job[T]) -> T:
         """Run `job` on the reading connection in a thread. Keep it short: while it runs the
-        write-ahead log cannot shrink."""
+        write-ahead log cannot shrink. Raises sqlite3.Error."""
         return await asyncio.to_thread(self.read_now, job)
 
     def read_now(self, job: Job[T]) -> T:
@@ -67,31 +98,75 @@ class Database:
         with self._reading:
             return job(self._reader)
 
+    def load(self, job: Job[T]) -> T:
+        """As `read_now`, for what is read at a start; of a file that turns out to be damaged, what
+        is left of it. Raises sqlite3.Error."""
+        try:
+            return self.read_now(job)
+        except sqlite3.Error as error:
+            if not self.is_damage(error):
+                raise
+            self.repair(error, self.generation)
+            return self.read_now(job)
+
+    def is_damage(self, error: sqlite3.Error) -> bool:
+        """Whether the error is the file's fault and stays until it is replaced."""
+        return salvage.is_damage(error, self.path)
+
+    def repair(self, error: sqlite3.Error, generation: int) -> None:
+        """Put a new file in this one's place, with what can be read of it. For whoever reads
+        that it is damaged. generation: when it was read; not replaced twice. Blocks.
+        Raises sqlite3.Error, OSError."""
+
+        def replace(connection: sqlite3.Connection) -> None:
+            if generation == self.generation:
+                raise salvage.DamagedError(str(error))
+
+        failed = self.submit(replace).exception()
+        if generation == self.generation and failed is not None:
+            raise failed
+
     def close(self) -> None:
         """Finish what was submitted and close; blocks for that."""
-        self._jobs.put(None)
+        with self._submitting:
+            self._closed = True
+            self._jobs.put(None)
         self._thread.join()
         with self._reading:
             self._reader.close()
 
     # -- opening ----------------------------------------------------------------------------
 
-    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def _open(self) -> tuple[sqlite3.Connection | None, sqlite3.Connection]:
         try:
-            return self._connect()
-        except sqlite3.DatabaseError as error:
-            self._move_aside(error)
-            return self._connect()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return self._connect(check=True)
+            except sqlite3.Error as error:
+                if not salvage.is_damage(error, self.path):
+                    raise
+                return self._replace(error)
+        except (sqlite3.Error, OSError) as error:
+            log.error("%s cannot be written (%s); it is tried again", self.path, error)
+            try:
+                return None, self._stand_in()
+            except sqlite3.Error:
+                raise ConfigError(
+                    f"{self.path} cannot be opened: {error}",
+                    fix="free some space on its disk, and make it writable for this user",
+                ) from error
 
-    def _connect(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    def _connect(self, *, check: bool = False) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         writer = self._connection()
         try:
             writer.execute("PRAGMA journal_mode=WAL")
             self._migrate(writer)
+            salvage.must_fit(writer, self._model())
+            if check and self.path.stat().st_size <= _CHECKED:
+                salvage.look_through(writer)
             reader = self._connection()
             reader.execute("PRAGMA query_only=ON")
-        except sqlite3.Error:
+        except BaseException:
             writer.close()
             raise
         return writer, reader
@@ -100,9 +175,40 @@ class Database:
         connection = sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, timeout=5.0
         )
-        for pragma in ("synchronous=FULL", "mmap_size=0", "foreign_keys=ON", "cache_size=-2000"):
+        connection.text_factory = salvage.text
+        for pragma in (
+            "synchronous=FULL",
+            "mmap_size=0",
+            "foreign_keys=ON",
+            "cache_size=-2000",
+            f"journal_size_limit={_WAL_LEFT}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         return connection
+
+    def _stand_in(self) -> sqlite3.Connection:
+        """What is read while the disk refuses: the file without the shared memory that cannot be
+        made beside it, or nothing where nothing was ever stored. Raises sqlite3.Error."""
+        if not self.path.exists():
+            return self._model()
+        reader = self._connection()
+        try:
+            # Locked like this SQLite keeps the index of the write-ahead log in memory.
+            reader.execute("PRAGMA locking_mode=EXCLUSIVE")
+            if reader.execute("PRAGMA user_version").fetchone() == (0,):
+                reader.close()
+                return self._model()
+            salvage.must_fit(reader, self._model())
+        except sqlite3.Error:
+            reader.close()
+            raise
+        return reader
+
+    def _model(self) -> sqlite3.Connection:
+        """An empty database of this kind, in memory."""
+        model = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._migrate(model)
+        return model
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         (done,) = connection.execute("PRAGMA user_version").fetchone()
@@ -112,17 +218,29 @@ class Database:
             number = int(file.name.split("_")[0])
             if number > done:
                 text = file.read_text()
-                connection.executescript(f"BEGIN;{text};PRAGMA user_version={number};COMMIT;")
-        # Damage in the schema shows here rather than in the middle of the night.
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                try:
+                    connection.executescript(f"BEGIN;{text};PRAGMA user_version={number};COMMIT;")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+                        raise salvage.DamagedError(f"{file.name}: {error}") from error
+                    raise
 
-    def _move_aside(self, error: sqlite3.Error) -> None:
-        self.set_aside = f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}"
-        log.error("%s cannot be used (%s); set aside as %s", self.path, error, self.set_aside)
-        for suffix in ("", "-wal", "-shm"):
-            file = self.path.with_name(self.path.name + suffix)
-            if file.exists():
-                file.rename(self.path.with_name(self.set_aside + suffix))
+    def _replace(
+        self, error: Exception, longest: float = _AT_START
+    ) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        """Set the damaged file aside; a new one, with what can be read of it."""
+        aside = salvage.move_aside(self.path, error)
+        self.set_aside.append(aside)
+        log.error("%s is damaged (%s); set aside as %s", self.path, error, aside.kept_as)
+        writer, reader = self._connect()
+        try:
+            old = self.path.with_name(aside.kept_as)
+            salvage.copy(old, writer, self._rescue, aside, time.monotonic() + longest)
+        except sqlite3.Error as refused:  # the disk is full: go on empty rather than not at all
+            log.error("%s: nothing of %s could be saved: %s", self.path, aside.kept_as, refused)
+        else:
+            log.warning("%s: %d rows saved, %d lost", self.path, aside.saved, aside.lost)
+        return writer, reader
 
     # -- the writer thread ------------------------------------------------------------------
 
@@ -132,16 +250,50 @@ class Database:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                try:
-                    result = job(self._writer)
-                    self._writer.execute("COMMIT")
-                except BaseException:
-                    if self._writer.in_transaction:
-                        self._writer.execute("ROLLBACK")
-                    raise
+                result = self._run(job)
             except BaseException as error:  # noqa: BLE001 - handed to whoever asked for the job
+                self._mend(error)
                 future.set_exception(error)
             else:
                 future.set_result(result)
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _run(self, job: Job[T]) -> T:
+        writer = self._writer or self._reopen()
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            result = job(writer)
+            writer.execute("COMMIT")
+        except BaseException:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
+        return result
+
+    def _reopen(self) -> sqlite3.Connection:
+        """The writer, once the disk takes data again. Raises sqlite3.Error, OSError."""
+        with self._reading:
+            self._reader.close()
+            try:
+                writer, self._reader = self._connect()
+            except (sqlite3.Error, OSError):
+                self._reader = self._stand_in()
+                raise
+        self._writer = writer
+        log.warning("%s is written again", self.path)
+        return writer
+
+    def _mend(self, error: BaseException) -> None:
+        """After an error that only a new file ends: the damage may lie where every write goes."""
+        if not isinstance(error, sqlite3.Error) or not salvage.is_damage(error, self.path):
+            return
+        with self._reading:
+            self._reader.close()
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = None
+            try:
+                self._writer, self._reader = self._replace(error, _LATER)
+            except (sqlite3.Error, OSError) as refused:
+                log.error("%s cannot be replaced: %s; it is tried again", self.path, refused)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from gateway.core.errors import DecodeError
 from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
 from gateway.core.topics import Topics
+from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
@@ -55,6 +56,7 @@ class House:
     started: int = field(default_factory=time.time_ns)
     starting: set[str] = field(default_factory=set)
     reloading: Reloading | None = None
+    stores: Sequence[Database] = ()
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether data is accepted, and if not, why."""
@@ -90,6 +92,12 @@ class House:
             "broker": self.broker(),
             "dead_letters": self.dead_letters.totals(),
             "config": self.reloading.status() if self.reloading else None,
+            "dead_letters_dropped": self.dead_letters.dropped,
+            "history": {
+                "failing": self.history.failing or None,
+                "damaged_chunks": len(self.history.damaged),
+            },
+            "set_aside": [aside.as_dict() for store in self.stores for aside in store.set_aside],
         }
 
     def _journal(self) -> dict[str, Any]:

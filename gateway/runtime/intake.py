@@ -139,6 +139,8 @@ class Intake:
         if decoded.bad:
             # Stored first: an acknowledged frame is either readings or a dead letter on disk.
             await self._dead_letter(decoded, burst.received)
+        if not self.services.devices.settled:
+            await self.services.devices.settle()
         gather = _gather(burst, decoded)
         self.services.bus.publish(
             Entry(decoded.readings, decoded.size, keys, gather=gather, done=done)
@@ -146,8 +148,9 @@ class Intake:
 
     async def _admitted(self, burst: Burst) -> bool:
         """Hold a patient source back while the disk refuses; send others away."""
-        bus = self.services.bus
-        if bus.journal.backlog < BACKLOG and (burst.patient or not bus.journal.trouble):
+        bus, services = self.services.bus, self.services
+        trouble = bus.journal.trouble or services.devices.trouble or services.dead_letters.trouble
+        if bus.journal.backlog < BACKLOG and (burst.patient or not trouble):
             return True
         if burst.patient:
             await bus.room(BACKLOG)

@@ -7,10 +7,13 @@ from typing import Any
 import psutil
 
 from gateway.bus.journal import Journal
+from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
 from gateway.stages.health import Deduction, Probe, above
+from gateway.store.dead_letters import DeadLetters
+from gateway.store.devices import Devices
 from gateway.store.history import History
 
 _GRACE = 10.0  # a source or sink that comes back within this was never news (s)
@@ -89,14 +92,42 @@ def journal(log: Journal) -> Probe:
 
 
 def history(store: History) -> Probe:
-    """History: whether it can be written."""
+    """History: whether it can be written, and what of it is damaged."""
 
     def probe() -> Sequence[Deduction]:
-        if not store.failing:
-            return []
-        return [Deduction("disk", store.failing, "writable", 40, f"not written: {store.failing}")]
+        found = replaced(store.database)
+        if store.failing:
+            text = f"not written: {store.failing}"
+            found.append(Deduction("disk", store.failing, "writable", 40, text))
+        if store.damaged:
+            count = len(store.damaged)
+            text = f"{count} damaged chunks are left out of answers"
+            found.append(Deduction("damaged", count, 0, 15, text))
+        return found
 
     return probe
+
+
+def state(devices: Devices, dead_letters: DeadLetters) -> Probe:
+    """Devices and dead letters: whether they can be written."""
+
+    def probe() -> Sequence[Deduction]:
+        found = replaced(devices.database)
+        trouble = devices.trouble or dead_letters.trouble
+        if trouble:
+            found.append(Deduction("disk", trouble, "writable", 60, f"not written: {trouble}"))
+        return found
+
+    return probe
+
+
+def replaced(database: Database) -> list[Deduction]:
+    """A damaged file was set aside: a person should know, and look at the disk."""
+    if not database.set_aside:
+        return []
+    last = database.set_aside[-1]
+    text = f"{last.file} was damaged: {last.saved} rows saved, {last.lost} lost; see {last.kept_as}"
+    return [Deduction("set_aside", len(database.set_aside), 0, 30, text)]
 
 
 def machine(clock: Clock, directory: str) -> Probe:

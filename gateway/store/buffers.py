@@ -64,6 +64,8 @@ def _numbers(column: list[Value]) -> Numbers | list[Value]:
 class Stream:
     """The samples of one device that have the same metrics. id: in the database, 0 while it is
     new there. stored: sequence of the last sample in a chunk. sealed: buffers on their way there.
+    kept: sequences (first, last) of chunks above `stored`, ascending: what was saved of a damaged
+    database, with gaps that are filled from the journal.
 
     first_time, last_time (ns), count: over everything that is kept.
     """
@@ -76,16 +78,26 @@ class Stream:
     first_time: int = 0
     last_time: int = 0
     count: int = 0
+    kept: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, sequence: int, reading: Reading) -> int:
-        """Append one sample, unless it is in a chunk already; how many are open now."""
+        """Append one sample, unless it is in a chunk already; how many are open now. From ROWS on
+        they are to be flushed."""
         if sequence <= self.stored:
             return 0
+        if self.kept and self._is_kept(sequence):
+            # A gap ends here. A buffer that went on behind the chunk would claim its place too.
+            return ROWS if self.open is not None else 0
         buffer = self.open
         if buffer is None:
             buffer = self.open = Buffer(sequence, len(self.key[1]))
         buffer.add(sequence, reading)
         return len(buffer.times)
+
+    def _is_kept(self, sequence: int) -> bool:
+        while self.kept and self.kept[0][1] < sequence:
+            del self.kept[0]
+        return bool(self.kept) and self.kept[0][0] <= sequence
 
     def seal(self) -> Buffer | None:
         """Take the open buffer out, to be stored; it stays visible until then."""

@@ -44,19 +44,21 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The store of dead letters. dropped: how many had to go for the quota."""
+    """The store of dead letters. dropped: how many had to go for the quota. trouble: why none can
+    be kept at the moment, or ""."""
 
     def __init__(self, database: Database, quota: int = QUOTA) -> None:
         self.dropped = 0
+        self.trouble = ""
         self._database = database
         self._quota = quota
         self._totals: Counter[tuple[str, str, str]] = Counter()
-        rows = database.read_now(lambda c: c.execute(_SQL["totals"]).fetchall())
+        rows = database.load(lambda c: c.execute(_SQL["totals"]).fetchall())
         for stage, name, reason, count, _, _ in rows:
             self._totals[stage, name, reason] = count
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these; durable once this returns. Raises sqlite3.Error."""
+        """Keep these; durable once this returns. Raises sqlite3.Error, OSError."""
         rows = [
             (
                 letter.stage,
@@ -75,7 +77,7 @@ class DeadLetters:
 
         def write(connection: Any) -> int:
             connection.executemany(_SQL["add"], rows)
-            return int(connection.execute(_SQL["trim"], (self._quota,)).rowcount)
+            return int(connection.execute(_SQL["trim"], {"quota": self._quota}).rowcount)
 
         self.dropped += await self._database.write(write)
         self._totals.update((letter.stage, letter.name, letter.reason) for letter in letters)
@@ -83,16 +85,18 @@ class DeadLetters:
     async def keep(self, letters: Sequence[DeadLetter]) -> None:
         """As `add`, for whoever may not go on before they are kept: waits for a disk that
         refuses."""
-        waited = False
         while True:
             try:
                 await self.add(letters)
             except (sqlite3.Error, OSError) as error:
-                if not waited:
+                if not self.trouble:
                     log.error("dead letters: cannot be kept: %s; waiting", error)
-                waited = True
+                self.trouble = str(error)
                 await asyncio.sleep(_RETRY)
             else:
+                if self.trouble:
+                    log.warning("dead letters: kept again")
+                self.trouble = ""
                 return
 
     def totals(self) -> list[dict[str, Any]]:
@@ -120,7 +124,7 @@ class DeadLetters:
                 payload=row[7],
                 size=row[8],
                 time=row[9],
-                reading=msgspec.msgpack.decode(row[10], type=Reading) if row[10] else None,
+                reading=_reading(row[10]),
             )
             for row in rows
         ]
@@ -129,3 +133,10 @@ class DeadLetters:
         """Forget these. Raises sqlite3.Error."""
         chosen = [(letter,) for letter in ids]
         await self._database.write(lambda c: c.executemany(_SQL["delete"], chosen))
+
+
+def _reading(stored: bytes | None) -> Reading | None:
+    try:
+        return msgspec.msgpack.decode(stored, type=Reading) if stored else None
+    except msgspec.MsgspecError:  # damaged: the rest of the letter still tells something
+        return None

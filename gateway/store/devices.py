@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -12,12 +13,16 @@ from typing import Any
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH, RESERVED, slug
+from gateway.io.salvage import DamagedError, Rescue, Row
 from gateway.io.sqlite import Database, statements
+from gateway.store.checksums import checksum, is_whole
 
 log = logging.getLogger(__name__)
 
 _SQL = statements((files(__package__) / "devices.sql").read_text())
 _SAVE_EVERY = 10.0
+_RETRY = 1.0
+_ID = re.compile(rf"[a-z0-9_-]{{1,{MAX_LENGTH}}}")
 
 
 @dataclass(slots=True)
@@ -66,20 +71,23 @@ class Device:
 class Devices:
     """Every device the gateway has met.
 
-    limit: how many it may know; series: how many metrics each of them may have.
+    database: where they are kept. limit: how many it may know; series: how many metrics each of
+    them may have. trouble: why nothing can be saved at the moment, or "".
     """
 
     def __init__(self, database: Database, limit: int = 10_000, series: int = 1_000) -> None:
-        self._database = database
+        self.database = database
         self._limit = limit
         self._series = series
         self._devices: dict[str, Device] = {}
         self._ids: dict[tuple[str, str], str] = {}
         self._changed: set[str] = set()
-        for row in database.read_now(lambda c: c.execute(_SQL["all"]).fetchall()):
-            device = Device(*row)
+        self._unsaved: set[str] = set()
+        self.trouble = ""
+        for device in database.load(_read):
             self._devices[device.id] = device
             self._ids[device.source, device.original] = device.id
+        self._generation = database.generation
 
     def adjust(self, limit: int, series: int) -> None:
         """Go by other limits from now on; whoever is known stays."""
@@ -111,7 +119,20 @@ class Devices:
         self._devices[device] = Device(device, original, source, time.time_ns())
         self._ids[source, original] = device
         self._changed.add(device)
+        self._unsaved.add(device)
         return device
+
+    @property
+    def settled(self) -> bool:
+        """Whether every id that was given out is on the disk."""
+        return not self._unsaved
+
+    async def settle(self) -> None:
+        """Wait until it is. Before a reading that uses a new id is journalled: after a kill two
+        names that give one id could otherwise be told apart the other way round."""
+        while self._unsaved:
+            if not await self._saved():
+                await asyncio.sleep(_RETRY)
 
     def admit(self, device: str, values: dict[str, Value]) -> dict[str, Value]:
         """`values`, if the device may have these metrics. Raises DecodeError (too_many_series)."""
@@ -168,26 +189,64 @@ class Devices:
 
     async def run(self) -> None:
         """Save what changed every few seconds; a crash costs counts of that time, no ids."""
-        failing = False
         while True:
             await asyncio.sleep(_SAVE_EVERY)
-            try:
-                await self.save()
-                failing = False
-            except sqlite3.Error as error:
-                if not failing:
-                    log.error("devices: cannot be saved: %s", error)
-                failing = True
+            await self._saved()
+
+    async def close(self) -> None:
+        """Save what can be saved; the rest is counts."""
+        await self._saved()
+
+    async def _saved(self) -> bool:
+        try:
+            await self.save()
+        except (sqlite3.Error, OSError) as error:
+            if not self.trouble:
+                log.error("devices: cannot be saved: %s", error)
+            self.trouble = str(error)
+            return False
+        if self.trouble:
+            log.warning("devices: saved again")
+        self.trouble = ""
+        return True
 
     async def save(self) -> None:
-        """Save what changed. Raises sqlite3.Error."""
+        """Save what changed. Raises sqlite3.Error, OSError."""
+        if self._generation != self.database.generation:
+            # The file is a new one, and may lack some of what the old one had.
+            self._generation = self.database.generation
+            self._changed.update(self._devices)
         changed, self._changed = self._changed, set()
+        unsaved = self._unsaved & changed
         rows = [
-            (d.id, d.original, d.source, d.first_seen, d.last_seen, d.readings)
-            for d in map(self._devices.__getitem__, changed)
+            (*identity, device.last_seen, device.readings, checksum(*identity))
+            for device in map(self._devices.__getitem__, changed)
+            for identity in [(device.id, device.original, device.source, device.first_seen)]
         ]
         try:
-            await self._database.write(lambda c: c.executemany(_SQL["save"], rows))
-        except sqlite3.Error:
+            await self.database.write(lambda c: c.executemany(_SQL["save"], rows))
+        except BaseException:
             self._changed |= changed
             raise
+        self._unsaved -= unsaved
+
+
+def _read(connection: sqlite3.Connection) -> "list[Device]":
+    """Every device that is stored. Raises sqlite3.Error, among them DamagedError."""
+    devices = []
+    for row in connection.execute(_SQL["all"]):
+        if not _makes_sense("device", row):
+            raise DamagedError(f"device {row[0]!r}: its checksum does not hold")
+        devices.append(Device(*row[:6]))
+    return devices
+
+
+def _makes_sense(table: str, row: Row) -> bool:
+    # A name that a flipped bit has changed would take another device's id.
+    return table != "device" or (
+        is_whole((*row[:4], row[6])) and isinstance(row[0], str) and bool(_ID.fullmatch(row[0]))
+    )
+
+
+RESCUE = Rescue(keep=_makes_sense)
+"""What is kept of a damaged state database: devices whose names are whole; every dead letter."""

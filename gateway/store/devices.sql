@@ -1,6 +1,6 @@
 -- name: all
-SELECT id, original, source, first_seen, last_seen, readings FROM device
+SELECT id, original, source, first_seen, last_seen, readings, crc FROM device
 -- name: save
-INSERT INTO device (id, original, source, first_seen, last_seen, readings)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO device (id, original, source, first_seen, last_seen, readings, crc)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET last_seen = excluded.last_seen, readings = excluded.readings

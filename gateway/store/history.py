@@ -6,52 +6,63 @@ that reading the journal again after a crash stores nothing twice.
 """
 
 import asyncio
-import json
+import contextlib
 import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
-from gateway.core.contracts import Reading, Value
-from gateway.io.sqlite import Database, statements
+from gateway.core.contracts import Reading
+from gateway.io.sqlite import Database
 from gateway.store import chunks
+from gateway.store.answers import DamagedChunkError, Part, answer, read_chunk
 from gateway.store.buffers import ROWS, Buffer, Key, Stream
-from gateway.store.points import DEFAULT_BUCKETS, Aggregate, Points, aggregate, pairs, shape
+from gateway.store.checksums import checksum
+from gateway.store.loading import RESCUE, SQL, load, metrics_text
+from gateway.store.points import Aggregate, Points
 
 log = logging.getLogger(__name__)
 
-_SQL = statements((files(__package__) / "history.sql").read_text())
 BUDGET = 16_000_000
-"""What all open buffers together may take (bytes)."""
+"""What all open buffers together may take (bytes), and again those on their way to the disk."""
 _AGE = 3_600.0
 _LOOK = 15.0
+_RETRY = 1.0
 
 
 class History:
-    """See the module. position: the journal must be read again from this sequence.
-    reached: the sequence after the last sample taken. failing: why nothing can be stored, or "".
+    """See the module. database: where its chunks are. position: the journal must be read again
+    from this sequence. reached: the sequence after the last sample taken. failing: why nothing can
+    be stored, or "". damaged: chunks (by id) that were skipped because they cannot be read.
+    generation: grows when the database was replaced; the journal must be read again then.
     retention: how long samples are kept (s)."""
 
     def __init__(self, directory: Path, retention: float) -> None:
         self.failing = ""
+        self.damaged: set[int] = set()
         self.retention = retention
         migrations = files("gateway.store") / "migrations" / "history"
-        self._database = Database(directory / "history.db", migrations)
-        rows = self._database.read_now(lambda c: c.execute(_SQL["cursor"]).fetchall())
-        self.position: int = rows[0][0] if rows else 0
-        self.reached: int = rows[0][1] if rows else 0
+        self.database = Database(directory / "history.db", migrations, RESCUE)
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._storing = asyncio.Lock()
+        self._load()
+
+    def _load(self) -> None:
+        known = self.database.load(load)
+        self.generation = self.database.generation
+        self.position: int = known.position
+        self.reached: int = known.reached
+        self.damaged.clear()
         self._streams: dict[Key, Stream] = {}
         self._by_metric: dict[tuple[str, str], list[Stream]] = {}
         self._size = 0
-        self._flushes: set[asyncio.Task[None]] = set()
-        for row in self._database.read_now(lambda c: c.execute(_SQL["streams"]).fetchall()):
-            key = (row[1], tuple(json.loads(row[2])))
-            self._know(Stream(key, row[0], row[3], None, [], row[4], row[5], row[6]))
+        self._waiting = 0
+        for stream in known.streams:
+            self._know(stream)
 
     # -- taking -----------------------------------------------------------------------------
 
@@ -60,6 +71,8 @@ class History:
         streams = self._streams
         full: list[Stream] = []
         for sequence, reading in enumerate(readings, first):
+            if not reading.values:
+                continue
             key = (reading.device, tuple(reading.values))
             stream = streams.get(key) or self._know(Stream(key))
             if stream.add(sequence, reading) >= ROWS:
@@ -93,47 +106,68 @@ class History:
         self._size = total
         return chosen
 
+    async def room(self) -> None:
+        """Wait while more than the budget is on its way to a disk that does not take it: the
+        journal keeps it, memory need not."""
+        while self._waiting > BUDGET and self._flushes:
+            await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
+
     def _flush(self, streams: Iterable[Stream]) -> None:
         sealed = [(s, b) for s in streams if (b := s.seal()) is not None]
         if sealed:
-            task = asyncio.get_running_loop().create_task(self._store(sealed))
+            self._waiting += sum(buffer.size for _, buffer in sealed)
+            store = self._store(sealed, self.generation)
+            task = asyncio.get_running_loop().create_task(store)
             self._flushes.add(task)
             task.add_done_callback(self._flushes.discard)
 
-    async def _store(self, sealed: list[tuple[Stream, Buffer]]) -> None:
+    async def _store(self, sealed: list[tuple[Stream, Buffer]], generation: int) -> None:
         """Write buffers as chunks, with the cursor, until the disk takes them."""
-        while True:
-            try:
-                ids = await self._database.write(lambda c: self._write(c, sealed))
-            except (sqlite3.Error, OSError) as error:
-                if not self.failing:
-                    log.error("history: cannot be written: %s", error)
-                self.failing = str(error)
-                await asyncio.sleep(1.0)
-                continue
-            break
-        if self.failing:
-            log.warning("history: written again")
-            self.failing = ""
-        for (stream, buffer), number in zip(sealed, ids, strict=True):
-            stream.id = number
-            stream.note(buffer)
-            stream.sealed.remove(buffer)
+        # One after the other: a stream's mark must not pass samples that are not stored yet.
+        async with self._storing:
+            ids: list[int] | None = None
+            while ids is None:
+                if generation != self.generation:
+                    return  # the journal is read again: these come once more
+                try:
+                    ids = await self.database.write(lambda c: self._write(c, sealed))
+                except (sqlite3.Error, OSError) as error:
+                    await self._refused(error)
+            if self.failing:
+                log.warning("history: written again")
+                self.failing = ""
+            for (stream, buffer), number in zip(sealed, ids, strict=True):
+                stream.id = number
+                stream.note(buffer)
+                stream.sealed.remove(buffer)
+                self._waiting -= buffer.size
+
+    async def _refused(self, error: Exception) -> None:
+        if not self.failing:
+            log.error("history: cannot be written: %s", error)
+        self.failing = str(error)
+        self._renew()
+        await asyncio.sleep(_RETRY)
+
+    def _renew(self) -> None:
+        """Where the database was replaced, begin with what it has now."""
+        if self.database.generation != self.generation:
+            with contextlib.suppress(sqlite3.Error):
+                self._load()
+                self.failing = ""
 
     def _write(self, c: sqlite3.Connection, sealed: list[tuple[Stream, Buffer]]) -> list[int]:
         """In the writer thread: chunks, each stream's last sequence, the cursor."""
         ids = []
         for stream, buffer in sealed:
             device, metrics = stream.key
-            number = stream.id
-            if not number:
-                names = json.dumps(metrics)
-                number = c.execute(_SQL["add_stream"], (device, names)).fetchone()[0]
+            row = (device, metrics_text(metrics), buffer.last)
+            number: int = c.execute(SQL["add_stream"], (*row, checksum(*row))).fetchone()[0]
             times, columns = chunks.encode(buffer.samples())
             low, high = min(buffer.times), max(buffer.times)
-            row = (number, low, high, len(buffer.times), buffer.first, buffer.last, times, columns)
-            c.execute(_SQL["add_chunk"], row)
-            c.execute(_SQL["reached"], (buffer.last, number))
+            size = len(buffer.times)
+            chunk = (number, low, high, size, buffer.first, buffer.last, times, columns)
+            c.execute(SQL["add_chunk"], (*chunk, checksum(*chunk)))
             ids.append(number)
         written = {id(buffer) for _, buffer in sealed}
         # Before looking at the buffers: a sample taken meanwhile is then beyond it.
@@ -145,7 +179,8 @@ class History:
             for buffer in stream.pending()
             if id(buffer) not in written
         ]
-        c.execute(_SQL["move"], (min(left, default=reached), reached))
+        position = min(left, default=reached)
+        c.execute(SQL["move"], (position, reached, checksum(position, reached)))
         return ids
 
     async def run(self) -> None:
@@ -163,10 +198,10 @@ class History:
         try:
             deleted = 1
             while deleted:  # in small steps, so that chunks can be written in between
-                deleted = await self._database.write(
-                    lambda c: c.execute(_SQL["expire"], limit).rowcount
+                deleted = await self.database.write(
+                    lambda c: c.execute(SQL["expire"], limit).rowcount
                 )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             log.error("history: old chunks cannot be deleted: %s", error)
 
     async def flush(self) -> None:
@@ -182,7 +217,7 @@ class History:
                 await self.flush()
         except TimeoutError:
             log.info("history: the rest is read from the journal at the next start")
-        await asyncio.to_thread(self._database.close)
+        await asyncio.to_thread(self.database.close)
 
     # -- asking -----------------------------------------------------------------------------
 
@@ -227,66 +262,49 @@ class History:
         over `points` equal buckets (500 if not given), empty ones left out. Neither: every sample.
         Raises LookupError for an unknown series, ValueError where `how` does not fit it.
         """
+        if how is not None and how not in get_args(Aggregate):
+            raise ValueError(f'"{how}" is no aggregate; {", ".join(get_args(Aggregate))} are')
+        generation = self.generation
+        try:
+            parts = await self._parts(device, metric, start, end)
+        except sqlite3.DatabaseError as error:
+            if not self.database.is_damage(error):
+                raise
+            await asyncio.to_thread(self.database.repair, error, generation)
+            self._renew()
+            parts = await self._parts(device, metric, start, end)
+        return await asyncio.to_thread(answer, parts, start, end, points, how)
+
+    async def _parts(self, device: str, metric: str, start: int, end: int) -> list[Part]:
         streams = self._by_metric.get((device, metric))
         if streams is None:
             raise LookupError(f'history knows no metric "{metric}" of device "{device}"')
-        if how is not None and how not in get_args(Aggregate):
-            raise ValueError(f'"{how}" is no aggregate; {", ".join(get_args(Aggregate))} are')
         parts = [await self._samples(s, s.key[1].index(metric), start, end) for s in streams]
-        return await asyncio.to_thread(
-            _answer, [part for own in parts for part in own], start, end, points, how
-        )
+        return [part for own in parts for part in own]
 
-    async def _samples(self, stream: Stream, place: int, start: int, end: int) -> "list[_Part]":
+    async def _samples(self, stream: Stream, place: int, start: int, end: int) -> list[Part]:
         # The buffers are noted before the chunks are read: what is stored in between is then seen
-        # as a buffer, and its chunk, which has a higher sequence, is not read.
+        # as a buffer, and its chunk, which begins with the same sequence, is not read.
         pending = stream.pending()
-        below = pending[0].first if pending else 2**62
-        parts: list[_Part] = [
+        seen = {buffer.first for buffer in pending}
+        parts: list[Part] = [
             (samples.times, samples.columns[place])
             for samples in (buffer.samples() for buffer in pending)
         ]
         number = stream.id
         if number:
-            args = (number, end, start, below)
-            for (chunk,) in await self._database.read(
-                lambda c: c.execute(_SQL["overlapping"], args).fetchall()
+            args = (number, end, start)
+            for chunk, first in await self.database.read(
+                lambda c: c.execute(SQL["overlapping"], args).fetchall()
             ):
-                parts.append(await self._database.read(lambda c, n=chunk: _chunk(c, n, place)))  # type: ignore[misc]
+                if first in seen or chunk in self.damaged:
+                    continue
+                try:
+                    read = partial(read_chunk, number=chunk, place=place)
+                    parts.append(await self.database.read(read))
+                except (DamagedChunkError, sqlite3.DatabaseError) as error:
+                    if isinstance(error, sqlite3.Error) and not self.database.is_damage(error):
+                        raise
+                    log.error("history: chunk %d is damaged and skipped: %s", chunk, error)
+                    self.damaged.add(chunk)
         return parts
-
-
-_Part = tuple[chunks.Times, chunks.Numbers | list[Value]]
-
-
-def _chunk(c: sqlite3.Connection, number: int, place: int) -> _Part:
-    row = c.execute(_SQL["read"], (number,)).fetchone()
-    if row is None:  # expired since it was found
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    return chunks.decode_times(row[0]), chunks.decode_column(row[1], place)
-
-
-def _answer(parts: list[_Part], start: int, end: int, points: int | None, how: Any) -> Points:
-    """Merge, cut to [start, end), put in order, make few of many."""
-    if not parts:
-        return []
-    times = np.concatenate([part[0] for part in parts])
-    order = np.argsort(times, kind="stable")
-    order = order[(times[order] >= start) & (times[order] < end)]
-    times = times[order]
-    values: chunks.Numbers | list[Value]
-    if all(isinstance(part[1], np.ndarray) for part in parts):
-        values = np.concatenate([part[1] for part in parts])[order]
-    else:
-        flat = [
-            v for _, own in parts for v in (own.tolist() if isinstance(own, np.ndarray) else own)
-        ]
-        values = [flat[place] for place in order.tolist()]
-    if not len(times):
-        return []
-    if how is not None:
-        return aggregate(times, values, how, start, end, points or DEFAULT_BUCKETS)
-    if isinstance(values, np.ndarray):
-        return pairs(times, values.tolist()) if points is None else shape(times, values, points)
-    step = max(1, -(-len(values) // points)) if points else 1
-    return pairs(times[::step], values[::step])

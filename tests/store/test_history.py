@@ -81,7 +81,7 @@ async def _each_sample_once(directory: Path, steps: list[Any]) -> None:
             await asyncio.gather(*history._flushes)
         else:
             # What is in memory is gone; the journal is read again from the cursor.
-            await asyncio.to_thread(history._database.close)
+            await asyncio.to_thread(history.database.close)
             history = History(directory, MONTH)
             begin = history.position or 1
             assert begin <= len(journal) + 1

@@ -1,0 +1,79 @@
+"""What history knows at a start, read from a database that may say anything."""
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from gateway.io.salvage import DamagedError, Rescue, Row
+from gateway.io.sqlite import statements
+from gateway.store.buffers import Stream
+from gateway.store.checksums import is_whole
+
+SQL = statements((files(__package__) / "history.sql").read_text())
+
+_names = msgspec.json.Decoder(list[str]).decode
+
+
+@dataclass(slots=True)
+class Known:
+    """position: the journal is to be read again from here. reached: the sequence after the last
+    sample taken."""
+
+    position: int = 0
+    reached: int = 0
+    streams: list[Stream] = field(default_factory=list)
+
+
+def load(connection: sqlite3.Connection) -> Known:
+    """Read it. Raises sqlite3.Error, among them DamagedError for rows that are not as written."""
+    known = Known()
+    for position, reached, crc in connection.execute(SQL["cursor"]):
+        _must_be_whole("cursor", (position, reached, crc))
+        known.reached = max(reached, 0)
+        # From the beginning is never wrong: each stream knows what it has.
+        known.position = position if 0 <= position <= known.reached else 0
+    kept: dict[int, list[tuple[int, int]]] = {}
+    for stream, first, last in connection.execute(SQL["kept"]):
+        kept.setdefault(stream, []).append((first, last))
+    for number, device, metrics, stored, crc, *rest in connection.execute(SQL["streams"]):
+        _must_be_whole("stream", (device, metrics, stored, crc))
+        names = _metrics(metrics)
+        if names is None or stored >= max(known.reached, 1):
+            raise DamagedError(f"stream {number} makes no sense")
+        stream = Stream((device, names), number, stored, None, [], *rest)
+        stream.kept = kept.get(number, [])
+        known.streams.append(stream)
+    return known
+
+
+def _must_be_whole(what: str, row: Row) -> None:
+    if not is_whole(row):
+        raise DamagedError(f"a {what}'s checksum does not hold")
+
+
+def _metrics(stored: Any) -> tuple[str, ...] | None:
+    try:
+        return tuple(_names(stored))
+    except (msgspec.MsgspecError, TypeError):
+        return None
+
+
+def _makes_sense(table: str, row: Row) -> bool:
+    if table == "chunk":
+        return is_whole((row[1], *row[3:]))  # all but its own number and the level
+    if table == "stream":
+        return is_whole(row[1:]) and _metrics(row[2]) is not None
+    return is_whole(row[1:]) and 0 <= row[1] <= row[2]
+
+
+RESCUE = Rescue(keep=_makes_sense, after=SQL["salvaged"])
+"""After it the journal is read again from its beginning: what was lost is filled in."""
+
+
+def metrics_text(names: tuple[str, ...]) -> str:
+    """Names as they are stored."""
+    return json.dumps(names)
