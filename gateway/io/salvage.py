@@ -15,10 +15,13 @@ log = logging.getLogger(__name__)
 
 _KEPT = 2  # damaged files kept of one database: they must not fill the disk
 _SIDE = ("-wal", "-shm")
-# https://www.sqlite.org/rescode.html: CORRUPT, FORMAT, NOTADB; the disk cannot give back a page.
+# https://www.sqlite.org/rescode.html: CORRUPT, FORMAT, NOTADB.
 _DAMAGE = {11, 24, 26}
-_DAMAGE_EXTENDED = {266, 522, 8202, 8458}
+# The disk cannot give back a page (IOERR_READ, _SHORT_READ, _DATA, _CORRUPTFS), or the file was
+# taken from under us (READONLY_DBMOVED).
+_DAMAGE_EXTENDED = {266, 522, 8202, 8458, 1032}
 _UNUSABLE = {10, 14}  # IOERR, CANTOPEN: a directory, a pipe, or nothing we may read
+_READONLY = 8
 
 Row = tuple[Any, ...]
 
@@ -75,6 +78,8 @@ def is_damage(error: sqlite3.Error, path: Path) -> bool:
         return False
     if code & 0xFF in _UNUSABLE and any(not _usable(file) for file in (path, *_sides(path))):
         return True
+    if code == _READONLY:  # its head says so, although nothing else does
+        return os.access(path, os.W_OK) and not os.statvfs(path).f_flag & os.ST_RDONLY
     return code & 0xFF in _DAMAGE or code in _DAMAGE_EXTENDED
 
 
