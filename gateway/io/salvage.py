@@ -24,6 +24,7 @@ _UNUSABLE = {10, 14}  # IOERR, CANTOPEN: a directory, a pipe, or nothing we may 
 _READONLY = 8
 
 Row = tuple[Any, ...]
+Columns = dict[str, list[str]]
 
 
 class DamagedError(sqlite3.DatabaseError):
@@ -95,16 +96,16 @@ def _usable(path: Path) -> bool:
     return stat.S_ISREG(mode) and os.access(path, os.R_OK)
 
 
-def must_fit(connection: sqlite3.Connection, model: sqlite3.Connection) -> None:
-    """Raise DamagedError unless every table and column of `model` is there. Closes `model`."""
-    with contextlib.closing(model):
-        for table, wanted in _columns(model).items():
-            missing = set(wanted) - set(_columns_of(connection, table))
-            if missing:
-                raise DamagedError(f"{table} has no {', '.join(sorted(missing))}")
+def must_fit(connection: sqlite3.Connection, model: Columns) -> None:
+    """Raise DamagedError unless every table and column of `model` is there."""
+    for table, wanted in model.items():
+        missing = set(wanted) - set(_columns_of(connection, table))
+        if missing:
+            raise DamagedError(f"{table} has no {', '.join(sorted(missing))}")
 
 
-def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
+def columns_of(connection: sqlite3.Connection) -> Columns:
+    """The columns of each table, in order. Raises sqlite3.Error."""
     tables = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     ).fetchall()
@@ -122,26 +123,45 @@ def look_through(connection: sqlite3.Connection) -> None:
         raise DamagedError(" ".join(str(found).split()))
 
 
-def move_aside(path: Path, error: Exception) -> SetAside:
+def move_aside(path: Path, error: Exception | str) -> SetAside:
     """Give the file, and what lies beside it, another name; older ones of its kind go.
     Raises OSError."""
     now = time.time_ns()
     name = f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{now % 10**9:09d}"
     for file in (path, *_sides(path)):
-        if not file.exists() and not file.is_symlink():
-            continue
-        # A log that is no file would keep the damaged database from being read as well.
-        suffix = file.name.removeprefix(path.name) if _usable(file) or file == path else ""
-        file.rename(path.with_name(name + suffix if suffix or file == path else name + ".other"))
+        if file.exists() or file.is_symlink():
+            file.rename(path.with_name(name + file.name.removeprefix(path.name)))
     _forget(path)
     return SetAside(path.name, name, str(error), now)
+
+
+def clear_sides(path: Path) -> list[SetAside]:
+    """Move away what lies beside the file and is not what SQLite left there: it would not open
+    over a directory, and would pass over a log of something else in silence. Raises OSError."""
+    moved = []
+    for file in _sides(path):
+        if not _usable(file):
+            moved.append(move_aside(file, "not a file that can be read"))
+        elif file.name.endswith("-wal") and not _is_log(file):
+            moved.append(move_aside(file, "not a write-ahead log"))
+    return moved
+
+
+def _is_log(file: Path) -> bool:
+    """Whether it begins as one (https://www.sqlite.org/walformat.html), or is empty."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(4)
+    except FileNotFoundError:
+        return True
+    return not head or head in (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
 def _forget(path: Path) -> None:
     """Delete all but the newest that were set aside; directories are somebody else's."""
     names = sorted(
         file for file in path.parent.glob(f"{path.name}.corrupt-*")
-        if not file.name.endswith((*_SIDE, ".other"))
+        if not file.name.endswith(_SIDE)
     )  # fmt: skip
     for old in names[:-_KEPT]:
         for file in (old, *_sides(old)):
@@ -164,9 +184,9 @@ def copy(
     fresh.execute("PRAGMA foreign_keys=OFF")
     fresh.execute("BEGIN")
     try:
-        for table, columns in _columns(fresh).items():
+        for table, columns in columns_of(fresh).items():
             _copy(source, fresh, table, columns, rescue, aside, deadline)
-        for table in _columns(fresh):
+        for table in columns_of(fresh):
             for row in fresh.execute(f'PRAGMA foreign_key_check("{table}")').fetchall():
                 fresh.execute(f'DELETE FROM "{table}" WHERE rowid = ?', (row[1],))
                 aside.saved -= 1

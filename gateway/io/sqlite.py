@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,6 +60,10 @@ class Database:
         self._submitting = threading.Lock()
         self._closed = False
         self._reading = threading.Lock()
+        # Where this fails the program is wrong and not the file.
+        with closing(self._empty()) as empty:
+            self._model = salvage.columns_of(empty)
+        self._inode = 0
         self._writer: sqlite3.Connection | None
         self._reader: sqlite3.Connection
         self._writer, self._reader = self._open()
@@ -140,6 +145,7 @@ class Database:
     def _open(self) -> tuple[sqlite3.Connection | None, sqlite3.Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._clear_sides()
             try:
                 return self._connect(check=True)
             except sqlite3.Error as error:
@@ -156,62 +162,68 @@ class Database:
                     fix="free some space on its disk, and make it writable for this user",
                 ) from error
 
+    def _clear_sides(self) -> None:
+        for aside in salvage.clear_sides(self.path):
+            log.error("%s is %s; set aside as %s", aside.file, aside.reason, aside.kept_as)
+            self.set_aside.append(aside)
+
     def _connect(self, *, check: bool = False) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         writer = self._connection()
         try:
             writer.execute("PRAGMA journal_mode=WAL")
             self._migrate(writer)
-            salvage.must_fit(writer, self._model())
+            salvage.must_fit(writer, self._model)
             if check and self.path.stat().st_size <= _CHECKED:
                 salvage.look_through(writer)
             reader = self._connection()
             reader.execute("PRAGMA query_only=ON")
+            self._inode = self.path.stat().st_ino
         except BaseException:
             writer.close()
             raise
         return writer, reader
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self, *first: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, timeout=5.0
         )
         connection.text_factory = salvage.text
-        for pragma in (
-            "synchronous=FULL",
-            "mmap_size=0",
-            "foreign_keys=ON",
-            "cache_size=-2000",
-            f"journal_size_limit={_WAL_LEFT}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        pragmas = ("synchronous=FULL", "mmap_size=0", "foreign_keys=ON", "cache_size=-2000")
+        try:
+            for pragma in (*first, *pragmas, f"journal_size_limit={_WAL_LEFT}"):
+                connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:
+            connection.close()  # it may hold a lock already
+            raise
         return connection
 
     def _stand_in(self) -> sqlite3.Connection:
         """What is read while the disk refuses: the file without the shared memory that cannot be
         made beside it, or nothing where nothing was ever stored. Raises sqlite3.Error."""
         if not self.path.exists():
-            return self._model()
-        reader = self._connection()
+            return self._empty()
+        # Locked like this SQLite keeps the index of the write-ahead log in memory.
+        reader = self._connection("locking_mode=EXCLUSIVE")
         try:
-            # Locked like this SQLite keeps the index of the write-ahead log in memory.
-            reader.execute("PRAGMA locking_mode=EXCLUSIVE")
             if reader.execute("PRAGMA user_version").fetchone() == (0,):
                 reader.close()
-                return self._model()
-            salvage.must_fit(reader, self._model())
+                return self._empty()
+            salvage.must_fit(reader, self._model)
         except sqlite3.Error:
             reader.close()
             raise
         return reader
 
-    def _model(self) -> sqlite3.Connection:
+    def _empty(self) -> sqlite3.Connection:
         """An empty database of this kind, in memory."""
-        model = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._migrate(model)
-        return model
+        empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._migrate(empty)
+        return empty
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         (done,) = connection.execute("PRAGMA user_version").fetchone()
+        if not done and connection.execute("SELECT name FROM sqlite_master").fetchone():
+            raise salvage.DamagedError("another program's database")
         for file in sorted(self._migrations.iterdir(), key=lambda entry: entry.name):
             if not file.name.endswith(".sql"):
                 continue
@@ -261,6 +273,7 @@ class Database:
 
     def _run(self, job: Job[T]) -> T:
         writer = self._writer or self._reopen()
+        self._must_be_there()
         writer.execute("BEGIN IMMEDIATE")
         try:
             result = job(writer)
@@ -270,6 +283,15 @@ class Database:
                 writer.execute("ROLLBACK")
             raise
         return result
+
+    def _must_be_there(self) -> None:
+        """SQLite would go on in a file that somebody has deleted, and it would end with us."""
+        try:
+            there = self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise salvage.DamagedError("deleted or replaced while it was open")
 
     def _reopen(self) -> sqlite3.Connection:
         """The writer, once the disk takes data again. Raises sqlite3.Error, OSError."""

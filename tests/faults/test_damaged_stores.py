@@ -163,7 +163,8 @@ def test_damaged_databases_are_replaced_and_history_is_filled_from_the_journal(
         seen["chunks left out"] += damaged
         seen["dead letters kept"] += kept
         if kept < BAD:
-            assert aside or "remove" in what or "truncate" in what or "empty" in what, what
+            # Of a log that ends early SQLite itself cannot tell that there was more.
+            assert aside or "-wal" in what or "remove" in what or "empty" in what, what
     outcome("damaged-databases", rounds=rounds, slowest_s=round(slowest, 1), **seen)
     assert min(seen["set aside"], seen["saved rows"]) > 0, "nothing was damaged"
 
