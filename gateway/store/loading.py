@@ -67,7 +67,8 @@ def _makes_sense(table: str, row: Row) -> bool:
         return is_whole((row[1], *row[3:]))  # all but its own number and the level
     if table == "stream":
         return is_whole(row[1:]) and _metrics(row[2]) is not None
-    return is_whole(row[1:]) and 0 <= row[1] <= row[2]
+    numbers = all(isinstance(value, int) for value in row[:3])
+    return numbers and is_whole(row[1:]) and 0 <= row[1] <= row[2]
 
 
 RESCUE = Rescue(keep=_makes_sense, after=SQL["salvaged"])
