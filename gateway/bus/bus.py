@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from gateway.bus.block import Block
+from gateway.bus.block import Block, CorruptBlockError
 from gateway.bus.gather import Entry
 from gateway.bus.journal import Journal
 from gateway.bus.keeper import Keeper
@@ -137,7 +137,7 @@ class Bus:
         record = self._record_of(name)
         new = record is None
         if record is None:
-            position = await asyncio.to_thread(self._position, start)
+            position = await self.position_of(start)
             record = CursorRecord([position], filter=" ".join(patterns))
         subscription = Subscription(name, patterns, lanes, record, self._source)
         self.subscriptions[name] = subscription  # `publish` counts for it from here on
@@ -190,6 +190,30 @@ class Bus:
             for own, share in zip(places, subscription.split(block), strict=True):
                 count += sum(own <= block.first + p < until for p in share.places)
         return count
+
+    async def position_of(self, start: str) -> int:
+        """Where in the journal `start` is: now, earliest or a time ago such as -7d."""
+        return await asyncio.to_thread(self._position, start)
+
+    async def settle(self) -> None:
+        """Wait until every cursor moved so far is durable."""
+        durable = asyncio.get_running_loop().create_future()
+        self.publish(Entry((), gather=0.0, done=lambda: durable.set_result(None)))
+        await asyncio.shield(durable)
+
+    async def reaches(self) -> int:
+        """When the oldest block that is kept was written (ns); 0 where there is none."""
+        return await asyncio.to_thread(self._reaches)
+
+    def _reaches(self) -> int:
+        for segment in list(self.journal.segments):
+            try:
+                self.journal.index(segment)
+                if segment.offsets:
+                    return read_meta(segment, 0).stamp.wall
+            except (OSError, CorruptBlockError) as error:
+                log.error("journal: %s cannot be read: %s", segment.path.name, error)
+        return 0
 
     def _position(self, start: str) -> int:
         if start == "now":

@@ -24,6 +24,27 @@ class RepeatKeys(msgspec.Struct, array_like=True):
     hashes: bytes
 
 
+class ReplayRecord(msgspec.Struct, array_like=True):
+    """A stretch of time that a bridge sends again on request.
+
+    start, end: ns, of the readings' own times. devices: a shell pattern. begin, until, position:
+    where in the journal it begins, ends, and has come to (sequences). sent, refused: readings.
+    reaches: ns, when the oldest block that was still there was written. state: running, done,
+    stopped or failed.
+    """
+
+    start: int
+    end: int
+    devices: str
+    begin: int
+    until: int
+    position: int
+    reaches: int = 0
+    sent: int = 0
+    refused: int = 0
+    state: str = "running"
+
+
 class CursorRecord(msgspec.Struct, array_like=True):
     """Where a durable subscription stands, with its ledger up to there.
 
@@ -32,7 +53,8 @@ class CursorRecord(msgspec.Struct, array_like=True):
     matched counts to the end of the block that carries this record; the rest counts what the
     lanes have finished.
     filter: what matched counts; a changed filter makes it void. removed_at: ns when the
-    configuration no longer had it, else 0.
+    configuration no longer had it, else 0. paused: somebody has stopped it; replay: what it sends
+    again, or the last it sent; both outlive a restart.
     """
 
     lanes: list[int]
@@ -44,6 +66,8 @@ class CursorRecord(msgspec.Struct, array_like=True):
     replayed: int = 0
     filter: str = "*"
     removed_at: int = 0
+    paused: bool = False
+    replay: ReplayRecord | None = None
 
 
 class Meta(msgspec.Struct, array_like=True):

@@ -8,6 +8,7 @@ others nor memory: it reads on from the journal when it can.
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from gateway.bus.block import Block
@@ -142,6 +143,8 @@ class Subscription:
         )
         self.ledger.dropped.update(record.dropped)
         self.ledger.fetched = record.delivered + record.dead_lettered + sum(record.dropped.values())
+        self.paused = record.paused
+        self.replay = record.replay
         self._all = tuple(patterns) == ("*",)
         self._test = device_filter(patterns)
         self._wanted: dict[str, bool] = {}
@@ -234,4 +237,7 @@ class Subscription:
             dropped=dict(ledger.dropped),
             replayed=ledger.replayed,
             filter=self.filter,
+            paused=self.paused,
+            # A copy: the journal's thread writes it down while this one is counted on.
+            replay=copy(self.replay),
         )

@@ -6,6 +6,7 @@ BerrygateError
 │   └── Throttled      the same, but not before `after` seconds
 ├── Denied             stop this part and show it: trying again will not help
 ├── Rejected           dead-letter these, the rest was taken
+├── Conflict           what was asked does not fit the state things are in
 └── DecodeError        count it, keep the frame as a dead letter, acknowledge it
 """
 
@@ -56,6 +57,10 @@ class Rejected(BerrygateError):
     ) -> None:
         super().__init__(message, fix=fix)
         self.indices = indices
+
+
+class Conflict(BerrygateError):
+    """What somebody asked for does not fit the state things are in; nothing was changed."""
 
 
 class DecodeError(BerrygateError):

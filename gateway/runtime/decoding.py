@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -125,6 +126,12 @@ class Decoder:
                 result.frames += 1
         result.size = 100 * len(result.readings)
         return result
+
+    def past(self) -> "Decoder":
+        """A decoder for what came earlier: its times need not follow what has come since."""
+        other = copy(self)
+        other._last = 0
+        return other
 
     def state(self, topic: str, payload: bytes) -> tuple[str, dict[str, Value]]:
         """The device and the values of a message that tells a last state. Raises DecodeError."""

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from gateway.bus.bus import Bus
 from gateway.bus.subscription import Lane, Subscription
 from gateway.core.contracts import Batch, Bridge, Flag, Reading
-from gateway.core.errors import BerrygateError, Rejected, Unavailable
+from gateway.core.errors import BerrygateError, Conflict, Rejected, Unavailable
 from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
+from gateway.runtime.again import Again, Retried
 from gateway.runtime.clock import Clock
 from gateway.stages import compose
 from gateway.stages.breaker import Breaker
@@ -23,6 +25,7 @@ from gateway.store.dead_letters import DeadLetter, DeadLetters
 
 log = logging.getLogger(__name__)
 
+_DURABLE = 5.0  # longest that an answer waits for the disk (s)
 _HOLD = 600.0  # longest that readings wait for the clock (s)
 
 
@@ -50,16 +53,20 @@ class Delivery:
         self._dead_letters = dead_letters
         self._clock = clock
         self._started = time.monotonic()
+        self._flowing = asyncio.Event()
+        send = partial(self._send, bridge)
         self._chain = compose(
-            [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry, self.health],
-            partial(self._send, bridge),
+            [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry, self.health], send
         )
+        self._again = Again(self.name, settings, bus, send, self._dead_letter, bus.emit)
 
     async def subscribe(self) -> None:
         """Take this bridge's place in the journal; before the first reading is published."""
         self.subscription = await self._bus.subscribe(
             self.name, self.settings.devices, self.settings.start, self.settings.pool.max
         )
+        if not self.subscription.paused:
+            self._flowing.set()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -69,6 +76,7 @@ class Delivery:
                 group.create_task(self.pool.warm(self.settings.pool.min))
                 for lane in self.subscription.lanes:
                     group.create_task(self._lane(lane), name=f"{self.name}/{lane.number}")
+                group.create_task(self._again.run(self.subscription))
         finally:
             await self.pool.close()
 
@@ -77,11 +85,13 @@ class Delivery:
         while True:
             batch = await lane.next_batch(batching.size, batching.wait)
             await self._clock_set(batch)
+            await self._flowing.wait()
             await self._chain(batch)
             lane.done(batch)
             self.delivered_at = time.time_ns()
 
     async def _send(self, bridge: Bridge[Any], batch: Batch) -> None:
+        await self._flowing.wait()  # also between the attempts of a batch
         try:
             await self.pool.send(bridge, batch)
         except BerrygateError:
@@ -121,6 +131,92 @@ class Delivery:
             DeadLettered(kind="bridge", name=self.name, reason="rejected", count=len(readings))
         )
 
+    # -- what an operator asks for ----------------------------------------------------------
+
+    async def pause(self) -> None:
+        """Send nothing from now on, also after a restart; what is on its way is finished. Nothing
+        is lost but by the journal's retention."""
+        self._flowing.clear()
+        await self._set_paused(True)
+
+    async def resume(self) -> None:
+        """Send again; and if the bridge is failing, try now."""
+        await self._set_paused(False)
+        self._flowing.set()
+        self.retry.hurry()
+
+    async def _set_paused(self, paused: bool) -> None:
+        subscription = self._subscribed()
+        subscription.paused = paused
+        subscription.moved()
+        await self._durable()
+
+    async def replay(self, start: int, end: int, devices: str) -> dict[str, Any]:
+        """Begin to send [start, end), ns, again; how it stands. Raises Conflict, ValueError."""
+        self._refuse_while_paused()
+        await self._again.replay(self._subscribed(), start, end, devices)
+        await self._durable()
+        return self._replay() or {}
+
+    async def stop_replay(self) -> dict[str, Any]:
+        """End the replay; how far it had come. Raises Conflict."""
+        self._again.stop(self._subscribed())
+        await self._durable()
+        return self._replay() or {}
+
+    async def retry_letters(self, letters: Sequence[DeadLetter]) -> Retried:
+        """Send dead letters of this bridge once more and forget those that are taken. Raises
+        Conflict while the bridge is paused, Unavailable while its sink is away."""
+        self._refuse_while_paused()
+        if self.retry.failing:
+            raise Unavailable(
+                f"bridge {self.name} is failing ({self.retry.failing}); its dead letters stay",
+                fix="try again once it runs",
+            )
+        readings = [(letter.id, letter.reading) for letter in letters if letter.reading]
+        found = await self._again.retry(self._subscribed(), readings)
+        await self._dead_letters.delete(found.taken)
+        return found
+
+    def _refuse_while_paused(self) -> None:
+        if self._subscribed().paused:
+            raise Conflict(
+                f"bridge {self.name} is paused", fix=f"berrygate bridges resume {self.name}"
+            )
+
+    async def _durable(self) -> None:
+        try:
+            async with asyncio.timeout(_DURABLE):
+                await self._bus.settle()
+        except TimeoutError as error:
+            raise Unavailable(
+                "done, but the disk does not take it: a restart would not know of it"
+            ) from error
+
+    def _subscribed(self) -> Subscription:
+        assert self.subscription is not None, "subscribe first"
+        return self.subscription
+
+    def _replay(self) -> dict[str, Any] | None:
+        """The replay that runs, or the last one; times in epoch ms."""
+        record = self.subscription.replay if self.subscription else None
+        if record is None:
+            return None
+        whole = record.until - record.begin
+        share = (record.position - record.begin) / whole if whole else 1.0
+        return {
+            "state": record.state,
+            "start": record.start // 1_000_000,
+            "end": record.end // 1_000_000,
+            "devices": record.devices,
+            "journal_from": record.reaches // 1_000_000,
+            "progress": round(share, 3),
+            "sent": record.sent,
+            "refused": record.refused,
+        }
+
+    # -- what others see --------------------------------------------------------------------
+
     @property
     def pending(self) -> int:
         """Readings journalled for this bridge and not finished."""
@@ -135,7 +231,10 @@ class Delivery:
 
     @property
     def state(self) -> str:
-        """running, failing (it tries again) or denied (a person must act)."""
+        """running, paused (by a person), failing (it tries again) or denied (a person must
+        act)."""
+        if self.subscription is not None and self.subscription.paused:
+            return "paused"
         if self.retry.denied:
             return "denied"
         return "failing" if self.retry.failing else "running"
@@ -156,6 +255,7 @@ class Delivery:
             "last_error": self.retry.failing or None,
             "failed": dict(self.health.failed),
             "pool": {"idle": self.pool.idle, "busy": self.pool.busy, "opened": self.pool.opened},
+            "replay": self._replay(),
             **ledger,
             "ledger": ledger,
         }

@@ -20,6 +20,7 @@ from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
+from gateway.runtime.letters import Letters
 from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
@@ -139,6 +140,43 @@ class House:
     def bridges(self) -> list[dict[str, Any]]:
         """The configured bridges."""
         return [delivery.as_dict() for delivery in self.deliveries.values()]
+
+    def delivery(self, name: str) -> Delivery:
+        """One bridge at work. Raises LookupError."""
+        if name not in self.deliveries:
+            raise LookupError(f'no bridge "{name}"')
+        return self.deliveries[name]
+
+    async def pause(self, bridge: str) -> dict[str, Any]:
+        """Let a bridge send nothing until it is resumed. Raises LookupError."""
+        await self.delivery(bridge).pause()
+        return self.delivery(bridge).as_dict()
+
+    async def resume(self, bridge: str) -> dict[str, Any]:
+        """Let a bridge send again. Raises LookupError."""
+        await self.delivery(bridge).resume()
+        return self.delivery(bridge).as_dict()
+
+    async def replay(self, bridge: str, start: int, end: int, devices: str) -> dict[str, Any]:
+        """Let a bridge send [start, end), ns, again. Raises LookupError, Conflict, ValueError."""
+        return await self.delivery(bridge).replay(start, end, devices)
+
+    async def stop_replay(self, bridge: str) -> dict[str, Any]:
+        """End a bridge's replay. Raises LookupError, Conflict."""
+        return await self.delivery(bridge).stop_replay()
+
+    async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
+        """The dead letters of a bridge or source, or all. Raises LookupError."""
+        return await self._letters.show(name, limit, before)
+
+    async def retry(self, name: str, ids: Sequence[int], after: int) -> dict[str, Any]:
+        """Try dead letters of a bridge or source again. Raises LookupError, Conflict,
+        Unavailable."""
+        return await self._letters.retry(name, ids, after)
+
+    @property
+    def _letters(self) -> Letters:
+        return Letters(self.dead_letters, self.intakes, self.deliveries)
 
     def devices(self) -> list[dict[str, Any]]:
         """Every known device."""

@@ -103,6 +103,10 @@ class Retry:
         pause = random.uniform(0, bound)
         return error.after + pause if isinstance(error, Throttled) else pause
 
+    def hurry(self) -> None:
+        """Try again now: somebody says that it may work."""
+        self._recovered.set()
+
     def _succeeded(self) -> None:
         if self.failing:
             log.warning("bridge %s: recovered", self._name)

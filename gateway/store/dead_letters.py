@@ -1,6 +1,7 @@
 """Dead letters: what could not be decoded or was refused for good, kept with its reason."""
 
 import asyncio
+import json
 import logging
 import sqlite3
 from collections import Counter
@@ -22,6 +23,8 @@ KEPT_PAYLOAD = 4_096
 QUOTA = 10_000
 """How many dead letters are kept; the oldest go, and are counted."""
 
+_SHOWN = 256  # of a payload or a text, where people look (characters)
+
 _SQL = statements((files(__package__) / "dead_letters.sql").read_text())
 
 
@@ -41,6 +44,47 @@ class DeadLetter:
     reading: Reading | None = None
     size: int = 0
     id: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the API; time in epoch ms, the payload's beginning as text."""
+        reading = self.reading
+        return {
+            "id": self.id,
+            "stage": self.stage,
+            "name": self.name,
+            "reason": self.reason,
+            "detail": self.detail,
+            "device": self.device,
+            "topic": self.topic,
+            "payload": self.payload[:_SHOWN].decode(errors="replace"),
+            "size": self.size,
+            "time": self.time // 1_000_000,
+            "reading": reading
+            and {"time": reading.time // 1_000_000, "values": _shown(reading.values)},
+        }
+
+
+def _shown(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        metric[:_SHOWN]: value[:_SHOWN] if isinstance(value, str) else value
+        for metric, value in values.items()
+    }
+
+
+def _letter(row: tuple[Any, ...]) -> DeadLetter:
+    return DeadLetter(
+        id=row[0],
+        stage=row[1],
+        name=row[2],
+        reason=row[3],
+        detail=row[4],
+        device=row[5],
+        topic=row[6],
+        payload=row[7],
+        size=row[8],
+        time=row[9],
+        reading=_reading(row[10]),
+    )
 
 
 class DeadLetters:
@@ -107,27 +151,48 @@ class DeadLetters:
         ]
 
     async def list(
-        self, name: str | None = None, limit: int = 100, before: int = 2**62
-    ) -> list[DeadLetter]:
-        """The newest first, of one source or bridge or of all; `before`: ids below this one."""
-        query = {"name": name, "limit": limit, "before": before}
-        rows = await self._database.read(lambda c: c.execute(_SQL["list"], query).fetchall())
+        self,
+        name: str | None = None,
+        limit: int = 100,
+        before: int = 2**62,
+        stage: str | None = None,
+    ) -> Sequence[DeadLetter]:
+        """The newest first, of one source (stage decode) or bridge (deliver) or of all; `before`:
+        ids below this one."""
+        return await self._read("list", name=name, stage=stage, limit=limit, before=before)
+
+    async def after(self, stage: str, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
+        """The oldest first, of one source or bridge, with ids above `after`."""
+        return await self._read("after", stage=stage, name=name, after=after, limit=limit)
+
+    async def chosen(self, stage: str, name: str, ids: Sequence[int]) -> Sequence[DeadLetter]:
+        """Those of one source or bridge that have these ids."""
+        return await self._read("chosen", stage=stage, name=name, ids=json.dumps(list(ids)))
+
+    async def groups(
+        self, name: str | None = None, stage: str | None = None, limit: int = 100
+    ) -> Sequence[dict[str, Any]]:
+        """Those that are kept, by where, why and device: count, first and last (epoch ms), one
+        detail; the most frequent first."""
+        query = {"name": name, "stage": stage, "limit": limit}
+        rows = await self._database.read(lambda c: c.execute(_SQL["groups"], query).fetchall())
         return [
-            DeadLetter(
-                id=row[0],
-                stage=row[1],
-                name=row[2],
-                reason=row[3],
-                detail=row[4],
-                device=row[5],
-                topic=row[6],
-                payload=row[7],
-                size=row[8],
-                time=row[9],
-                reading=_reading(row[10]),
-            )
+            {
+                "stage": row[0],
+                "name": row[1],
+                "reason": row[2],
+                "device": row[3],
+                "count": row[4],
+                "first": row[5] // 1_000_000,
+                "last": row[6] // 1_000_000,
+                "detail": row[7],
+            }
             for row in rows
         ]
+
+    async def _read(self, statement: str, **query: Any) -> Sequence[DeadLetter]:
+        rows = await self._database.read(lambda c: c.execute(_SQL[statement], query).fetchall())
+        return [_letter(row) for row in rows]
 
     async def delete(self, ids: Iterable[int]) -> None:
         """Forget these. Raises sqlite3.Error."""

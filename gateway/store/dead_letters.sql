@@ -11,7 +11,20 @@ DELETE FROM dead_letter WHERE id IN (
 )
 -- name: list
 SELECT id, stage, name, reason, detail, device, topic, payload, size, time, reading
-FROM dead_letter WHERE (:name IS NULL OR name = :name) AND id < :before
+FROM dead_letter WHERE (:name IS NULL OR name = :name) AND (:stage IS NULL OR stage = :stage) AND id < :before
 ORDER BY id DESC LIMIT :limit
+-- name: groups
+SELECT stage, name, reason, device, count(*), min(time), max(time), detail FROM dead_letter
+WHERE (:name IS NULL OR name = :name) AND (:stage IS NULL OR stage = :stage)
+GROUP BY stage, name, reason, device ORDER BY count(*) DESC, max(time) DESC LIMIT :limit
+-- name: after
+SELECT id, stage, name, reason, detail, device, topic, payload, size, time, reading
+FROM dead_letter WHERE name = :name AND stage = :stage AND id > :after
+ORDER BY id LIMIT :limit
+-- name: chosen
+SELECT id, stage, name, reason, detail, device, topic, payload, size, time, reading
+FROM dead_letter
+WHERE name = :name AND stage = :stage AND id IN (SELECT value FROM json_each(:ids))
+ORDER BY id
 -- name: delete
 DELETE FROM dead_letter WHERE id = ?

@@ -1,4 +1,4 @@
-"""`/api/v1`: reading the gateway as JSON."""
+"""`/api/v1`: the gateway as JSON."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,19 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 
 from gateway.web import models
 from gateway.web.house import House
-from gateway.web.params import NoParams, QueryParams, SeriesParams, stretch
+from gateway.web.params import (
+    LettersParams,
+    NoParams,
+    QueryParams,
+    ReplayParams,
+    RetryParams,
+    SeriesParams,
+    stretch,
+)
 from gateway.web.problems import RESPONSES
 
 DevicePath = Annotated[str, Path(alias="id", pattern=r"^[a-z0-9_-]{1,64}$")]
+BridgePath = Annotated[str, Path(alias="name", pattern=r"^[a-z0-9_-]{1,64}$")]
 Nothing = Annotated[NoParams, Query()]
 
 
@@ -20,15 +29,17 @@ def router(house: House) -> APIRouter:
     """The API of `house`."""
     routes = APIRouter(prefix="/api/v1", responses=RESPONSES)
     _add_state(routes, house)
+    _add_bridges(routes, house)
+    _add_letters(routes, house)
     _add_devices(routes, house)
     _add_history(routes, house)
     return routes
 
 
-def answer(value: Any) -> Response:
+def answer(value: Any, status: int = 200) -> Response:
     """`value` as JSON; NaN and infinities become null. Not through FastAPI's own encoder, which
     takes 50 times as long on a list of 10,000 devices."""
-    return Response(msgspec.json.encode(value), media_type="application/json")
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 @contextmanager
@@ -58,10 +69,57 @@ def _add_state(routes: APIRouter, house: House) -> None:
         """Rate and durations per stage, and the bottleneck."""
         return answer(house.performance())
 
+
+def _add_bridges(routes: APIRouter, house: House) -> None:
     @routes.get("/bridges", response_model=list[models.Bridge], tags=["bridges"])
     async def bridges(_: Nothing) -> Response:
         """The bridges, and how far each has come."""
         return answer(house.bridges())
+
+    @routes.post("/bridges/{name}/pause", response_model=models.Bridge, tags=["bridges"])
+    async def pause(bridge: BridgePath, _: Nothing) -> Response:
+        """Send nothing until it is resumed, also after a restart; readings wait in the journal."""
+        with _known():
+            return answer(await house.pause(bridge))
+
+    @routes.post("/bridges/{name}/resume", response_model=models.Bridge, tags=["bridges"])
+    async def resume(bridge: BridgePath, _: Nothing) -> Response:
+        """Send again; if the bridge is failing, try now."""
+        with _known():
+            return answer(await house.resume(bridge))
+
+    @routes.post(
+        "/bridges/{name}/replay", response_model=models.Replay, status_code=202, tags=["bridges"]
+    )
+    async def replay(bridge: BridgePath, asked: ReplayParams, _: Nothing) -> Response:
+        """Send a stretch of time from the journal again; its progress is shown with the bridge."""
+        with _known():
+            begun = await house.replay(bridge, asked.start, asked.end, asked.devices)
+        return answer(begun, 202)
+
+    @routes.post("/bridges/{name}/replay/stop", response_model=models.Replay, tags=["bridges"])
+    async def stop_replay(bridge: BridgePath, _: Nothing) -> Response:
+        """End the replay; what it has sent stays sent."""
+        with _known():
+            return answer(await house.stop_replay(bridge))
+
+
+def _add_letters(routes: APIRouter, house: House) -> None:
+    @routes.get("/bridges/{name}/dead-letters", response_model=models.Letters, tags=["bridges"])
+    async def dead_letters(
+        bridge: BridgePath, asked: Annotated[LettersParams, Query()]
+    ) -> Response:
+        """What the other side refused for good. A source's name shows what could not be decoded."""
+        with _known():
+            return answer(await house.letters(bridge, asked.limit, asked.before))
+
+    @routes.post(
+        "/bridges/{name}/dead-letters/retry", response_model=models.Retried, tags=["bridges"]
+    )
+    async def retry(bridge: BridgePath, asked: RetryParams, _: Nothing) -> Response:
+        """Send dead letters once more; those that are refused again stay."""
+        with _known():
+            return answer(await house.retry(bridge, asked.ids, asked.after))
 
 
 def _add_devices(routes: APIRouter, house: House) -> None:

@@ -11,7 +11,11 @@ from gateway import __version__
 from gateway.core.errors import BerrygateError
 from gateway.web.house import House
 from gateway.web.params import (
+    BridgeParams,
     DeviceParams,
+    NamedLettersParams,
+    NamedReplayParams,
+    NamedRetryParams,
     NoParams,
     QueryParams,
     ReloadParams,
@@ -79,6 +83,36 @@ def calls(house: House) -> dict[str, Call]:
         "query": (QueryParams, query),
         "reload": (ReloadParams, reload),
         "keep": (NoParams, keep),
+        **_bridge_calls(house),
+    }
+
+
+def _bridge_calls(house: House) -> dict[str, Call]:
+    async def pause(asked: BridgeParams) -> Any:
+        return await house.pause(asked.name)
+
+    async def resume(asked: BridgeParams) -> Any:
+        return await house.resume(asked.name)
+
+    async def replay(asked: NamedReplayParams) -> Any:
+        return await house.replay(asked.name, asked.start, asked.end, asked.devices)
+
+    async def stop_replay(asked: BridgeParams) -> Any:
+        return await house.stop_replay(asked.name)
+
+    async def letters(asked: NamedLettersParams) -> Any:
+        return await house.letters(asked.name, asked.limit, asked.before)
+
+    async def retry(asked: NamedRetryParams) -> Any:
+        return await house.retry(asked.name, asked.ids, asked.after)
+
+    return {
+        "pause": (BridgeParams, pause),
+        "resume": (BridgeParams, resume),
+        "replay": (NamedReplayParams, replay),
+        "stop_replay": (BridgeParams, stop_replay),
+        "dead_letters": (NamedLettersParams, letters),
+        "retry": (NamedRetryParams, retry),
     }
 
 

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
@@ -52,16 +54,20 @@ class Guard:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        app = self._refusal(Headers(scope=scope)) or self._app
+        app = self._refusal(scope, Headers(scope=scope)) or self._app
         # RFC 9110, section 9.1: HEAD is GET without the body, which the server leaves out.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         await app(inner, self._limited(receive), protected)
 
-    def _refusal(self, headers: Headers) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         host = headers.get("host", "")
         if not self._is_ours(host):
             fix = f"add {_name(host)!r} to api.allowed_hosts, or use the gateway's IP address"
             return problem(421, f"host {host!r} is not this gateway", fix=fix)
+        if scope["method"] not in _READING and (refused := _forbidden(scope, headers)):
+            return problem(
+                403, refused, fix="use the berrygate command, or a client on this machine"
+            )
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body:
             return problem(413, self._too_large, headers={"Connection": "close"})
@@ -97,6 +103,22 @@ class Guard:
         except ValueError:
             return parts[-1] == "localhost"  # RFC 6761: always loopback
         return True
+
+
+def _forbidden(scope: Scope, headers: Headers) -> str:
+    """Why a request that changes something is refused, or "".
+
+    Until there are users, only this machine may change things. And a browser on it may be showing
+    a stranger's page: it says where a request comes from (Fetch Metadata; older ones by Origin).
+    """
+    peer = scope.get("client")
+    if peer is not None and not ip_address(peer[0].partition("%")[0]).is_loopback:
+        return "only this machine may change things over HTTP"
+    origin, host = headers.get("origin"), headers.get("host", "").lower()
+    foreign = origin is not None and urlsplit(origin).netloc.lower() != host
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") or foreign:
+        return "a page of another site may not change things here"
+    return ""
 
 
 def _name(host: str) -> str:

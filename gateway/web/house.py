@@ -74,6 +74,33 @@ class House(Protocol):
         """
         ...
 
+    async def pause(self, bridge: str) -> dict[str, Any]:
+        """Let a bridge send nothing until it is resumed; the bridge. Raises LookupError."""
+        ...
+
+    async def resume(self, bridge: str) -> dict[str, Any]:
+        """Let a bridge send again; the bridge. Raises LookupError."""
+        ...
+
+    async def replay(self, bridge: str, start: int, end: int, devices: str) -> dict[str, Any]:
+        """Let a bridge send [start, end), ns, of devices that match a shell pattern again; how
+        that stands. Raises LookupError, Conflict, ValueError."""
+        ...
+
+    async def stop_replay(self, bridge: str) -> dict[str, Any]:
+        """End a bridge's replay; how far it had come. Raises LookupError, Conflict."""
+        ...
+
+    async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
+        """The dead letters of a bridge or source, or all: `groups` by reason and device, and the
+        newest `letters` with ids below `before`. Raises LookupError."""
+        ...
+
+    async def retry(self, name: str, ids: Sequence[int], after: int) -> dict[str, Any]:
+        """Try dead letters of a bridge or source again: these, or the oldest with ids above
+        `after`. taken, kept and next. Raises LookupError, Conflict, Unavailable."""
+        ...
+
     def tail(self, pattern: str = "*") -> AsyncIterator[list[Reading]]:
         """Readings of devices that match a shell pattern, as they arrive, until closed."""
         ...

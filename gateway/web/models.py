@@ -63,13 +63,96 @@ class Ledger(Answer):
     bridges: dict[str, BridgeLedger]
 
 
+class Replay(Answer):
+    """What a bridge sends again on request, or the last it sent. Times in epoch ms."""
+
+    state: str
+    """running, done, stopped or failed."""
+    start: int
+    end: int
+    devices: str
+    """A shell pattern on device ids."""
+    journal_from: int
+    """What is older than this the journal no longer had."""
+    progress: float
+    """0 to 1."""
+    sent: int
+    """Readings that were taken."""
+    refused: int
+    """Readings that became dead letters."""
+
+
+class LetterGroup(Answer):
+    """Dead letters of one device for one reason."""
+
+    stage: str
+    """decode (of a source) or deliver (of a bridge)."""
+    name: str
+    reason: str
+    device: str
+    count: int
+    first: int
+    """When the first of them came, epoch ms."""
+    last: int
+    detail: str
+    """What was said of one of them."""
+
+
+class Letter(Answer):
+    """One dead letter."""
+
+    id: int
+    stage: str
+    name: str
+    reason: str
+    detail: str
+    device: str
+    topic: str
+    payload: str
+    """Its beginning, as text; empty for a reading that a bridge's other side refused."""
+    size: int
+    """Of the whole payload, bytes."""
+    time: int
+    reading: dict[str, Any] | None
+    """time and values, for what a bridge's other side refused."""
+
+
+class Letters(Answer):
+    """Dead letters."""
+
+    groups: list[LetterGroup]
+    """The most frequent first, at most 100."""
+    letters: list[Letter]
+    """The newest first."""
+
+
+class Kept(Answer):
+    """A dead letter that was refused again."""
+
+    id: int
+    reason: str
+
+
+class Retried(Answer):
+    """What became of dead letters that were tried again."""
+
+    taken: int
+    """How many are dead letters no longer."""
+    kept: list[Kept]
+    """Those that were refused again, and stay."""
+    next: int | None
+    """`after` for the next request; null at the end."""
+
+
 class Bridge(Answer):
     """One bridge."""
 
     name: str
     type: str
     state: str
-    """running, failing (it tries again) or denied (a person must act)."""
+    """running, paused, failing (it tries again) or denied (a person must act)."""
+    replay: Replay | None
+    """What it sends again on request, or the last it sent."""
 
 
 class Status(Answer):

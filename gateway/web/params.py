@@ -10,6 +10,7 @@ from gateway.web.house import House
 from gateway.web.times import Time, parse_time
 
 MOST_POINTS = 100_000
+MOST_ID = 2**53 - 1  # the largest that every JSON reader takes exactly
 Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 
 
@@ -53,6 +54,57 @@ class QueryParams(Params):
     With `aggregate`: into how many equal buckets the time is divided (500 if not given)."""
     aggregate: Aggregate | None = None
     """Make one value of the samples in each bucket. Without it they are given as they are."""
+
+
+class BridgeParams(Params):
+    """Names one bridge."""
+
+    name: Id
+    """The bridge's name."""
+
+
+class ReplayParams(Params):
+    """What is to be sent again."""
+
+    start: Time
+    """From when on: ISO 8601, epoch ms, or a time ago such as -24h."""
+    end: Annotated[Time, Field(default_factory=lambda: parse_time("now"))]
+    """Until when: as `start`; now if not given."""
+    devices: Annotated[str, Field(min_length=1, max_length=256)] = "*"
+    """A shell pattern on device ids."""
+
+
+class LettersParams(Params):
+    """Which dead letters to show."""
+
+    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+    """The most letters to answer with."""
+    before: Annotated[int, Field(ge=1, le=MOST_ID)] = MOST_ID
+    """Only letters with ids below this one."""
+
+
+class RetryParams(Params):
+    """Which dead letters to try again."""
+
+    ids: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_ID)], ...], Field(max_length=500)] = ()
+    """These. If none are named, up to 500, the oldest first."""
+    after: Annotated[int, Field(ge=0, le=MOST_ID)] = 0
+    """Without `ids`: only letters with ids above this one."""
+
+
+class NamedReplayParams(ReplayParams, BridgeParams):
+    """What a bridge is to send again."""
+
+
+class NamedLettersParams(LettersParams):
+    """Whose dead letters to show."""
+
+    name: Id | None = None
+    """The bridge or source; all if not given."""
+
+
+class NamedRetryParams(RetryParams, BridgeParams):
+    """Which dead letters of a bridge or source to try again."""
 
 
 class TailParams(Params):

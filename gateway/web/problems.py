@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from gateway.core.errors import BerrygateError, Denied, Throttled, Unavailable
+from gateway.core.errors import BerrygateError, Conflict, Denied, Throttled, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -102,7 +102,8 @@ async def _expected(request: Request, error: Exception) -> Response:
     if isinstance(error, Unavailable):
         after = {"Retry-After": str(round(error.after))} if isinstance(error, Throttled) else None
         return problem(503, str(error), fix=error.fix, headers=after)
-    return problem(403 if isinstance(error, Denied) else 400, str(error), fix=error.fix)
+    status = {Denied: 403, Conflict: 409}.get(type(error), 400)
+    return problem(status, str(error), fix=error.fix)
 
 
 async def _bug(request: Request, error: Exception) -> Response:

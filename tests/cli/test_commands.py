@@ -287,3 +287,73 @@ def test_completion_knows_the_devices(config: Path) -> None:
     )  # fmt: skip
     subprocess.run([sys.executable, "-m", "gateway"], env=environ, check=True, timeout=30)
     assert (config.parent / "completed").read_text().strip() == "soil-4"
+
+
+def test_pause_and_resume(up: None, berrygate: Berrygate, house: SmallHouse) -> None:
+    assert berrygate("bridges", "pause", "home").out == "home is paused, 3 readings wait\n"
+    assert house.paused
+    assert json.loads(berrygate("bridges", "resume", "home", "--json").out)["state"] == "running"
+    unknown = berrygate("bridges", "pause", "cellar")
+    assert (unknown.code, unknown.err) == (1, 'error: no bridge "cellar"\n')
+
+
+def test_dead_letters(up: None, berrygate: Berrygate) -> None:
+    shown = berrygate("bridges", "dead-letters", "home").out
+    assert "field type conflict" in shown
+    assert "soil-4" in shown
+    assert "\x1b" not in shown
+    assert json.loads(berrygate("bridges", "dead-letters", "--json").out)["letters"][0]["id"] == 7
+    assert berrygate("bridges", "dead-letters", "cellar").code == 1
+
+
+def test_retry(up: None, berrygate: Berrygate, house: SmallHouse) -> None:
+    done = berrygate("bridges", "retry", "home", "7", "8")
+    assert (done.code, done.out) == (1, "2 taken, 1 stay\n  8: still bad\n")
+    assert berrygate("bridges", "retry", "home", "--all").out == "6 taken, 0 stay\n"
+    assert house.tried == [((7, 8), 0), ((), 0), ((), 500)]
+    assert berrygate("bridges", "retry", "home").code == 2
+    assert berrygate("bridges", "retry", "home", "7", "--all").code == 2
+
+
+def test_replay(up: None, berrygate: Berrygate, house: SmallHouse, config: Path) -> None:
+    assert berrygate("bridges", "replay", "home").code == 2
+    assert berrygate("bridges", "replay", "home", "--start", "-1h", "--end", "-2h").code == 2
+    showing = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "bridges", "replay", "home", "--start", "2000-01-01"],
+        env=environment(BERRYGATE_CONFIG=str(config)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while house.replay_ is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert berrygate("bridges", "replay", "home", "--start", "-1h").err.startswith("error: bridge")
+    assert house.replay_ is not None
+    house.replay_ |= {"state": "done", "progress": 1.0}
+    out, err = showing.communicate(timeout=30)
+    assert (showing.returncode, out) == (0, "replay done: 100%, 1,200 sent, 1 refused\n")
+    assert "the journal reaches back to" in err
+    assert "replay done" in berrygate("bridges").out
+
+
+def test_a_replay_goes_on_after_ctrl_c(
+    up: None, berrygate: Berrygate, house: SmallHouse, config: Path
+) -> None:
+    showing = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "bridges", "replay", "home", "--start", "-1h"],
+        env=environment(BERRYGATE_CONFIG=str(config)),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while house.replay_ is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    showing.send_signal(signal.SIGINT)
+    out, _ = showing.communicate(timeout=30)
+    assert showing.returncode == 0
+    assert "the replay goes on" in out
+    assert house.replay_ is not None
+    assert house.replay_["state"] == "running"
+    assert "stopped" in berrygate("bridges", "replay", "home", "--stop").out

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Histogram
 
 from gateway.core.contracts import Flag, Reading, Value
+from gateway.core.errors import Conflict
 from gateway.core.ledger import BridgeLedger, SourceLedger
 from gateway.web import control, server
 
@@ -36,6 +37,9 @@ class SmallHouse:
         self.asked: list[tuple[Any, ...]] = []
         self.points: list[tuple[int, Any]] = [(STARTED, 21.5), (STARTED + 1000, float("nan"))]
         self.tails = 0
+        self.paused = False
+        self.replay_: dict[str, Any] | None = None
+        self.tried: list[tuple[Any, ...]] = []
         self.devices_: dict[str, dict[str, Value]] = {
             "soil-4": {"moisture": 31.0, "open": False},
             "pump-2": {"state": "<b>on</b>"},
@@ -88,7 +92,8 @@ class SmallHouse:
             {
                 "name": "home",
                 "type": "influxdb",
-                "state": "running",
+                "state": "paused" if self.paused else "running",
+                "replay": self.replay_,
                 "breaker": "half_open",
                 "oldest": 2.5,
                 "last_error": None,
@@ -141,6 +146,64 @@ class SmallHouse:
         if metric not in self.devices_.get(device, {}):
             raise LookupError(f'no metric "{metric}" of device "{device}"')
         return self.points
+
+    def _bridge(self, bridge: str) -> dict[str, Any]:
+        if bridge != "home":
+            raise LookupError(f'no bridge "{bridge}"')
+        return self.bridges()[0]
+
+    async def pause(self, bridge: str) -> dict[str, Any]:
+        self._bridge(bridge)
+        self.paused = True
+        return self._bridge(bridge)
+
+    async def resume(self, bridge: str) -> dict[str, Any]:
+        self._bridge(bridge)
+        self.paused = False
+        return self._bridge(bridge)
+
+    async def replay(self, bridge: str, start: int, end: int, devices: str) -> dict[str, Any]:
+        self._bridge(bridge)
+        if start >= end:
+            raise ValueError("start is not before end")
+        if self.replay_ is not None and self.replay_["state"] == "running":
+            raise Conflict("bridge home is replaying already", fix="wait for it")
+        self.replay_ = {
+            "state": "running",
+            "start": start // 1_000_000,
+            "end": end // 1_000_000,
+            "devices": devices,
+            "journal_from": STARTED,
+            "progress": 0.5,
+            "sent": 1200,
+            "refused": 1,
+        }
+        return self.replay_
+
+    async def stop_replay(self, bridge: str) -> dict[str, Any]:
+        self._bridge(bridge)
+        if self.replay_ is None:
+            raise Conflict("bridge home is not replaying")
+        self.replay_ |= {"state": "stopped"}
+        return self.replay_
+
+    async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
+        if name not in (None, "home", "mqtt"):
+            raise LookupError(f'no bridge and no source "{name}"')
+        letter = {"stage": "deliver", "name": "home", "reason": "rejected", "device": "soil-4"}
+        group = {**letter, "count": 3, "first": STARTED, "last": STARTED + 1000, "detail": "bad"}
+        one = {
+            **letter, "id": 7, "detail": "field type conflict", "topic": "", "payload": "",
+            "size": 0, "time": STARTED, "reading": {"time": STARTED, "values": {"n": "\x1b[2J"}},
+        }  # fmt: skip
+        return {"groups": [group], "letters": [one][:limit]}
+
+    async def retry(self, name: str, ids: Sequence[int], after: int) -> dict[str, Any]:
+        self._bridge(name)
+        self.tried.append((tuple(ids), after))
+        kept = [{"id": 8, "reason": "still bad"}] if 8 in ids else []
+        following = 500 if not ids and after == 0 else None
+        return {"taken": len(ids) or 3, "kept": kept, "next": following}
 
     async def tail(self, pattern: str = "*") -> AsyncIterator[list[Reading]]:
         self.tails += 1

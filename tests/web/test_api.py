@@ -112,3 +112,80 @@ description = schemathesis.openapi.from_asgi("/openapi.json", APP)
 @settings(max_examples=40, deadline=None)
 def test_server_does_what_it_describes(case: schemathesis.Case, url: str) -> None:
     case.call_and_validate(base_url=url)
+
+
+async def post(http: httpx.AsyncClient, path: str, body: Any = None) -> httpx.Response:
+    return await http.post(f"/api/v1/bridges/{path}", json=body)
+
+
+async def test_pause_and_resume(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    assert (await post(http, "home/pause")).json()["state"] == "paused"
+    assert (await get(http, "bridges"))[0]["state"] == "paused"
+    assert (await post(http, "home/resume")).json()["state"] == "running"
+    assert not house.paused
+
+
+async def test_replay(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    asked = {"start": "2026-11-20T22:00:00Z", "end": 1_795_298_400_000, "devices": "soil-*"}
+    begun = await post(http, "home/replay", asked)
+    assert begun.status_code == 202
+    assert begun.json()["start"] == 1_795_212_000_000
+    assert begun.json()["devices"] == "soil-*"
+    again = await post(http, "home/replay", asked)
+    assert (again.status_code, again.json()["fix"]) == (409, "wait for it")
+    assert (await post(http, "home/replay/stop")).json()["state"] == "stopped"
+    backwards = await post(http, "home/replay", {"start": "-1h", "end": "-2h"})
+    assert (backwards.status_code, backwards.json()["detail"]) == (422, "start is not before end")
+    assert (await post(http, "home/replay", {})).status_code == 422
+
+
+async def test_dead_letters(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    found = await get(http, "bridges/home/dead-letters", limit=5)
+    assert found == await house.letters("home", 5, 1)
+    assert (await post(http, "home/dead-letters/retry", {"ids": [7, 8]})).json() == {
+        "taken": 2,
+        "kept": [{"id": 8, "reason": "still bad"}],
+        "next": None,
+    }
+    assert (await post(http, "home/dead-letters/retry", {})).json()["next"] == 500
+    assert house.tried == [((7, 8), 0), ((), 0)]
+
+
+@pytest.mark.parametrize("path", ["pause", "resume", "replay", "replay/stop", "dead-letters/retry"])
+async def test_unknown_bridges_are_404(http: httpx.AsyncClient, path: str) -> None:
+    answer = await post(http, f"cellar/{path}", {"start": "-1h"} if path == "replay" else {})
+    assert answer.status_code == 404
+    assert "cellar" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://stranger.example"},
+        {"Origin": "null"},
+    ],
+)
+async def test_a_strangers_page_changes_nothing(
+    http: httpx.AsyncClient, house: SmallHouse, headers: dict[str, str]
+) -> None:
+    answer = await http.post("/api/v1/bridges/home/pause", headers=headers)
+    assert answer.status_code == 403
+    assert not house.paused
+    assert (await http.get("/api/v1/bridges", headers=headers)).status_code == 200
+
+
+async def test_our_own_page_may_change_things(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    ours = {"Sec-Fetch-Site": "same-origin", "Origin": str(http.base_url).rstrip("/")}
+    assert (await http.post("/api/v1/bridges/home/pause", headers=ours)).status_code == 200
+    assert house.paused
+
+
+async def test_only_this_machine_may_change_things(house: SmallHouse) -> None:
+    app = server.build(house, allowed_hosts=["testserver"])
+    for address, code in (("192.0.2.7", 403), ("127.0.0.1", 200), ("::1", 200)):
+        transport = httpx.ASGITransport(app=app, client=(address, 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            assert (await client.post("/api/v1/bridges/home/pause")).status_code == code
+            assert (await client.get("/api/v1/bridges")).status_code == 200

@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 
 async def test_every_path_has_its_place(http: httpx.AsyncClient) -> None:
     description = (await http.get("/openapi.json")).json()
-    described = set(re.findall(r"`(?:GET )?(/[^`]*)`", PAGE))
+    described = set(re.findall(r"`(?:(?:GET|POST) )?(/[^`]*)`", PAGE))
     missing = set(description["paths"]) - described
     assert not missing
     for path in described - set(description["paths"]):
@@ -23,9 +23,14 @@ async def test_every_path_has_its_place(http: httpx.AsyncClient) -> None:
 async def test_every_parameter_has_its_place(http: httpx.AsyncClient) -> None:
     description = (await http.get("/openapi.json")).json()
     for path, methods in description["paths"].items():
-        for parameter in methods["get"].get("parameters", []):
+        every = [p for method in methods.values() for p in method.get("parameters", [])]
+        for parameter in every:
             assert parameter["description" if parameter["in"] == "query" else "name"], path
-            assert f"`{parameter['name']}" in PAGE or f"{{{parameter['name']}}}" in PAGE
+            assert (
+                f"`{parameter['name']}`" in PAGE
+                or f"`{parameter['name']}=" in PAGE
+                or f"{{{parameter['name']}}}" in PAGE
+            )
 
 
 async def test_every_metric_has_its_place(http: httpx.AsyncClient) -> None:
