@@ -24,7 +24,8 @@ def parse_time(text: Any, now: float | None = None) -> int:
     ISO times without an offset are UTC. now: epoch seconds, for relative times.
     Raises PydanticCustomError (a ValueError).
     """
-    word = str(text).strip()
+    whole = isinstance(text, float) and text.is_integer()  # JSON's 1795212000000.0
+    word = str(int(text) if whole else text).strip()
     present = round((time.time() if now is None else now) * 1000)
     if word == "now":
         return present * 1_000_000

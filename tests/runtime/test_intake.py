@@ -9,16 +9,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.bus.bus import Bus
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Outcome, Stored
+from gateway.core.contracts import Burst, Flag, Outcome, Stored
 from gateway.io.sqlite import Database
 from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.intake import Intake, Services
+from gateway.runtime.letters import Letters
 from gateway.stages.profiling import Profiler
-from gateway.store.dead_letters import DeadLetters
+from gateway.store.dead_letters import DeadLetter, DeadLetters
 from gateway.store.devices import Devices
 from tests.support.journal import open_bus, running
 
@@ -175,3 +177,34 @@ async def test_a_time_no_clock_can_have_does_not_stop_the_journal(tmp_path: Path
         wire.put(("devices/a/telemetry", b'{"n": 9}', 9, False))
         await settled(wire, 4)
         assert ("a", 9.0) in await stored(bus)
+
+
+async def test_dead_letters_of_a_source_are_decoded_again(tmp_path: Path) -> None:
+    """After the codec was put right, what it could not read is journalled at its own time."""
+    async with pumping(tmp_path) as (wire, intake, bus, letters):
+        wire.put(("devices/a/telemetry", b'{"n": 1}', 1, False))
+        await settled(wire, 1)
+        then = time.time_ns() - 3600 * 10**9
+        payloads = (b'{"n": 2}', b'{"n": ', b'{"n": 3, "text": "' + b"x" * 5_000 + b'"}')
+        await letters.add(
+            [
+                DeadLetter("decode", "wire", "malformed", topic="devices/b/telemetry",
+                           payload=payload, time=then)
+                for payload in payloads
+            ]
+        )  # fmt: skip
+        store = Letters(letters, {"wire": intake}, {})
+        found = await store.retry("wire", [], 0)
+        assert found["taken"] == 1
+        assert [letter["id"] for letter in found["kept"]] == [2, 3]
+        assert found["kept"][1]["reason"] == "only 4096 of its 5020 bytes were kept"
+        assert await stored(bus) == [("a", 1.0), ("b", 2.0)]
+        last = [block async for block in bus.blocks(2, follow=False)][-1].readings[-1]
+        assert last.flags == Flag.HISTORICAL
+        assert abs(last.time - then) <= 10**6
+        assert [letter.id for letter in await letters.list("wire")] == [3, 2]
+        assert intake.ledger.difference == 0
+        with pytest.raises(LookupError, match="no dead letter 1"):
+            await store.retry("wire", [1], 0)
+        with pytest.raises(LookupError, match="no bridge and no source"):
+            await store.show("else", 10, 100)

@@ -1,0 +1,245 @@
+"""Pausing, trying again, and sending again: counted apart, and known after a restart."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.core.contracts import Flag, Reading
+from gateway.core.errors import Conflict, Denied, Unavailable
+from tests.support.delivering import delivering
+from tests.support.journal import publish
+from tests.support.sink import Sink
+
+HISTORICAL = int(Flag.HISTORICAL)
+SECOND = 10**9
+
+
+def now_numbered(start: int, stop: int, devices: int = 5) -> list[Reading]:
+    """Readings that carry their number, a millisecond apart, from a minute ago on."""
+    since = time.time_ns() - 60 * SECOND
+    return [
+        Reading(f"d{n % devices}", since + n * 10**6, {"n": float(n)}) for n in range(start, stop)
+    ]
+
+
+async def test_a_paused_bridge_sends_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    sink = Sink()
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, now_numbered(0, 50))
+        await work.settled()
+        await work.delivery.pause()
+        assert work.delivery.state == "paused"
+        await publish(work.bus, now_numbered(50, 80))
+        await asyncio.sleep(0.3)
+        assert sorted(sink.numbers()) == list(range(50))
+        assert work.ledger["pending"] == 30
+    async with delivering(tmp_path, sink) as work:  # a restart does not resume it
+        await publish(work.bus, now_numbered(80, 90))
+        await asyncio.sleep(0.3)
+        assert work.delivery.state == "paused"
+        assert len(sink.taken) == 50
+        assert work.ledger["pending"] == 40
+        await work.delivery.resume()
+        await work.settled()
+        assert sorted(sink.numbers()) == list(range(90))
+        assert work.delivery.state == "running"
+        assert work.ledger["delivered"] == 90
+    async with delivering(tmp_path, sink) as work:
+        assert work.delivery.state == "running"
+
+
+async def test_pausing_stops_a_bridge_that_retries(tmp_path: Path) -> None:
+    sink = Sink()
+    sink.fails = Unavailable("down")
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, now_numbered(0, 10))
+        await work.until(lambda: sink.requests > 3)
+        await work.delivery.pause()
+        await asyncio.sleep(0.2)
+        asked = sink.requests
+        await asyncio.sleep(0.3)
+        assert sink.requests == asked
+        sink.fails = None
+        await work.delivery.resume()
+        await work.settled()
+        assert work.ledger["delivered"] == 10
+
+
+async def test_resume_tries_a_denied_bridge_at_once(tmp_path: Path) -> None:
+    sink = Sink()
+    sink.fails = Denied("wrong token")
+    retry = {"max": "60s", "breaker": {"failures": 100}}
+    async with delivering(tmp_path, sink, retry=retry) as work:
+        await publish(work.bus, now_numbered(0, 10))
+        await work.until(lambda: work.delivery.state == "denied")
+        sink.fails = None
+        await work.delivery.resume()
+        async with asyncio.timeout(10):
+            await work.settled()
+        assert work.delivery.state == "running"
+
+
+async def test_dead_letters_are_tried_again_and_those_refused_again_stay(tmp_path: Path) -> None:
+    sink = Sink()
+    sink.refuses = lambda reading: reading.values["n"] % 10 == 3
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, now_numbered(0, 100))
+        await work.settled()
+        letters = await work.letters.list("sink", stage="deliver")
+        assert len(letters) == work.ledger["dead_lettered"] == 10
+        sink.refuses = lambda reading: reading.values["n"] == 53
+        found = await work.delivery.retry_letters(letters)
+        assert len(found.taken) == 9
+        assert list(found.kept.values()) == ["refused"]
+        left = await work.letters.list("sink")
+        assert [letter.id for letter in left] == list(found.kept)
+        assert left[0].reading is not None
+        assert left[0].reading.values == {"n": 53.0}
+        assert sorted(sink.numbers(HISTORICAL)) == [n for n in range(3, 100, 10) if n != 53]
+        # What was counted when it was refused stays counted; this is counted apart.
+        assert (work.ledger["dead_lettered"], work.ledger["replayed"]) == (10, 9)
+        assert work.ledger["delivered"] == 90
+
+
+async def test_dead_letters_stay_while_the_sink_is_away_or_the_bridge_paused(
+    tmp_path: Path,
+) -> None:
+    sink = Sink()
+    sink.refuses = lambda reading: True
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, now_numbered(0, 5))
+        await work.settled()
+        letters = await work.letters.list("sink")
+        sink.fails = Unavailable("down")
+        found = await work.delivery.retry_letters(letters)
+        assert len(found.kept) == 5
+        assert "down" in next(iter(found.kept.values()))
+        await publish(work.bus, now_numbered(5, 6))
+        await work.until(lambda: work.delivery.state == "failing")
+        with pytest.raises(Unavailable, match="its dead letters stay"):
+            await work.delivery.retry_letters(letters)
+        await work.delivery.pause()
+        with pytest.raises(Conflict, match="paused"):
+            await work.delivery.retry_letters(letters)
+        assert len(await work.letters.list("sink")) == 5
+        assert work.ledger["replayed"] == 0
+
+
+async def test_a_replay_sends_a_stretch_again_marked_and_counted_apart(tmp_path: Path) -> None:
+    sink = Sink()
+    async with delivering(tmp_path, sink, batch={"size": 40, "wait": "10ms"}) as work:
+        readings = now_numbered(0, 500)
+        for start in range(0, 500, 50):  # many blocks
+            await publish(work.bus, readings[start : start + 50])
+        await work.settled()
+        start, end = readings[100].time, readings[400].time
+        begun = await work.delivery.replay(start, end, "d[12]")
+        assert begun["state"] == "running"
+        assert begun["journal_from"] <= time.time_ns() // 10**6
+        with pytest.raises(Conflict, match="already"):
+            await work.delivery.replay(start, end, "*")
+        await work.until(lambda: work.delivery.as_dict()["replay"]["state"] != "running")
+        wanted = [n for n in range(100, 400) if n % 5 in (1, 2)]
+        assert sink.numbers(HISTORICAL) == wanted
+        shown = work.delivery.as_dict()["replay"]
+        assert (shown["state"], shown["sent"], shown["progress"]) == ("done", len(wanted), 1.0)
+        assert work.ledger["replayed"] == len(wanted)
+        assert work.ledger["delivered"] == work.ledger["matched"] == 500
+        with pytest.raises(ValueError, match="not before"):
+            await work.delivery.replay(end, start, "*")
+        with pytest.raises(Conflict, match="not replaying"):
+            await work.delivery.stop_replay()
+
+
+async def test_a_replay_goes_on_after_a_restart(tmp_path: Path) -> None:
+    sink = Sink()
+    batch = {"size": 20, "wait": "10ms"}
+    async with delivering(tmp_path, sink, batch=batch) as work:
+        readings = now_numbered(0, 400)
+        for start in range(0, 400, 20):
+            await publish(work.bus, readings[start : start + 20])
+        await work.settled()
+        sink.slow = dict.fromkeys([f"d{n}" for n in range(5)], 0.05)
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")
+        await work.until(lambda: work.delivery.as_dict()["replay"]["sent"] >= 100)
+    before = len(sink.numbers(HISTORICAL))
+    assert before < 400
+    sink.slow = {}
+    async with delivering(tmp_path, sink, batch=batch) as work:
+        await work.until(lambda: work.delivery.as_dict()["replay"]["state"] == "done")
+        sent = sink.numbers(HISTORICAL)
+        assert set(sent) == set(range(400))
+        # What the restart interrupted comes twice: no more than what one write held.
+        assert len(sent) - 400 <= 40
+        assert work.ledger["replayed"] == work.delivery.as_dict()["replay"]["sent"] >= 400
+
+
+async def test_a_replay_can_be_stopped_also_while_the_sink_is_away(tmp_path: Path) -> None:
+    sink = Sink()
+    async with delivering(tmp_path, sink) as work:
+        readings = now_numbered(0, 50)
+        await publish(work.bus, readings)
+        await work.settled()
+        sink.fails = Unavailable("down")
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")
+        asked = sink.requests
+        await work.until(lambda: sink.requests > asked)
+        assert (await work.delivery.stop_replay())["state"] == "stopped"
+        sink.fails = None
+        await asyncio.sleep(0.3)
+        assert sink.numbers(HISTORICAL) == []
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")  # and again
+        await work.until(lambda: work.delivery.as_dict()["replay"]["state"] == "done")
+        assert len(sink.numbers(HISTORICAL)) == 50
+
+
+async def test_what_a_replay_finds_refused_is_a_dead_letter_and_counted_apart(
+    tmp_path: Path,
+) -> None:
+    sink = Sink()
+    async with delivering(tmp_path, sink) as work:
+        readings = now_numbered(0, 50)
+        await publish(work.bus, readings)
+        await work.settled()
+        sink.refuses = lambda reading: reading.values["n"] == 7
+        sink.named = False
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")
+        await work.until(lambda: work.delivery.as_dict()["replay"]["state"] == "done")
+        shown = work.delivery.as_dict()["replay"]
+        assert (shown["sent"], shown["refused"]) == (49, 1)
+        assert len(await work.letters.list("sink")) == 1
+        assert (work.ledger["replayed"], work.ledger["dead_lettered"]) == (49, 0)
+
+
+async def test_live_readings_go_before_a_replay(tmp_path: Path) -> None:
+    """A replay that took the sink's time would hold up what is happening now."""
+    sink = Sink()
+    async with delivering(tmp_path, sink, batch={"size": 10, "wait": "10ms"}) as work:
+        readings = now_numbered(0, 400)
+        await publish(work.bus, readings)
+        await work.settled()
+        sink.taken.clear()
+        sink.slow = dict.fromkeys([f"d{n}" for n in range(5)], 0.01)
+        await publish(work.bus, now_numbered(1_000, 2_000))
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")
+        await work.until(lambda: len(sink.numbers()) == 1_000)
+        # Behind until two rounds of all four lanes are left: at most the few writes of that time.
+        assert len(sink.numbers(HISTORICAL)) <= 120
+        await work.until(lambda: len(sink.numbers(HISTORICAL)) == 400)
+
+
+async def test_a_slow_device_holds_up_no_other_lane(tmp_path: Path) -> None:
+    sink = Sink()
+    sink.slow = {"d0": 3600.0}
+    async with delivering(tmp_path, sink, pool={"max": 8}) as work:
+        for start in range(0, 1_000, 100):
+            await publish(work.bus, now_numbered(start, start + 100, devices=50))
+        lanes = work.delivery.subscription.lanes  # type: ignore[union-attr]
+        await work.until(lambda: sum(lane.in_flight > 0 for lane in lanes) == 1)
+        stuck = {f"d{n}" for n in range(50)} - {reading.device for reading in sink.taken}
+        assert "d0" in stuck
+        assert len(stuck) < 25
+        assert len(sink.taken) == 1_000 - 20 * len(stuck)
+        assert work.ledger["pending"] == 20 * len(stuck)
