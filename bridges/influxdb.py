@@ -142,6 +142,13 @@ class InfluxdbBridge:
         finally:
             close()
 
+    async def check(self, conn: Write) -> None:
+        """A write of nothing: credentials, and that what is written to exists, are looked at
+        before the server misses the points. Raises Unavailable or Denied."""
+        answer = await self._blocking.call(lambda: conn(_gzip(b"")), self._settings.timeout + 1.0)
+        if answer.status >= 300 and answer.status != 400:
+            raise _error(answer, [])
+
     async def send(self, conn: Write, batch: Batch) -> None:
         """Write a batch. Raises Unavailable, Throttled, Denied or Rejected."""
         lines = self._encoder.lines(batch.readings)

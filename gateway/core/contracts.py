@@ -202,6 +202,15 @@ class Bridge(Protocol[ConnT]):
         ...
 
 
+@runtime_checkable
+class Checkable(Protocol):
+    """A bridge that can be asked whether it may write, without writing anything."""
+
+    async def check(self, conn: Any) -> None:
+        """Return if a batch would be let in. Raises Unavailable or Denied."""
+        ...
+
+
 Send = Callable[[Batch], Awaitable[None]]
 
 
