@@ -23,7 +23,6 @@ from tests.support.publisher import Publisher
 
 DEVICES = 3
 RATE = 600
-GATHER = 0.2
 
 
 class Acknowledged:
@@ -52,6 +51,7 @@ class Kills:
     proxy: PacketProxy
     publisher: Publisher
     acknowledged: Acknowledged
+    rate: int
     hits: Counter[str] = field(default_factory=Counter)
     sent: int = 0
 
@@ -89,7 +89,7 @@ class Kills:
 
         def publish() -> None:
             while not stop.is_set():
-                self.sent = self.publisher.run(self.sent, RATE, RATE, stop)
+                self.sent = self.publisher.run(self.sent, self.rate, self.rate, stop)
 
         thread = threading.Thread(target=publish)
         thread.start()
@@ -127,7 +127,9 @@ class Kills:
 
 
 @contextmanager
-def kills(directory: Path, *, embedded: bool) -> Iterator[Kills]:
+def kills(
+    directory: Path, *, embedded: bool, rate: int = RATE, gather: str = "200ms"
+) -> Iterator[Kills]:
     """A gateway with its embedded broker, or with another one that nobody kills."""
     with ExitStack() as stack:
         influx = stack.enter_context(influx_1(directory / "influx"))
@@ -145,12 +147,12 @@ def kills(directory: Path, *, embedded: bool) -> Iterator[Kills]:
                 "type": "influxdb", "name": "sink", "version": "1", "url": influx.url,
                 "database": "test", "batch": {"wait": "200ms"}, "retry": {"max": "1s"},
             }],
-            journal={"gather": f"{GATHER * 1000:.0f}ms"},
+            journal={"gather": gather},
         ).start()  # fmt: skip
         house.wait(lambda: house.api("status")["sources"][0]["state"] == "running")
         publisher = Publisher(port, DEVICES, clean=False)
         try:
-            yield Kills(house, influx, proxy, publisher, acknowledged)
+            yield Kills(house, influx, proxy, publisher, acknowledged, rate)
         finally:
             if house.process is not None and house.process.poll() is None:
                 house.stop()

@@ -108,7 +108,9 @@ class Stop:
 
 
 @contextmanager
-def stopping(pid: int, point: Point, count: int, ports: Ports, log: Path, how: str) -> Iterator[Stop]:
+def stopping(
+    pid: int, point: Point, count: int, ports: Ports, log: Path, how: str
+) -> Iterator[Stop]:
     """Let it stop at the `count`th call of a thread at `point`. how: SIGSTOP or SIGKILL."""
     paths = [argument for path in point.paths(pid, ports) for argument in ("-P", path)]
     assert paths, f"nothing to see of {point.name}"
