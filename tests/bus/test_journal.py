@@ -4,11 +4,14 @@ import asyncio
 import errno
 import os
 import shutil
+from array import array
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.bus.gather import Entry
+from gateway.bus.records import RepeatKeys
 from gateway.bus.segment import START
 from gateway.core.contracts import Reading
 from tests.support.journal import (
@@ -139,3 +142,19 @@ async def test_a_writer_that_fails_is_not_silent(tmp_path: Path) -> None:
         bus.publish(Entry([Reading("a", 2**64, {"x": 1.0})]))
         with pytest.raises(OverflowError):
             await asyncio.wait_for(task, 10)
+
+
+async def test_keys_of_a_block_of_many_small_bursts_are_all_given_back(tmp_path: Path) -> None:
+    """A kill before a block is acknowledged: the broker sends all of its messages again."""
+    settings = options(gather=5.0, frames=500)
+    async with open_bus(tmp_path, settings) as bus, running(bus):
+        committed = asyncio.get_running_loop().create_future()
+        for number in range(500):
+            keys = RepeatKeys("mqtt", number.to_bytes(2, "little"), bytes(4))
+            last = committed.set_result if number == 499 else None
+            done = partial(last, None) if last else None
+            bus.publish(Entry(numbered(number, number + 1), size=1, keys=keys, done=done))
+        await asyncio.wait_for(committed, 10)
+    async with open_bus(tmp_path, settings) as bus:
+        given = b"".join(keys.packet_ids for keys in bus.recovered_keys("mqtt"))
+    assert set(array("H", given)) == set(range(500))

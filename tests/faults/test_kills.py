@@ -5,7 +5,6 @@ broker, alone or with the gateway: what the gateway had acknowledged is all ther
 is the end of what that broker had acknowledged before it was killed.
 """
 
-import dataclasses
 import itertools
 import random
 import signal
@@ -43,14 +42,21 @@ def check_sink(run: Kills) -> Counter[int]:
     return history
 
 
+def check_hit(hits: Counter[str]) -> None:
+    """Every point was among those where it was stopped."""
+    names = {hit.split(maxsplit=1)[1] for hit, count in hits.items() if count}
+    assert names == {point.name for point in POINTS}
+
+
 @pytest.mark.timeout(3_000 if FULL else 300)
 def test_kill_of_the_gateway_loses_and_repeats_nothing(tmp_path: Path) -> None:
     chance, rounds = seeded(), runs(10, 100)
-    ways = list(itertools.product(POINTS, ("SIGKILL", "SIGSTOP")))
     starting = 0
     with kills(tmp_path, embedded=False) as run:
         with run.load():
-            for number, (point, how) in zip(range(rounds), shuffled(chance, ways), strict=False):
+            points = shuffled(chance, list(POINTS))
+            for number, point in enumerate(itertools.islice(points, rounds)):
+                how = chance.choice(("SIGKILL", "SIGSTOP"))
                 run.flowing()
                 with run.stopped(point, chance, how):
                     run.house.kill()
@@ -72,30 +78,7 @@ def test_kill_of_the_gateway_loses_and_repeats_nothing(tmp_path: Path) -> None:
             "gateway-killed", rounds=rounds + starting, published=len(published), lost=0,
             repeated=0, while_starting=starting, **{f"at {k}": v for k, v in run.hits.items()},
         )  # fmt: skip
-        assert run.hits.total() >= rounds * 0.8, "hardly any point was hit"
-
-
-@pytest.mark.timeout(300)
-def test_kill_before_a_whole_block_is_acknowledged_repeats_nothing(tmp_path: Path) -> None:
-    """Single messages, hundreds of them in one commit: each is one that the broker sends again."""
-    chance, rounds = seeded(), runs(2, 10)
-    points = shuffled(chance, [point for point in POINTS if point.name in ("sync", "acknowledge")])
-    with kills(tmp_path, embedded=False, rate=250, gather="3s") as run:
-        with run.load():
-            for point in itertools.islice(points, rounds):
-                run.flowing()
-                first = dataclasses.replace(point, most=1)
-                with run.stopped(first, chance, "SIGKILL" if "ack" in point.name else "SIGSTOP"):
-                    run.house.kill()
-                run.house.start()
-        run.settle()
-        stored = check_sink(run)
-        again = run.house.api("status")["ledger"]["sources"]["mqtt"]["repeated"]
-        assert set(stored) == set(range(run.sent)), "lost"
-        assert [n for n, count in stored.items() if count > 1] == [], "twice"
-        outcome("gateway-killed-before-a-full-block-is-acknowledged", rounds=rounds,
-                published=run.sent, lost=0, repeated=0, recognised_in_the_last=again)  # fmt: skip
-        assert again > 256, "the broker sent hardly anything again"
+        check_hit(run.hits)
 
 
 def lost_tail(run: Kills, stored: Counter[int]) -> set[int]:
@@ -176,6 +159,7 @@ def test_kill_of_the_embedded_broker_loses_only_the_end_of_what_it_had_acknowled
             figures.update(published=run.sent, lost=len(lost), repeated=len(twice))
             hits.update(run.hits)
     assert oldest <= AUTOSAVE
+    check_hit(hits)
     outcome(
         case, rounds=rounds, **figures, oldest_lost_s=round(oldest, 2),
         **{f"at {point}": count for point, count in hits.items()},

@@ -51,7 +51,6 @@ class Kills:
     proxy: PacketProxy
     publisher: Publisher
     acknowledged: Acknowledged
-    rate: int
     hits: Counter[str] = field(default_factory=Counter)
     sent: int = 0
 
@@ -89,7 +88,7 @@ class Kills:
 
         def publish() -> None:
             while not stop.is_set():
-                self.sent = self.publisher.run(self.sent, self.rate, self.rate, stop)
+                self.sent = self.publisher.run(self.sent, RATE, RATE, stop)
 
         thread = threading.Thread(target=publish)
         thread.start()
@@ -127,9 +126,7 @@ class Kills:
 
 
 @contextmanager
-def kills(
-    directory: Path, *, embedded: bool, rate: int = RATE, gather: str = "200ms"
-) -> Iterator[Kills]:
+def kills(directory: Path, *, embedded: bool) -> Iterator[Kills]:
     """A gateway with its embedded broker, or with another one that nobody kills."""
     with ExitStack() as stack:
         influx = stack.enter_context(influx_1(directory / "influx"))
@@ -147,12 +144,12 @@ def kills(
                 "type": "influxdb", "name": "sink", "version": "1", "url": influx.url,
                 "database": "test", "batch": {"wait": "200ms"}, "retry": {"max": "1s"},
             }],
-            journal={"gather": gather},
+            journal={"gather": "200ms"},
         ).start()  # fmt: skip
         house.wait(lambda: house.api("status")["sources"][0]["state"] == "running")
         publisher = Publisher(port, DEVICES, clean=False)
         try:
-            yield Kills(house, influx, proxy, publisher, acknowledged, rate)
+            yield Kills(house, influx, proxy, publisher, acknowledged)
         finally:
             if house.process is not None and house.process.poll() is None:
                 house.stop()

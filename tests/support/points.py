@@ -5,7 +5,6 @@ signal. SIGKILL comes before the call is made, SIGSTOP after it: then everything
 stands still until somebody kills it or lets it go on (strace(1), "tampering").
 """
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +39,7 @@ class Point:
 
 def _connections(pid: int, port: int) -> list[str]:
     return [
-        os.readlink(f"/proc/{pid}/fd/{connection.fd}")
+        str(Path(f"/proc/{pid}/fd/{connection.fd}").readlink())
         for connection in psutil.Process(pid).net_connections("tcp")
         if connection.raddr and connection.raddr.port == port
     ]
@@ -57,7 +56,7 @@ def _sink(pid: int, ports: Ports) -> list[str]:
 def _threads(pid: int, ports: Ports) -> list[str]:
     """The pair of sockets by which one thread wakes another's event loop."""
     return [
-        os.readlink(f"/proc/{pid}/fd/{connection.fd}")
+        str(Path(f"/proc/{pid}/fd/{connection.fd}").readlink())
         for connection in psutil.Process(pid).net_connections("unix")
         if not connection.laddr
     ]

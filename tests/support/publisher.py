@@ -110,7 +110,10 @@ class Publisher:
             number += 1
         if packets:
             assert self._socket is not None
-            self._socket.sendall(b"".join(packets))
+            try:
+                self._socket.sendall(b"".join(packets))
+            except OSError:  # they wait for their acknowledgement, and are sent after a reconnect
+                self._close()
         return number
 
     def _packet(self, packet_id: int, number: int, head: int) -> bytes:
@@ -122,7 +125,8 @@ class Publisher:
         return bytes((head,)) + size + body
 
     def _read(self, timeout: float) -> None:
-        assert self._socket is not None
+        if self._socket is None:
+            return
         if not select.select([self._socket], [], [], timeout)[0]:
             return
         data = self._socket.recv(65_536)
