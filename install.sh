@@ -174,6 +174,7 @@ cmd_run() {
     local venv=$here/.venv requirements=$here/requirements/run.txt wanted=()
     fresh "$venv" "$requirements" || mapfile -t wanted < <(python_packages)
     have mosquitto || wanted+=(mosquitto)
+    have openssl || wanted+=(openssl)
     need_packages "${wanted[@]}"
     make_venv "$venv" editable "$requirements"
     exec "$venv/bin/berrygate" run "$@"
@@ -215,6 +216,7 @@ cmd_service() {
     service_python
     mapfile -t wanted < <(python_packages)
     have mosquitto || wanted+=(mosquitto)
+    have openssl || wanted+=(openssl)
     need_packages "${wanted[@]}"
     make_user
     release=$opt/releases/$(release_name)

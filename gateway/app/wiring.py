@@ -7,9 +7,10 @@ from typing import Any
 from gateway.app import pumps
 from gateway.app.opening import journal_options
 from gateway.app.parts import Parts
-from gateway.broker import BrokerOptions, EmbeddedBroker
+from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
 from gateway.config import Config
 from gateway.config.changes import Changes, changes
+from gateway.config.models import ListenerSettings
 from gateway.core.contracts import Context, Device, Endpoint, TopicMapped
 from gateway.core.settings import BridgeSettings, DeviceSettings
 from gateway.runtime import probes
@@ -116,7 +117,7 @@ class Wiring:
             self._forget("stage", f"intake-{name}")
         self._adjust(config)
         if "broker" in sections:
-            await parts.end(*_FACES, "broker")
+            await parts.end(*_FACES, "broker upkeep", "broker")
             await self._start_broker(config)
             await self._start_announcer(config)
         context = self._context(config)
@@ -143,13 +144,16 @@ class Wiring:
 
     async def _start_broker(self, config: Config) -> None:
         settings = config.broker
-        self._broker = None
+        self._broker = self._house.lan = None
         if not settings.runs_embedded:
             return
         options = BrokerOptions(settings.host, settings.port, settings.queue, settings.queue_size)
         directory = config.gateway.data_dir.absolute() / "broker"
-        broker = EmbeddedBroker(directory, options, self._house.bus.emit)
+        lan = Lan(directory, self._house.topics, [_listener(each) for each in settings.listeners])
+        broker = EmbeddedBroker(directory, options, self._house.bus.emit, lan)
         self._broker = await self._parts.enter("broker", broker.running())
+        self._house.lan = LanControl(broker, lan, self._house.topics.gateway)
+        self._parts.start("broker upkeep", self._house.lan.upkeep())
 
     async def _start_announcer(self, config: Config) -> None:
         announcer = Announcer(config.broker.endpoint, self._house.topics)
@@ -245,6 +249,11 @@ async def _until(task: asyncio.Task[None]) -> None:
     task.result()
 
 
+def _listener(settings: ListenerSettings) -> Listener:
+    users = {name: secret.get_secret_value() for name, secret in settings.users.items()}
+    return Listener(settings.host, settings.port, settings.tls, users)
+
+
 def _broker_status(announcer: Announcer, broker: EmbeddedBroker | None) -> dict[str, Any]:
     return {
         "connected": announcer.connected,
@@ -252,5 +261,7 @@ def _broker_status(announcer: Announcer, broker: EmbeddedBroker | None) -> dict[
         "embedded": broker is not None,
         "pid": broker.pid if broker else None,
         "restarts": broker.restarts if broker else 0,
+        "set_aside": broker.set_aside if broker else [],
+        "listeners": broker.listeners if broker else [],
         "announcements_dropped": announcer.dropped,
     }

@@ -84,6 +84,20 @@ class GatewaySettings(Settings):
             raise ValueError("nobody knows this home directory; write it out") from error
 
 
+class ListenerSettings(Settings):
+    """A listener of the embedded broker for the network. Who comes in needs a user name and a
+    password, and may use topics of its own only."""
+
+    host: str = "0.0.0.0"
+    """Address to listen on; 0.0.0.0 is every IPv4 address of this machine, :: every IPv6 one."""
+    port: Port = 8883
+    """Port to listen on."""
+    tls: bool = True
+    """Encrypted, with a certificate that is made and renewed by the gateway."""
+    users: dict[Id, Secret] = Field(default_factory=dict)
+    """Passwords by user name, besides the users of `berrygate broker users`."""
+
+
 class BrokerSettings(Settings):
     """The MQTT broker: a mosquitto of our own, or any other by its URL."""
 
@@ -113,6 +127,9 @@ class BrokerSettings(Settings):
     """Most messages the embedded broker keeps for one client that is away."""
     queue_size: Size = 256_000_000
     """Most bytes it keeps for one client that is away."""
+    listeners: tuple[ListenerSettings, ...] = ()
+    """Where the embedded broker listens for devices on the network, besides `berrygate broker
+    open`."""
 
     @field_validator("protocol", mode="before")
     @classmethod
@@ -132,10 +149,23 @@ class BrokerSettings(Settings):
             fix = "leave out embedded, or leave out url"
             raise wrong("embedded", "either the embedded broker or a url, not both", fix)
         if self.runs_embedded and self.host not in ("127.0.0.1", "::1", "localhost"):
-            raise wrong("host", "the embedded broker listens on loopback only", "host: 127.0.0.1")
+            raise wrong(
+                "host",
+                "the embedded broker lets anybody in here, so it listens on loopback only",
+                "host: 127.0.0.1; for devices on the network: berrygate broker open",
+            )
+        self._check_listeners()
         if self.cert_file and not self.key_file:
             raise wrong("cert_file", "a certificate needs its key", "add key_file:")
         return self
+
+    def _check_listeners(self) -> None:
+        if self.listeners and not self.runs_embedded:
+            fix = "leave out listeners; that broker is opened to the network by its own settings"
+            raise wrong("listeners", "only the embedded broker has listeners", fix)
+        ports = [self.port, *(each.port for each in self.listeners)]
+        if len(set(ports)) < len(ports):
+            raise wrong("listeners", "two listeners have one port", "give each its own port")
 
     @property
     def runs_embedded(self) -> bool:

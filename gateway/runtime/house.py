@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from gateway import __version__
+from gateway.broker import LanControl
 from gateway.bus.bus import Bus
 from gateway.core.contracts import Reading
 from gateway.core.errors import DecodeError
@@ -52,6 +53,7 @@ class House:
     profiler: Profiler
     registry: CollectorRegistry
     broker: Callable[[], dict[str, Any]]
+    lan: LanControl | None = None
     intakes: dict[str, Intake] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     started: int = field(default_factory=time.time_ns)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway import __version__
 from gateway.core.errors import BerrygateError
+from gateway.web.broker_calls import broker_calls
 from gateway.web.house import House
 from gateway.web.params import (
     BridgeParams,
@@ -84,6 +85,7 @@ def calls(house: House) -> dict[str, Call]:
         "reload": (ReloadParams, reload),
         "keep": (NoParams, keep),
         **_bridge_calls(house),
+        **broker_calls(house),
     }
 
 

@@ -5,14 +5,19 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from gateway.broker import LanControl
 from gateway.core.contracts import Reading
 
 
 class House(Protocol):
     """The running gateway, as its faces see it. Times in what it returns are epoch ms.
 
-    registry: the histograms that parts of the gateway observe into.
+    registry: the histograms that parts of the gateway observe into. lan: what opens the embedded
+    broker to the network; None where another broker is used.
     """
+
+    @property
+    def lan(self) -> LanControl | None: ...
 
     @property
     def registry(self) -> CollectorRegistry: ...

@@ -24,6 +24,7 @@ class SmallHouse:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.lan = None
         commits = Histogram("berrygate_journal_commit_seconds", "x", registry=self.registry)
         stages = Histogram("berrygate_stage_seconds", "x", ["stage"], registry=self.registry)
         commits.observe(0.01)

@@ -1,81 +1,89 @@
-"""The embedded broker: a mosquitto child that lives and dies with us.
-
-Its settings follow what was measured of mosquitto 2.0: the defaults drop silently and cap an
-acknowledge-after-commit client at 20 messages in flight.
-"""
+"""The embedded broker: a mosquitto child that lives and dies with us."""
 
 import asyncio
 import ctypes
 import logging
 import os
-import pwd
 import random
 import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from gateway.broker.configuration import BrokerOptions, mosquitto_conf
+from gateway.broker.files import set_aside, write
+from gateway.broker.lan import Lan
+from gateway.broker.probing import accepts, answers, owner
 from gateway.core.contracts import Endpoint
 from gateway.core.errors import ConfigError
-from gateway.core.events import Connected, Disconnected, Event
+from gateway.core.events import Connected, Disconnected, Event, Failed
 
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _START = 10.0
 _STOP = 3.0
+_SAVE = 60.0  # writing down 256 MB of queues on a card, where nobody waits for us to end (s)
 _LOOK = 0.01
+_DATABASE = "mosquitto.db"
+_CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
+_GIVEN_UP = "sessions, retained messages and what was queued; devices connect and send again"
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerOptions:
-    """host, port: where it listens, loopback only. queue: most messages, and queue_bytes most
-    bytes, kept for one client that is away. window: most messages in flight to one client."""
-
-    host: str = "127.0.0.1"
-    port: int = 1883
-    queue: int = 1_000_000
-    queue_bytes: int = 256_000_000
-    window: int = 5_000
+class _DatabaseRefused(ConfigError):
+    """mosquitto ended over its database."""
 
 
 class EmbeddedBroker:
     """See the module. trouble: why it does not run at the moment, or "". foreign: a broker that
-    is not our child has the port and takes us, so it is used instead."""
+    is not our child has the port and takes us, so it is used instead. set_aside: damaged files of
+    the broker that we went on without, since we started."""
 
     def __init__(
-        self, directory: Path, options: BrokerOptions, emit: Callable[[Event], None]
+        self,
+        directory: Path,
+        options: BrokerOptions,
+        emit: Callable[[Event], None],
+        lan: Lan | None = None,
     ) -> None:
         self.endpoint = Endpoint(host=options.host, port=options.port)
         self.trouble = ""
         self.foreign = False
         self.restarts = 0
+        self.set_aside: list[str] = []
         self._directory = directory
         self._options = options
         self._emit = emit
+        self._lan = lan
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
         """The child's process id."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    @property
+    def listeners(self) -> list[dict[str, Any]]:
+        """Where it listens for the network, for people."""
+        return self._lan.current if self._lan else []
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator["EmbeddedBroker"]:
         """The broker, answering on its port. Raises ConfigError if it cannot be."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        await self._reclaim()
-        if await answers(self.endpoint):
-            await self._use_foreign()
-            yield self
-            return
         try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            await self._reclaim()
+            if await answers(self.endpoint):
+                await self._use_foreign()
+                yield self
+                return
             await self._start()
         except OSError as error:
             raise ConfigError(
@@ -88,7 +96,19 @@ class EmbeddedBroker:
         finally:
             supervisor.cancel()
             await asyncio.wait([supervisor])
-            await self._stop()
+            await self._stop(_STOP)
+
+    async def restart(self) -> None:
+        """End it in good order and start it with the listeners there are now. It writes down what
+        it holds before; its clients come back. Raises ConfigError, OSError."""
+        async with self._changing:
+            await self._stop(_SAVE)
+            await self._start()
+
+    def reload(self) -> None:
+        """Have it read passwords, rules and certificates again; connections stay."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
 
     def emit(self, event: Event) -> None:
         """Pass on what a source tells. A session that is new is saved at once: killed before that,
@@ -117,6 +137,36 @@ class EmbeddedBroker:
         self.foreign = True
 
     async def _start(self) -> None:
+        """Raises ConfigError, OSError."""
+        self._clear_the_way()
+        lan = await asyncio.to_thread(self._lan.prepare) if self._lan else ""
+        try:
+            await self._launch(lan)
+        except _DatabaseRefused as error:
+            there = self._put_aside(
+                _DATABASE, f"keeps mosquitto from starting ({error})", _GIVEN_UP
+            )
+            reason = f"its database was damaged and is set aside as {there.name}"
+            self._emit(Failed(kind="broker", name="broker", error="damaged", reason=reason))
+            await self._launch(lan)
+        self.trouble = ""
+        where = f"{self.endpoint.host}:{self.endpoint.port}"
+        log.info("broker: mosquitto listens on %s", where)
+        self._emit(Connected(kind="broker", name="broker", detail=where))
+
+    def _clear_the_way(self) -> None:
+        """mosquitto crashes over a directory in the place of a file of its."""
+        for name in (_DATABASE, f"{_DATABASE}.new", "mosquitto.conf", "mosquitto.pid"):
+            if (self._directory / name).is_dir():
+                given_up = _GIVEN_UP if name == _DATABASE else "nothing; it is made again"
+                self._put_aside(name, "is a directory", given_up)
+
+    def _put_aside(self, name: str, why: str, given_up: str) -> Path:
+        there = set_aside(self._directory / name, why, given_up)
+        self.set_aside.append(there.name)
+        return there
+
+    async def _launch(self, lan: str) -> None:
         binary = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
         if binary is None:
             raise ConfigError(
@@ -124,8 +174,7 @@ class EmbeddedBroker:
                 fix="sudo apt install mosquitto, or set broker.url to a broker you have",
             )
         config = self._directory / "mosquitto.conf"
-        if not config.exists() or config.read_text() != self._config():
-            config.write_text(self._config())  # not every time: a full disk would empty the file
+        write(config, mosquitto_conf(self._options, self._directory, lan))
         self._process = await asyncio.create_subprocess_exec(
             binary, "-c", str(config),
             stdin=asyncio.subprocess.DEVNULL,
@@ -138,12 +187,8 @@ class EmbeddedBroker:
             await self._answering(self._process, config)
             self._remember(psutil.Process(self._process.pid))
         except BaseException:
-            await self._stop()  # nobody else knows of it: it would keep the port
+            await self._stop(_STOP)  # nobody else knows of it: it would keep the port
             raise
-        self.trouble = ""
-        where = f"{self.endpoint.host}:{self.endpoint.port}"
-        log.info("broker: mosquitto listens on %s", where)
-        self._emit(Connected(kind="broker", name="broker", detail=where))
 
     def _remember(self, process: psutil.Process) -> None:
         try:
@@ -159,11 +204,16 @@ class EmbeddedBroker:
         while not await answers(self.endpoint):
             if process.returncode is not None or time.monotonic() > deadline:
                 await asyncio.wait([self._reading], timeout=1)
-                raise ConfigError(
-                    "mosquitto does not start: " + (lines[-1] if lines else "no reason given"),
-                    fix=f"mosquitto -v -c {config}",
-                )
+                raise self._no_start(process.returncode, lines, config)
             await asyncio.sleep(_LOOK)
+
+    def _no_start(self, code: int | None, lines: list[str], config: Path) -> ConfigError:
+        said = [line for line in lines if not line.startswith("Warning")]
+        database = any("open database" in line for line in said) or code in _CRASHES
+        if database and (self._directory / _DATABASE).exists():
+            return _DatabaseRefused(said[0] if said else f"it ended with {code}")
+        reason = said[-1] if said else "no reason given"
+        return ConfigError(f"mosquitto does not start: {reason}", fix=f"mosquitto -v -c {config}")
 
     async def _supervise(self) -> None:
         """Start it again when it dies, with growing pauses."""
@@ -173,28 +223,38 @@ class EmbeddedBroker:
             assert process is not None
             started = time.monotonic()
             code = await process.wait()
-            pause = 0.1 if time.monotonic() - started > 60 else min(pause * 2, 10.0)
-            self.trouble = f"mosquitto ended with {code}"
-            self.restarts += 1
-            log.error("broker: %s; starting it again", self.trouble)
-            self._emit(Disconnected(kind="broker", name="broker", reason=self.trouble))
+            async with self._changing:
+                if self._process is not process and self.pid is not None:
+                    continue  # it was restarted on request
+                pause = 0.1 if time.monotonic() - started > 60 else min(pause * 2, 10.0)
+                self.trouble = f"mosquitto ended with {code}"
+                self.restarts += 1
+                log.error("broker: %s; starting it again", self.trouble)
+                self._emit(Disconnected(kind="broker", name="broker", reason=self.trouble))
             while self.trouble:
                 await asyncio.sleep(random.uniform(pause / 2, pause))
-                try:
-                    await self._start()
-                except (ConfigError, OSError, psutil.Error) as error:
-                    if self.trouble != str(error):
-                        log.error("broker: %s; trying again", error)
-                    self.trouble = str(error)
-                    pause = min(pause * 2, 10.0)
+                async with self._changing:
+                    await self._try_again()
+                pause = min(pause * 2, 10.0)
 
-    async def _stop(self) -> None:
+    async def _try_again(self) -> None:
+        if self.pid is not None:
+            self.trouble = ""  # a request has started it in the meantime
+            return
+        try:
+            await self._start()
+        except (ConfigError, OSError, psutil.Error) as error:
+            if self.trouble != str(error):
+                log.error("broker: %s; trying again", error)
+            self.trouble = str(error)
+
+    async def _stop(self, patience: float) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
         process.terminate()  # it writes its sessions and queues down
         try:
-            async with asyncio.timeout(_STOP):
+            async with asyncio.timeout(patience):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -231,30 +291,6 @@ class EmbeddedBroker:
     def _pid_file(self) -> Path:
         return self._directory / "mosquitto.pid"
 
-    def _config(self) -> str:
-        options = self._options
-        return f"""\
-# Written by berrygate at every start; changes are lost.
-listener {options.port} {options.host}
-allow_anonymous true
-user {_user()}
-persistence true
-persistence_location {self._directory}/
-autosave_interval 60
-persistent_client_expiration 7d
-max_inflight_messages {options.window}
-max_queued_messages {options.queue}
-max_queued_bytes {options.queue_bytes}
-queue_qos0_messages true
-set_tcp_nodelay true
-sys_interval 10
-log_dest stderr
-log_timestamp false
-log_type error
-log_type warning
-log_type notice
-"""
-
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
     """Run in the child before exec: SIGTERM when the thread that forked it ends, which must
@@ -270,57 +306,6 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
     return arrange
 
 
-def _user() -> str:
-    """Who we are, by our process and not by $USER: started as root, mosquitto becomes whom its
-    configuration names. Where a number has no name it is not root, and the name is not used."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
 def _without_service_manager() -> dict[str, str]:
     """mosquitto would tell the service manager that it is ready, in our place."""
     return {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
-
-
-def owner(port: int) -> str:
-    """Who listens on a port, for people."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.status != psutil.CONN_LISTEN or not connection.laddr:
-                continue
-            if connection.laddr.port == port:
-                if connection.pid is None:
-                    break
-                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
-    except psutil.Error:
-        return "another program"
-    return "another program"
-
-
-async def answers(endpoint: Endpoint) -> bool:
-    """Whether anything listens there."""
-    try:
-        async with asyncio.timeout(1):
-            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
-
-
-async def accepts(endpoint: Endpoint) -> bool:
-    """Whether an MQTT broker listens there that lets us in without a name (MQTT 3.1.1, 3.1)."""
-    client_id = b"berrygate-probe"
-    body = b"\x00\x04MQTT\x04\x02\x00\x05" + len(client_id).to_bytes(2, "big") + client_id
-    try:
-        async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-            writer.write(bytes((0x10, len(body))) + body)
-            answer = await reader.readexactly(4)
-            writer.write(b"\xe0\x00")
-            writer.close()
-    except (OSError, TimeoutError, asyncio.IncompleteReadError):
-        return False
-    return answer[0] == 0x20 and answer[3] == 0
