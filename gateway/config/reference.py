@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -108,11 +108,19 @@ def _rows(model: type[BaseModel], above: str, leave: tuple[str, ...] = ()) -> It
             f"`{above}{name}`", _type(model, name), _default(model, name, field), _prose(field),
         )  # fmt: skip
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        if (item := _item(field)) is not None:
+            yield from _rows(item, f"{above}{name}[].")
 
 
 def _model(field: FieldInfo) -> type[BaseModel] | None:
     found = field.annotation
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+
+
+def _item(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of what a list holds."""
+    first = next(iter(get_args(field.annotation)), None)
+    return first if isinstance(first, type) and issubclass(first, BaseModel) else None
 
 
 def _listed(field: FieldInfo) -> bool:
@@ -175,7 +183,8 @@ def _words(found: dict[str, Any]) -> str:
             _words(option) for option in found["anyOf"] if option != {"type": "null"}
         )
     if found.get("type") == "array":
-        return f"list of {_words(found.get('items', {}))}"
+        items = found.get("items", {})
+        return "list of sections" if "$ref" in items else f"list of {_words(items)}"
     return _simple(found)
 
 
