@@ -32,6 +32,7 @@ _SAVE = 60.0  # writing down 256 MB of queues on a card, where nobody waits for 
 _LOOK = 0.01
 _DATABASE = "mosquitto.db"
 _CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
+_CRASH_LOOP = 3  # crashes soon after the start, from which on its database is blamed
 _GIVEN_UP = "sessions, retained messages and what was queued; devices connect and send again"
 
 
@@ -143,11 +144,7 @@ class EmbeddedBroker:
         try:
             await self._launch(lan)
         except _DatabaseRefused as error:
-            there = self._put_aside(
-                _DATABASE, f"keeps mosquitto from starting ({error})", _GIVEN_UP
-            )
-            reason = f"its database was damaged and is set aside as {there.name}"
-            self._emit(Failed(kind="broker", name="broker", error="damaged", reason=reason))
+            self._without_database(f"keeps mosquitto from starting ({error})")
             await self._launch(lan)
         self.trouble = ""
         where = f"{self.endpoint.host}:{self.endpoint.port}"
@@ -160,6 +157,11 @@ class EmbeddedBroker:
             if (self._directory / name).is_dir():
                 given_up = _GIVEN_UP if name == _DATABASE else "nothing; it is made again"
                 self._put_aside(name, "is a directory", given_up)
+
+    def _without_database(self, why: str) -> None:
+        there = self._put_aside(_DATABASE, why, _GIVEN_UP)
+        reason = f"its database was damaged and is set aside as {there.name}"
+        self._emit(Failed(kind="broker", name="broker", error="damaged", reason=reason))
 
     def _put_aside(self, name: str, why: str, given_up: str) -> Path:
         there = set_aside(self._directory / name, why, given_up)
@@ -217,7 +219,7 @@ class EmbeddedBroker:
 
     async def _supervise(self) -> None:
         """Start it again when it dies, with growing pauses."""
-        pause = 0.1
+        pause, crashes = 0.1, 0
         while True:
             process = self._process
             assert process is not None
@@ -226,11 +228,17 @@ class EmbeddedBroker:
             async with self._changing:
                 if self._process is not process and self.pid is not None:
                     continue  # it was restarted on request
-                pause = 0.1 if time.monotonic() - started > 60 else min(pause * 2, 10.0)
+                lived = time.monotonic() - started
+                pause = 0.1 if lived > 60 else min(pause * 2, 10.0)
+                crashes = crashes + 1 if code in _CRASHES and lived < _START else 0
                 self.trouble = f"mosquitto ended with {code}"
                 self.restarts += 1
                 log.error("broker: %s; starting it again", self.trouble)
                 self._emit(Disconnected(kind="broker", name="broker", reason=self.trouble))
+            if crashes >= _CRASH_LOOP:
+                crashes = 0
+                with suppress(OSError):
+                    self._without_database("makes mosquitto crash again and again")
             while self.trouble:
                 await asyncio.sleep(random.uniform(pause / 2, pause))
                 async with self._changing:
