@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
 
@@ -34,13 +35,16 @@ def set_aside(path: Path, why: str, given_up: str) -> Path:
     """Rename what cannot be used, so that somebody can still look at it; its new path. given_up:
     what we go on without. Raises OSError."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    names = (
-        f"{path.name}.damaged-{stamp}{more}" for more in chain([""], map("-{}".format, count(2)))
-    )
-    there = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    places = (path.with_name(f"{path.name}.damaged-{stamp}{number}") for number in _numbers())
+    there = next(place for place in places if not place.exists())
     path.rename(there)
     log.error("broker: %s %s; set aside as %s. Given up: %s", path, why, there.name, given_up)
     return there
+
+
+def _numbers() -> Iterator[str]:
+    """Nothing, -2, -3 and so on."""
+    return chain([""], map("-{}".format, count(2)))
 
 
 def readable(path: Path, given_up: str) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import MQTTErrorCode
 
 PRIVATE_NAMES = (
@@ -27,6 +27,8 @@ PRIVATE_NAMES = (
 """What this file uses of paho that is not documented."""
 
 _PUBLISH = 0x30
+_PUBACK, _PUBREC = 0x4002, 0x5002  # with the length of what follows
+_PUBREL, _PUBCOMP = 0x62, b"\x70\x02"
 _READ = 64 * 1024
 _READS = 16  # most reads before what was read is handed up
 _HEADER = 65_543  # longest that comes before the properties: topic, packet id, properties' length
@@ -66,7 +68,7 @@ class MalformedPacketError(Exception):
 
 
 class Splitter:
-    """Cuts a byte stream into PUBLISH packets (QoS 0 and 1) and others.
+    """Cuts a byte stream into PUBLISH packets and others. exact: packet ids of those of QoS 2.
 
     limit: largest payload to keep; of a larger one `limit` + 1 bytes are kept, so that whoever
     checks sees that it is too large, and the rest is passed over without being held. A packet
@@ -79,6 +81,7 @@ class Splitter:
         self._limit = limit
         self._properties = properties
         self._other = other
+        self.exact: set[int] = set()
         self._rest = b""
         self._skip = 0
 
@@ -100,7 +103,7 @@ class Splitter:
                 if body > end:
                     break
             stop = body + length
-            if head & 0xF0 != _PUBLISH or head & 0x04:
+            if head & 0xF0 != _PUBLISH:
                 if stop > end:
                     break
                 if not self._other(head, buffer[body:stop]):
@@ -115,6 +118,8 @@ class Splitter:
             if head & 0x06:
                 packet_id = buffer[at] << 8 | buffer[at + 1]
                 at += 2
+                if head & 0x04:
+                    self.exact.add(packet_id)
             if self._properties:
                 skip, at = (buffer[at], at + 1) if buffer[at] < 128 else _length(buffer, at)
                 at += skip
@@ -164,7 +169,6 @@ class BulkClient(Client):
         self._splitter = self._new_splitter()
         self._read_at = 0.0
         self._handled = MQTTErrorCode.MQTT_ERR_SUCCESS
-        self.on_message = self._exactly_once
 
     def renew(self) -> None:
         """Forget the last connection: before each attempt to connect."""
@@ -179,10 +183,13 @@ class BulkClient(Client):
             self._open = True
 
     def acknowledge(self, packet_ids: Sequence[int], generation: int) -> None:
-        """Send PUBACK for these in one write, from any thread; nothing if the connection that
-        they came over is gone: on another one the same ids mean other messages."""
-        flat = [0x4002] * (2 * len(packet_ids))
+        """Send PUBACK for these in one write, and PUBREC for those of QoS 2, from any thread;
+        nothing if the connection that they came over is gone: on another one the same ids mean
+        other messages."""
+        flat = [_PUBACK] * (2 * len(packet_ids))
         flat[1::2] = packet_ids
+        if exact := self._splitter.exact:
+            flat[::2] = [_PUBREC if each in exact else _PUBACK for each in packet_ids]
         words = array("H", flat)
         if sys.byteorder == "little":
             words.byteswap()
@@ -233,18 +240,13 @@ class BulkClient(Client):
         if (count > 1 and count > _BUSY * elapsed) or elapsed < 1 / _BUSY:
             time.sleep(_GATHER)
 
-    def _exactly_once(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
-        """A QoS 2 message, which a session may hold from a subscription of an earlier owner of
-        the client id: paho has said PUBREC already, so it goes up as one that wants no answer."""
-        head = _PUBLISH | (0x01 if message.retain else 0)
-        frames = Frames([message._topic], [bytes(message.payload[: self.limit + 1])], [0], [head])
-        self.ack(message.mid, 2)
-        self.on_frames(frames, self._generation)
-
     def _new_splitter(self) -> Splitter:
         return Splitter(self.limit, self._protocol == MQTTv5, self._other)
 
     def _other(self, head: int, body: bytes) -> bool:
+        if head == _PUBREL and len(body) >= 2:
+            self._released(body[:2])
+            return True
         self._in_packet = {
             "command": head,
             "have_remaining": 1,
@@ -257,3 +259,10 @@ class BulkClient(Client):
         }
         self._handled = self._packet_handle()
         return self._handled == MQTTErrorCode.MQTT_ERR_SUCCESS and self._sock is not None
+
+    def _released(self, packet_id: bytes) -> None:
+        """The broker has our PUBREC of a QoS 2 message. paho would answer only what it had
+        received itself, and the broker would count the others as in flight for ever."""
+        number = int.from_bytes(packet_id, "big")
+        self._splitter.exact.discard(number)
+        self._packet_queue(0x70, _PUBCOMP + packet_id, number, 0)

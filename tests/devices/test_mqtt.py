@@ -233,6 +233,29 @@ async def test_qos_2_of_an_earlier_session_is_not_lost(tmp_path: Path, protocol:
             assert again.payloads() == []
 
 
+async def test_qos_2_that_was_not_stored_comes_again(tmp_path: Path) -> None:
+    """PUBREC before the commit would take the broker's only other copy."""
+    with mosquitto(tmp_path) as broker:
+        subscribe = ["mosquitto_sub", "-p", str(broker.port), "-i", "same", "-c", "-q", "2", "-E"]
+        subscribe += ["-t", "devices/+/telemetry", "-V", "5", "-x", "600"]
+        await asyncio.to_thread(subprocess.run, subscribe, check=True, timeout=10)
+        await publish(broker.port, ("devices/a/telemetry", "1"), qos=2)
+        endpoint = Endpoint(port=broker.port)
+        found = Listener(endpoint, client_id="same")
+        found.acknowledge = False
+        task = asyncio.create_task(found.pump())
+        await until(lambda: found.payloads() == [b"1"])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with listening(endpoint, client_id="same") as again:
+            await until(lambda: again.payloads() == [b"1"])
+            assert again.bursts[0].repeats == [True]
+            assert again.bursts[0].packet_ids == found.bursts[0].packet_ids
+        async with listening(endpoint, client_id="same") as last:
+            await asyncio.sleep(0.5)
+            assert last.payloads() == []
+
+
 async def test_qos_2_is_completed() -> None:
     """Without PUBCOMP the broker would count the message as in flight for ever."""
     sent = b"\x34\x09\x00\x03a/b\x00\x05\x00x"  # PUBLISH, then PUBREL, packet id 5

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, Listener, accepts
+from gateway.broker.files import set_aside
 from gateway.core.events import Event, Failed
 from gateway.core.topics import Topics
 from tests.support.faults import outcome, runs, seeded
@@ -122,6 +123,13 @@ async def test_a_database_that_is_damaged_while_we_run_costs_itself_only(tmp_pat
         await until(lambda: broker.pid not in (None, first) and not broker.trouble)
         assert await accepts(broker.endpoint)
         assert len(broker.set_aside) == 1
+
+
+def test_two_files_set_aside_in_one_second_are_both_kept(tmp_path: Path) -> None:
+    for content in ("one", "two"):
+        (tmp_path / "x").write_text(content)
+        set_aside(tmp_path / "x", "is damaged", "nothing")
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["one", "two"]
 
 
 async def test_a_database_that_crashes_it_again_and_again_is_blamed(tmp_path: Path) -> None:
