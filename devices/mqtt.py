@@ -9,23 +9,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from paho.mqtt.client import Client, MQTTv5
-from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Context, Device, Endpoint, Outcome, Stored
 from gateway.core.events import Connected, Disconnected, Event, Failed, StateSeen
-from gateway.core.settings import CodecSettings, DeviceSettings, Secret
-from gateway.core.topics import TopicTemplate, device_of
+from gateway.core.mqtt_url import parse_url
+from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration
+from gateway.core.topics import Topics, TopicTemplate, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_bulk import BulkClient, Frames
+from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
-from gateway.io.mqtt_url import parse_url
+from gateway.io.mqtt_outgoing import forget_outgoing
+from gateway.io.mqtt_subscriptions import Subscriptions
 from gateway.io.mqtt_window import Window
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ _RETAIN, _QOS, _DUP = 0x01, 0x06, 0x08
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
 
-class MqttSettings(DeviceSettings):
+class MqttSettings(BrokerAddress, DeviceSettings):
     """Devices that publish to an MQTT broker."""
 
     type: Literal["mqtt"] = "mqtt"
@@ -58,25 +59,9 @@ class MqttSettings(DeviceSettings):
     """Most messages that are on the way to our disk at a time."""
     url: str | None = None
     """Another broker than the gateway's, such as mqtts://broker.example:8883."""
-    username: str | None = None
-    """User name at that broker."""
-    password: Secret | None = None
-    """Password at that broker."""
-    ca_file: str | None = None
-    """Certificates that vouch for that broker; the system's if not given."""
-    cert_file: str | None = None
-    """Our own certificate for that broker."""
-    key_file: str | None = None
-    """Our certificate's key."""
-    protocol: Literal["5", "3.1.1"] = "5"
-    """MQTT version at that broker."""
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_url(value)
-        return value
+    canary: Duration = 30.0
+    """How often a message of our own must come back through the subscription, which tells a quiet
+    one from a deaf one; 0 sends none."""
 
     @field_validator("topics")
     @classmethod
@@ -89,6 +74,11 @@ class MqttSettings(DeviceSettings):
     def _template(self) -> "MqttSettings":
         for topic in self.topics:
             TopicTemplate(topic, self.device)
+        if self.url is None:
+            self.refuse_access(
+                "the gateway's own broker is used here, with what broker: says",
+                "leave out {key}, or name another broker with url:",
+            )
         return self
 
     def build(self, name: str, context: Context) -> Device:
@@ -97,18 +87,7 @@ class MqttSettings(DeviceSettings):
 
     def endpoint(self, default: Endpoint) -> Endpoint:
         """The broker to connect to."""
-        if self.url is None:
-            return default
-        found = parse_url(self.url)
-        return replace(
-            found,
-            username=self.username or found.username,
-            password=self.password.get_secret_value() if self.password else found.password,
-            ca_file=self.ca_file or "",
-            cert_file=self.cert_file or "",
-            key_file=self.key_file or "",
-            protocol=self.protocol,
-        )
+        return default if self.url is None else self.reached_at(parse_url(self.url))
 
 
 def _check_filter(topic: str) -> None:
@@ -124,8 +103,8 @@ def _check_filter(topic: str) -> None:
 
 
 class MqttDevice:
-    """See the module. trouble: why there is no connection at the moment, or "". retained:
-    messages that told a last state; ignored: messages of our own root. Both are no readings."""
+    """See the module. trouble: why nothing can be heard at the moment, or "". retained: messages
+    that told a last state; ignored: messages of our own root. Both are no readings."""
 
     def __init__(self, name: str, settings: MqttSettings, context: Context) -> None:
         self.name = name
@@ -134,6 +113,7 @@ class MqttDevice:
         self.dropped: Counter[str] = Counter()
         self.retained = 0
         self.ignored = 0
+        self._told = False
         self._settings = settings
         self._context = context
         self._endpoint = settings.endpoint(context.broker)
@@ -145,6 +125,38 @@ class MqttDevice:
         self._refusal = ""
         self._forgotten = False
         self._window = Window()
+        self._seen = 0
+        self._client_id = settings.client_id or f"{context.gateway}-{name}"
+        self._canary = Canary(settings.canary)
+        self._canary_topic = Topics(context.root, context.gateway)("canary", name, "echo")
+        self._canary_ids: dict[str, int | None] = {}
+        prefix = f"$share/{settings.shared}/" if settings.shared else ""
+        self._subscriptions = Subscriptions(
+            [prefix + topic for topic in settings.topics],
+            settings.qos,
+            version_of(self._endpoint) == MQTTv5,
+            context.data_dir / "mqtt" / f"{name}.json",
+            f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
+        )
+
+    @property
+    def concern(self) -> str:
+        """What is wrong although we are connected."""
+        return self._connection.rivals.concern if self._connection is not None else ""
+
+    def details(self) -> dict[str, Any]:
+        """More for status: who we are where, how the subscription is watched (off, canary, or
+        subscribing again where the broker forbids the canary), and messages that were no
+        readings."""
+        return {
+            "broker": f"{self._endpoint.host}:{self._endpoint.port}",
+            "client_id": self._client_id,
+            "watched_by": self._canary.watch,
+            "watched_so_because": self._canary.forbidden or None,
+            "retained": self.retained,
+            "ignored": self.ignored,
+            "concern": self.concern or None,
+        }
 
     def device_of(self, topic: str) -> str:
         """The device's name in a topic. Raises DecodeError."""
@@ -153,20 +165,21 @@ class MqttDevice:
     async def listen(self) -> AsyncIterator[Burst]:
         """Bursts as read from the socket. Raises ConfigError if a certificate cannot be used."""
         self._handover.bind(asyncio.get_running_loop())
-        client_id = self._settings.client_id or f"{self._context.gateway}-{self.name}"
-        made = make_client(self._endpoint, client_id, clean=False, factory=BulkClient)
+        made = make_client(self._endpoint, self._client_id, clean=False, factory=BulkClient)
         assert isinstance(made, BulkClient)
         client = made
         client.limit = self._context.payload
         client.on_frames = partial(self._frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
+        client.on_publish = self._canary_published
         connection = self._connection = Connection(
             client,
             self._endpoint,
             clean=False,
             lost=self._lost,
             before=partial(self._renew, client),
+            tick=partial(self._look_after, client),
             window=self._settings.window,
         )
         connection.start()
@@ -200,6 +213,7 @@ class MqttDevice:
             frames, _ = frames.without(self._overload)
         if not frames.payloads:
             return
+        self._seen += len(frames.payloads)
         topics = [self._names.get(topic) or self._name(topic) for topic in frames.topics]
         acknowledged = [packet_id for packet_id in frames.packet_ids if packet_id]
         burst = Burst(
@@ -227,7 +241,10 @@ class MqttDevice:
     def _ignore(self, topic: bytes, payload: bytes, head: int) -> bool:
         """What the gateway itself publishes never comes back in."""
         own = topic.startswith(self._own)
-        self.ignored += own
+        if own and topic == self._canary_topic.encode():
+            self._canary_back()
+        else:
+            self.ignored += own
         return own
 
     def _overload(self, topic: bytes, payload: bytes, head: int) -> bool:
@@ -252,39 +269,84 @@ class MqttDevice:
                 self._connection.slow_down()
             return
         assert isinstance(client, BulkClient)
+        forget_outgoing(client)  # a canary of an earlier connection tells nothing of this one
         client.opened()
         self._forgotten = not flags.session_present
-        # Again on every connect: the broker may have forgotten everything.
-        prefix = f"$share/{self._settings.shared}/" if self._settings.shared else ""
-        qos: int = self._settings.qos
-        if version_of(self._endpoint) == MQTTv5:
-            options = SubscribeOptions(qos=qos, retainAsPublished=False)
-            client.subscribe([(prefix + topic, options) for topic in self._settings.topics])
-        else:
-            client.subscribe([(prefix + topic, qos) for topic in self._settings.topics])
+        self._told = False
+        self._canary.connected()
+        self._canary_ids.clear()
+        self._subscriptions.begin(client)
 
     def _subscribed(
         self, client: Client, userdata: Any, packet_id: int, reasons: Any, properties: Any
     ) -> None:
-        refused = [
-            f"{topic}: {reason}"
-            for topic, reason in zip(self._settings.topics, reasons, strict=False)
-            if reason.is_failure
-        ]
-        if refused:
-            self.trouble, self.denied = "subscription refused: " + ", ".join(refused), True
-            log.error("device %s: %s", self.name, self.trouble)
-            self._emit(Failed(kind="device", name=self.name, error="denied", reason=self.trouble))
+        if packet_id == self._canary_ids.get("subscribe"):
+            if reasons and reasons[0].is_failure:
+                self._canary.refused(f"the broker does not let us subscribe to it: {reasons[0]}")
             return
-        if self.trouble:
+        refused = self._subscriptions.refused(reasons)
+        if refused:
+            self._deny("subscription refused: " + ", ".join(refused))
+            return
+        self._subscriptions.accepted()
+        self.denied = False
+        self._hearing(DEAF if self._canary.deaf else "")
+
+    def _deny(self, reason: str) -> None:
+        before, self.trouble, self.denied = self.trouble, reason, True
+        if before != reason:
+            log.error("device %s: %s", self.name, reason)
+            self._emit(Failed(kind="device", name=self.name, error="denied", reason=reason))
+
+    def _hearing(self, trouble: str) -> None:
+        """We are subscribed; told once a connection, and again once it was in trouble."""
+        before, self.trouble = self.trouble, trouble
+        if trouble or (self._told and not before):
+            return
+        self._told = True
+        if before:
             log.info(
                 "device %s: connected to %s:%d", self.name, self._endpoint.host, self._endpoint.port
             )
-        self.trouble, self.denied = "", False
         host, forgotten = self._endpoint.host, self._forgotten
+        self._forgotten = False
         self._emit(Connected(kind="device", name=self.name, detail=host, forgotten=forgotten))
 
+    # -- the canary, in the network thread ---------------------------------------------------
+
+    def _look_after(self, client: BulkClient) -> str:
+        """Between reads: send the canary, miss it, do something about it."""
+        covered = len(self._settings.topics) == 1
+        action = self._canary.due(self._seen, self._window.waiting > 0, covered)
+        if not action:
+            return ""
+        if self._canary.deaf and not self.trouble:
+            self.trouble = DEAF
+            log.error("device %s: %s; subscribing again", self.name, DEAF)
+            self._emit(Failed(kind="device", name=self.name, error="deaf", reason=DEAF))
+        if action == "reconnect":
+            return DEAF
+        if action in ("again", "subscribe"):
+            self._subscriptions.again(client)
+        if action in ("again", "send"):
+            if "subscribe" not in self._canary_ids or action == "again":
+                self._canary_ids["subscribe"] = self._subscriptions.also(client, self._canary_topic)
+            self._canary_ids["publish"] = client.publish(self._canary_topic, b"canary", 1).mid
+        return ""
+
+    def _canary_published(
+        self, client: Client, userdata: Any, packet_id: int, reason: Any, properties: Any
+    ) -> None:
+        if packet_id == self._canary_ids.get("publish") and reason.is_failure:
+            self._canary.refused(f"the broker does not let us publish it: {reason}")
+
+    def _canary_back(self) -> None:
+        if self._canary.heard():
+            log.warning("device %s: the subscription hears again", self.name)
+            self._hearing("")
+
     def _lost(self, reason: str) -> None:
+        self._canary.lost()
         reason, self._refusal = self._refusal or reason, ""
         before, self.trouble = self.trouble, reason
         self.denied = reason in _DENIALS

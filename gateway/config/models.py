@@ -7,23 +7,24 @@ import socket
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from gateway.core.contracts import Endpoint
 from gateway.core.ids import slug
+from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import (
     BridgeSettings,
+    BrokerAddress,
     DeviceSettings,
     Duration,
     Id,
     Secret,
     Settings,
     Size,
+    wrong,
 )
-from gateway.io.mqtt_url import parse_url
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 _MACHINE_ID = Path("/etc/machine-id")
@@ -57,11 +58,6 @@ def default_data_dir() -> Path:
         return Path.home() / ".local/state/berrygate"
     except RuntimeError:  # a user without a home, as in a container
         return _SERVICE_DATA
-
-
-def wrong(key: str, message: str, fix: str) -> PydanticCustomError:
-    """What a model raises about one of its keys, for the error to point at that key's value."""
-    return PydanticCustomError("wrong", "{message}", {"key": key, "message": message, "fix": fix})
 
 
 class GatewaySettings(Settings):
@@ -98,7 +94,7 @@ class ListenerSettings(Settings):
     """Passwords by user name, besides the users of `berrygate broker users`."""
 
 
-class BrokerSettings(Settings):
+class BrokerSettings(BrokerAddress):
     """The MQTT broker: a mosquitto of our own, or any other by its URL."""
 
     embedded: bool = True
@@ -109,20 +105,6 @@ class BrokerSettings(Settings):
     """Its port."""
     url: str | None = None
     """Another broker, such as mqtts://broker.example:8883; nothing is embedded then."""
-    username: str | None = None
-    """User name at that broker."""
-    password: Secret | None = None
-    """Password at that broker."""
-    ca_file: str | None = None
-    """Certificates that vouch for that broker; the system's if not given."""
-    cert_file: str | None = None
-    """Our own certificate for that broker."""
-    key_file: str | None = None
-    """Our certificate's key."""
-    verify: bool = True
-    """Check that broker's certificate."""
-    protocol: Literal["5", "3.1.1"] = "5"
-    """MQTT version."""
     queue: Annotated[int, Field(ge=1)] = 1_000_000
     """Most messages the embedded broker keeps for one client that is away."""
     queue_size: Size = 256_000_000
@@ -130,18 +112,6 @@ class BrokerSettings(Settings):
     listeners: tuple[ListenerSettings, ...] = ()
     """Where the embedded broker listens for devices on the network, besides `berrygate broker
     open`."""
-
-    @field_validator("protocol", mode="before")
-    @classmethod
-    def _protocol(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_url(value)
-        return value
 
     @model_validator(mode="after")
     def _one(self) -> "BrokerSettings":
@@ -155,8 +125,9 @@ class BrokerSettings(Settings):
                 "host: 127.0.0.1; for devices on the network: berrygate broker open",
             )
         self._check_listeners()
-        if self.cert_file and not self.key_file:
-            raise wrong("cert_file", "a certificate needs its key", "add key_file:")
+        if self.runs_embedded:
+            message = "the embedded broker asks nobody on this machine for it"
+            self.refuse_access(message, "leave out {key}, or name another broker with url:")
         return self
 
     def _check_listeners(self) -> None:
@@ -176,18 +147,7 @@ class BrokerSettings(Settings):
     def endpoint(self) -> Endpoint:
         """How to reach the broker."""
         found = parse_url(self.url) if self.url else Endpoint(host=self.host, port=self.port)
-        return Endpoint(
-            host=found.host,
-            port=found.port,
-            tls=found.tls,
-            username=self.username or found.username,
-            password=self.password.get_secret_value() if self.password else found.password,
-            ca_file=self.ca_file or "",
-            cert_file=self.cert_file or "",
-            key_file=self.key_file or "",
-            verify=self.verify,
-            protocol=self.protocol,
-        )
+        return self.reached_at(found)
 
 
 class JournalSettings(Settings):

@@ -121,6 +121,18 @@ class Watched(Protocol):
 
 
 @runtime_checkable
+class Detailed(Protocol):
+    """A device with more to say of itself. concern: what is wrong although data comes, or ""."""
+
+    @property
+    def concern(self) -> str: ...
+
+    def details(self) -> Mapping[str, Any]:
+        """For the status, JSON; must not block."""
+        ...
+
+
+@runtime_checkable
 class Described(Protocol):
     """A device that can say what it is: model, units, source protocol."""
 

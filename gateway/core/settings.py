@@ -9,9 +9,10 @@ the driver.
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -23,10 +24,12 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from gateway.core.contracts import Bridge, Codec, Context, Device
+from gateway.core.contracts import Bridge, Codec, Context, Device, Endpoint
+from gateway.core.mqtt_url import parse_url
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -183,6 +186,69 @@ def _kinds(annotation: Any) -> frozenset[type]:
         return frozenset().union(*map(_kinds, get_args(annotation)))
     found = origin or annotation
     return frozenset({found if isinstance(found, type) else object})
+
+
+def wrong(key: str, message: str, fix: str) -> PydanticCustomError:
+    """What a model raises about one of its keys, for the error to point at that key's value."""
+    return PydanticCustomError("wrong", "{message}", {"key": key, "message": message, "fix": fix})
+
+
+class BrokerAddress(Settings):
+    """How to reach an MQTT broker and be let in."""
+
+    url: str | None = None
+    """The broker, such as mqtts://broker.example:8883."""
+    username: str | None = None
+    """User name at that broker."""
+    password: Secret | None = None
+    """Password at that broker."""
+    ca_file: str | None = None
+    """Certificates that vouch for that broker; the system's if not given."""
+    cert_file: str | None = None
+    """Our own certificate for that broker."""
+    key_file: str | None = None
+    """Our certificate's key."""
+    verify: bool = True
+    """Check that broker's certificate."""
+    protocol: Literal["5", "3.1.1"] = "5"
+    """MQTT version at that broker."""
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _protocol(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_url(value)
+        return value
+
+    @model_validator(mode="after")
+    def _with_key(self) -> Self:
+        if self.cert_file and not self.key_file:
+            raise wrong("cert_file", "a certificate needs its key", "add key_file:")
+        return self
+
+    def refuse_access(self, message: str, fix: str) -> None:
+        """Refuse keys that say how to be let in, for nobody would look at them."""
+        for key in ("username", "password", "ca_file", "cert_file", "key_file"):
+            if getattr(self, key) is not None:
+                raise wrong(key, message, fix.format(key=key))
+
+    def reached_at(self, found: Endpoint) -> Endpoint:
+        """The whole address, of the broker at `found`."""
+        return replace(
+            found,
+            username=self.username or found.username,
+            password=self.password.get_secret_value() if self.password else found.password,
+            ca_file=self.ca_file or "",
+            cert_file=self.cert_file or "",
+            key_file=self.key_file or "",
+            verify=self.verify,
+            protocol=self.protocol,
+        )
 
 
 class CodecSettings(Settings):

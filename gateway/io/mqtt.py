@@ -17,6 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.contracts import Endpoint
 from gateway.core.errors import ConfigError
+from gateway.io.mqtt_rivals import Rivals
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ class Connection:
     After a failure, and also after a connection that was thrown out again at once (two clients
     with one id do that to each other), the pause doubles, with jitter.
     lost: called with a reason each time an attempt or a connection ends; the broker's own where
-    it gave one.
+    it gave one. tick: called often while connected; a text ends the connection for that reason.
+    rivals: whether somebody else uses our client id.
     """
 
     def __init__(
@@ -114,12 +116,16 @@ class Connection:
         clean: bool,
         lost: Callable[[str], None],
         before: Callable[[], None] = lambda: None,
+        tick: Callable[[], str] = lambda: "",
         window: int | None = None,
         keepalive: int = 30,
     ) -> None:
         self._client = client
         self._lost = lost
         self._before = before
+        self._tick = tick
+        self.rivals = Rivals(client._client_id.decode())
+        self._accepted = False
         self._stopping = threading.Event()
         self._pause = _FIRST
         self._said = ""
@@ -164,13 +170,16 @@ class Connection:
         # two threads would mix bytes of two packets on the wire.
         self._client._thread = threading.current_thread()
         while not self._stopping.is_set():
-            started, self._said = time.monotonic(), ""
+            started, self._said, self._accepted = time.monotonic(), "", False
             reason = self._served()
             if self._stopping.is_set():
                 return
-            if time.monotonic() - started > _STABLE:
+            lived = time.monotonic() - started
+            if lived > _STABLE:
                 self._pause = _FIRST
-            self._lost(self._said or reason)
+            said = self._said or reason
+            self._lost(self.rivals.ended(said, bool(self._said), self._accepted, lived))
+            self._pause = max(self._pause, self.rivals.pause())
             self._stopping.wait(random.uniform(self._pause / 4, self._pause))
             self._pause = min(self._pause * 2, _LONGEST)
 
@@ -205,5 +214,9 @@ class Connection:
             code = self._client.loop(_TICK)
             if code != MQTT_ERR_SUCCESS:
                 return code.name.removeprefix("MQTT_ERR_").replace("_", " ").lower()
+            if self._client.is_connected():
+                self._accepted = True
+                if reason := self._tick():
+                    return reason
         self._client.loop(0.1)  # the DISCONNECT is still to be written
         return "stopped"

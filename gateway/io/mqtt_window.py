@@ -24,6 +24,11 @@ class Window:
         self._stopped_at: int | None = None
         self._acknowledged_at = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """Messages that are not acknowledged yet."""
+        return self._unacknowledged
+
     def arrived(self, count: int) -> bool:
         """`count` messages have come that want an acknowledgement; True if no more will come
         before they get one."""

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from gateway import __version__
 from gateway.broker import LanControl
 from gateway.bus.bus import Bus
-from gateway.core.contracts import Reading
+from gateway.core.contracts import Detailed, Reading
 from gateway.core.errors import DecodeError
 from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
@@ -135,6 +135,7 @@ class House:
                 "last": i.last // 1_000_000 or None,
                 "last_error": i.failing or None,
                 **i.balance.as_dict(),
+                **(i.device.details() if isinstance(i.device, Detailed) else {}),
             }
             for name, i in self.intakes.items()
         ]

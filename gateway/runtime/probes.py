@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 
 from gateway.bus.journal import Journal
+from gateway.core.contracts import Detailed
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
@@ -34,6 +35,8 @@ def source(intake: Intake) -> Probe:
             found.append(
                 Deduction("availability", round(down), _GRACE, 80, intake.failing or "stopped")
             )
+        if isinstance(intake.device, Detailed) and intake.device.concern:
+            found.append(Deduction("concern", 1, 0, 40, intake.device.concern))
         if not ledger.received:
             return found or ([] if intake.last or not intake.failing else None)
         share = 100.0 * ledger.dead_lettered / ledger.received

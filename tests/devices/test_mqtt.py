@@ -3,6 +3,7 @@
 import asyncio
 import random
 import subprocess
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,13 +31,20 @@ from tests.support.scripted import CONNACK, SUBACK, scripted
 class Listener:
     """A device at work, and what came of it."""
 
-    def __init__(self, endpoint: Endpoint, payload: int = 256_000, **settings: Any) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        payload: int = 256_000,
+        directory: Path | None = None,
+        **settings: Any,
+    ) -> None:
         self.events: list[Event] = []
         self.bursts: list[Burst] = []
         self.acknowledge = True
         self.open = asyncio.Event()
         self.open.set()
-        context = Context("gw", "berrygate", Path(), endpoint, self.events.append, payload)
+        self.directory = directory or Path(tempfile.mkdtemp())
+        context = Context("gw", "berrygate", self.directory, endpoint, self.events.append, payload)
         built = MqttSettings.model_validate(settings).build("mqtt", context)
         assert isinstance(built, MqttDevice)
         self.device = built

@@ -1,0 +1,84 @@
+"""What one client is subscribed to, also in a session that an earlier configuration left behind."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paho.mqtt.client import Client
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+log = logging.getLogger(__name__)
+
+
+class Subscriptions:
+    """See the module. filters: as they are subscribed to, `$share/…` and all. memory: the file
+    that remembers what was last subscribed to, and in which session (session: client id and
+    broker). Without it a filter that was taken out of the configuration would go on for as long
+    as the session lives."""
+
+    def __init__(
+        self, filters: Sequence[str], qos: int, version_5: bool, memory: Path, session: str
+    ) -> None:
+        self.filters = tuple(filters)
+        self._qos = qos
+        self._version_5 = version_5
+        self._memory = memory
+        self._session = session
+
+    def begin(self, client: Client) -> None:
+        """On each connect, for the broker may have forgotten everything."""
+        before = self._remembered()
+        gone = [each for each in before if each not in self.filters]
+        if gone:
+            log.info("mqtt: no longer subscribed to %s", ", ".join(gone))
+            client.unsubscribe(gone)
+        self._remember(sorted({*before, *self.filters}))
+        self._subscribe(client, self.filters, 0)
+
+    def again(self, client: Client) -> None:
+        """Subscribe once more; what is retained is not sent again where MQTT can say that."""
+        self._subscribe(client, self.filters, 2)
+
+    def also(self, client: Client, topic: str) -> int | None:
+        """Subscribe to a topic of our own; the packet's id."""
+        return self._subscribe(client, [topic], 2)
+
+    def _subscribe(self, client: Client, filters: Sequence[str], retained: int) -> int | None:
+        if self._version_5:
+            options = SubscribeOptions(
+                qos=self._qos, retainAsPublished=False, retainHandling=retained
+            )
+            return client.subscribe([(each, options) for each in filters])[1]
+        return client.subscribe([(each, self._qos) for each in filters])[1]
+
+    def refused(self, reasons: Sequence[Any]) -> list[str]:
+        """Filters that the broker said no to, each with why."""
+        pairs = zip(self.filters, reasons, strict=False)
+        return [f"{topic}: {reason}" for topic, reason in pairs if reason.is_failure]
+
+    def accepted(self) -> None:
+        """The broker took them, and what was unsubscribed before is gone."""
+        self._remember(sorted(self.filters))
+
+    def _remembered(self) -> list[str]:
+        try:
+            found = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return []
+        mine = isinstance(found, dict) and found.get("session") == self._session
+        filters = found.get("filters") if mine else None
+        return [each for each in filters if isinstance(each, str) and each] if filters else []
+
+    def _remember(self, filters: list[str]) -> None:
+        content = json.dumps({"session": self._session, "filters": filters}, indent=1) + "\n"
+        try:
+            if self._memory.exists() and self._memory.read_text() == content:
+                return
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            new = self._memory.with_suffix(".new")
+            new.write_text(content)
+            new.replace(self._memory)
+        except (OSError, ValueError) as error:  # at worst an old filter stays for a while
+            log.warning("mqtt: cannot note what is subscribed to, %s: %s", self._memory, error)
