@@ -41,7 +41,7 @@ TABLE = [
     ("broker: {host: 5}", "1:16", "not text", 'put it in quotes: "5"'),
     ("broker: 5", "1:9", "not keys and values", "broker: {key: value}"),
     ("broker: {protocol: 4}", "1:20", "not one of the choices", 'use one of 5, 3.1.1'),
-    ("devices: [{type: mqtt, protocol: 6}]", "1:34", "choices", 'protocol: "5"'),
+    ("devices: [{type: mqtt, protocol: 6}]", "1:34", "choices", "use one of 5, 3.1.1"),
     ("clock: tust", "1:8", '"tust"', "clock: trust"),
     ("gateway: {id: My Pi}", "1:15", '"My Pi" is not an id', "id: my-pi"),
     (f"broker: {{port: {'9' * 5000}}}", "1:16", "not a number", "write it in digits"),
