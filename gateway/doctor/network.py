@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from gateway.broker import accepts, answers, owner
+from gateway.broker.probing import accepts, answers, owner
 from gateway.core.contracts import Bridge, Checkable, Context, Endpoint
 from gateway.core.errors import BerrygateError, Denied, Unavailable
 from gateway.core.settings import BridgeSettings
@@ -136,7 +136,7 @@ async def sources(scene: Scene) -> list[Finding]:
         ]
     if scene.config is None:
         return [skip(check, "no configuration to go by")]
-    pairs = zip(scene.config.device_names, scene.config.devices, strict=True)
+    pairs = scene.config.named_devices.items()
     chosen = [(name, settings) for name, settings in pairs if getattr(settings, "url", None)]
     default = scene.config.broker.endpoint
     found = await asyncio.gather(
@@ -175,7 +175,7 @@ async def bridges(scene: Scene) -> list[Finding]:
         broker=scene.config.broker.endpoint,
         emit=lambda event: None,
     )
-    pairs = zip(scene.config.bridge_names, scene.config.bridges, strict=True)
+    pairs = scene.config.named_bridges.items()
     return [*await asyncio.gather(*(_bridge(name, each, context) for name, each in pairs))]
 
 
