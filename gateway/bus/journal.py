@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.bus import block as blocks
 from gateway.bus.block import Block
 from gateway.bus.gather import Entry, Gathering, Taken
-from gateway.bus.records import CursorRecord, Meta, Stamp
+from gateway.bus.records import CursorRecord, Meta, Stamp, merged
 from gateway.bus.recovery import Recovered, recover
 from gateway.bus.segment import (
     SEGMENT_SIZE,
@@ -245,7 +245,7 @@ class Journal:
             self._matched.pop(name, None)
         return Meta(
             stamp=self._stamp(),
-            keys=[entry.keys for entry in taken.entries if entry.keys is not None],
+            keys=merged([entry.keys for entry in taken.entries if entry.keys is not None]),
             cursors={name: self._record(name) for name in changed if name in self._records},
             removed=taken.removed,
         )

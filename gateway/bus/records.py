@@ -1,5 +1,7 @@
 """Small records that ride in journal blocks: stamps, repeat keys, cursors with their ledger."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -43,6 +45,19 @@ class ReplayRecord(msgspec.Struct, array_like=True):
     sent: int = 0
     refused: int = 0
     state: str = "running"
+
+
+def merged(keys: Sequence[RepeatKeys]) -> list[RepeatKeys]:
+    """One of each source: recovery gives back a number of blocks, however many bursts each had."""
+    sources = dict.fromkeys(each.source for each in keys)
+    return [
+        RepeatKeys(
+            source,
+            b"".join(each.packet_ids for each in keys if each.source == source),
+            b"".join(each.hashes for each in keys if each.source == source),
+        )
+        for source in sources
+    ]
 
 
 class CursorRecord(msgspec.Struct, array_like=True):

@@ -502,7 +502,7 @@ def test_it_is_readable_at_80_columns(tmp_path: Path) -> None:
 
 # -- the bundle ---------------------------------------------------------------------------------
 
-CANARY = "cAnArY"
+CANARY = "pArRoT"
 
 
 def members(path: Path) -> dict[str, str]:
