@@ -88,8 +88,9 @@ class PacketProxy(Proxy):
         return cut
 
     def _forward(self, source: socket.socket, target: socket.socket, limited: bool) -> None:
-        packets, number = Packets(), (target if limited else source).getpeername()[1]
+        packets = Packets()
         with suppress(OSError):
+            number = (target if limited else source).getpeername()[1]
             while data := source.recv(65_536):
                 parts, cut = self._parts(number, packets.feed(data))
                 target.sendall(parts)
@@ -98,7 +99,6 @@ class PacketProxy(Proxy):
                     # side would never read what it was just sent.
                     target.shutdown(socket.SHUT_WR)
                     source.shutdown(socket.SHUT_RD)
-                    cut.done.set()
                     break
         for end in (source, target):
             with suppress(OSError):
@@ -127,6 +127,7 @@ class PacketProxy(Proxy):
             if cut is None or cut.kind != kind or self._seen[kind] != cut.nth:
                 return None
             self.cut_at = None
+            cut.done.set()
             return cut
 
 
