@@ -32,16 +32,6 @@ def shuffled(chance: random.Random, things: list[Any]) -> Iterator[Any]:
         yield from chance.sample(things, len(things))
 
 
-def check_sink(run: Kills) -> Counter[int]:
-    """What is stored: the same in history and InfluxDB, published by us, and accounted for."""
-    history, influx = run.stored()
-    assert set(influx) == set(history), "history and InfluxDB differ"
-    assert set(history) <= set(range(run.sent)), "something that nobody sent"
-    assert set(run.house.differences().values()) == {0}
-    assert run.acknowledged.numbers - set(history) == set(), "lost what the gateway acknowledged"
-    return history
-
-
 def check_hit(hits: Counter[str]) -> None:
     """Every point was among those where it was stopped."""
     names = {hit.split(maxsplit=1)[1] for hit, count in hits.items() if count}
@@ -67,7 +57,7 @@ def test_kill_of_the_gateway_loses_and_repeats_nothing(tmp_path: Path) -> None:
                     starting += 1
                 run.house.start()
         run.settle()
-        stored = check_sink(run)
+        stored = run.check()
         influx = run.stored()[1]
         published = run.publisher.acknowledged
         assert published == set(range(run.sent))
@@ -84,11 +74,8 @@ def test_kill_of_the_gateway_loses_and_repeats_nothing(tmp_path: Path) -> None:
 def lost_tail(run: Kills, stored: Counter[int]) -> set[int]:
     """What is lost, after a check that it is the end of what each life of the broker had
     acknowledged: nothing that came later in the same life is there."""
-    lives: dict[int, list[int]] = {}
-    for number, (life, _) in sorted(run.publisher.answers.items()):
-        lives.setdefault(life, []).append(number)
     lost: set[int] = set()
-    for life, numbers in lives.items():
+    for life, numbers in run.lives().items():
         kept = [number for number in numbers if stored[number]]
         missing = [number for number in numbers if not stored[number]]
         assert not missing or not kept or missing[0] > kept[-1], (
@@ -148,7 +135,7 @@ def test_kill_of_the_embedded_broker_loses_only_the_end_of_what_it_had_acknowled
                 run.flowing()
                 killed = [killing(run, next(points), chance) for _ in range(LIFE)]
             run.settle()
-            stored = check_sink(run)
+            stored = run.check()
             lost = lost_tail(run, stored)
             for number in lost:
                 at = run.publisher.answers[number][1]

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.gateway import Gateway
 from tests.support.influx import Influx1, influx_1
-from tests.support.mosquitto import mosquitto
+from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.packets import PacketProxy, kind_of, packet_id, packet_proxy
 from tests.support.points import Point, Ports, stopping
 from tests.support.ports import free_port
@@ -44,13 +44,15 @@ class Acknowledged:
 
 @dataclass
 class Kills:
-    """See the module. hits: how often it was stopped at each point."""
+    """See the module. broker: the one that is not embedded. hits: how often it was stopped at each
+    point."""
 
     house: Gateway
     influx: Influx1
     proxy: PacketProxy
     publisher: Publisher
     acknowledged: Acknowledged
+    broker: Mosquitto | None
     hits: Counter[str] = field(default_factory=Counter)
     sent: int = 0
 
@@ -124,16 +126,34 @@ class Kills:
             Counter(int(v) for device in devices for v in self.influx.values(device, "seq")),
         )
 
+    def check(self) -> Counter[int]:
+        """How often each number is in history, after a check that InfluxDB has the same numbers,
+        and that they are accounted for and were sent by us."""
+        history, influx = self.stored()
+        assert set(influx) == set(history), "history and InfluxDB differ"
+        assert set(history) <= set(range(self.sent)), "something that nobody sent"
+        assert set(self.house.differences().values()) == {0}
+        lost = self.acknowledged.numbers - set(history)
+        assert lost == set(), "lost what the gateway had acknowledged"
+        return history
+
+    def lives(self) -> dict[int, list[int]]:
+        """What the broker acknowledged in each of its lives, in order."""
+        lives: dict[int, list[int]] = {}
+        for number, (life, _) in sorted(self.publisher.answers.items()):
+            lives.setdefault(life, []).append(number)
+        return lives
+
 
 @contextmanager
-def kills(directory: Path, *, embedded: bool) -> Iterator[Kills]:
-    """A gateway with its embedded broker, or with another one that nobody kills."""
+def kills(directory: Path, *, embedded: bool, extra: str = "") -> Iterator[Kills]:
+    """A gateway with its embedded broker, or with another one. extra: that one's configuration."""
     with ExitStack() as stack:
         influx = stack.enter_context(influx_1(directory / "influx"))
-        if embedded:
-            port = free_port()
-        else:
-            port = stack.enter_context(mosquitto(directory / "broker")).port
+        broker = None
+        if not embedded:
+            broker = stack.enter_context(mosquitto(directory / "broker", extra))
+        port = broker.port if broker else free_port()
         acknowledged = Acknowledged()
         proxy = stack.enter_context(packet_proxy(port, acknowledged))
         house = Gateway(
@@ -149,7 +169,7 @@ def kills(directory: Path, *, embedded: bool) -> Iterator[Kills]:
         house.wait(lambda: house.api("status")["sources"][0]["state"] == "running")
         publisher = Publisher(port, DEVICES, clean=False)
         try:
-            yield Kills(house, influx, proxy, publisher, acknowledged)
+            yield Kills(house, influx, proxy, publisher, acknowledged, broker)
         finally:
             if house.process is not None and house.process.poll() is None:
                 house.stop()
