@@ -18,8 +18,9 @@ import pytest
 
 from tests.support.faults import FULL, outcome, runs, seeded
 from tests.support.gateway import Gateway, gateway
+from tests.support.influx import influx_1
 from tests.support.mosquitto import mosquitto
-from tests.support.packets import Cut, PacketProxy, packet_proxy
+from tests.support.packets import Cut, PacketProxy, message_of, packet_proxy
 from tests.support.publisher import Publisher
 
 OPENING = ("CONNECT", "CONNACK", "SUBSCRIBE", "SUBACK")
@@ -151,3 +152,62 @@ def test_connection_cut_at_a_ping_loses_nothing_that_comes_after_it(tmp_path: Pa
         sent = publisher.run(0, 20 * len(lines))
         check(house, publisher, sent, len(lines))
         outcome("connection-cut-at-ping", cuts=len(lines), published=sent, lost=0, repeated=0)
+
+
+@pytest.mark.timeout(900 if FULL else 200)
+def test_connection_to_a_sink_cut_at_every_message_loses_nothing(tmp_path: Path) -> None:
+    chance, rounds = seeded(), runs(2, 20)
+    with ExitStack() as stack:
+        broker = stack.enter_context(mosquitto(tmp_path / "broker"))
+        influx = stack.enter_context(influx_1(tmp_path / "influx"))
+        seen: Counter[str] = Counter()
+        proxy = stack.enter_context(
+            packet_proxy(influx.port, lambda _, m: seen.update([message_of(m)]), http=True)
+        )
+        house = stack.enter_context(
+            gateway(
+                tmp_path / "gateway",
+                broker={"embedded": False, "port": broker.port},
+                devices=[{"type": "mqtt"}],
+                bridges=[{
+                    "type": "influxdb", "name": "sink", "version": "1", "database": "test",
+                    "url": f"http://127.0.0.1:{proxy.port}", "batch": {"wait": "50ms"},
+                    "retry": {"base": "50ms", "max": "200ms", "breaker": {"failures": 100}},
+                }],
+                journal={"gather": "50ms"},
+            )
+        )  # fmt: skip
+        publisher, stop, sent = Publisher(broker.port, 3), threading.Event(), [0]
+
+        def publish() -> None:
+            while not stop.is_set():
+                sent[0] = publisher.run(sent[0], RATE, RATE, stop)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            ways = list(product(("request", "answer"), PLACES))
+            for _ in range(rounds):
+                for kind, where in chance.sample(ways, len(ways)):
+                    cut = proxy.cut_next(Cut(kind, chance.randint(1, 5), where))
+                    assert cut.done.wait(60), f"no {kind} came"
+        finally:
+            stop.set()
+            thread.join()
+        publisher.run(sent[0], 0)
+
+        def delivered() -> bool:
+            ledger = house.api("status")["ledger"]["bridges"]["sink"]
+            return bool(ledger["matched"] >= sent[0] and ledger["pending"] == 0)
+
+        house.wait(delivered)
+        found = Counter(int(v) for d in range(3) for v in influx.values(f"d{d}", "seq"))
+        assert set(found) == set(range(sent[0])), "lost"
+        assert [n for n, count in found.items() if count > 1] == [], "twice, under another time"
+        assert set(house.differences().values()) == {0}
+        ledger = house.api("status")["ledger"]["bridges"]["sink"]
+        assert ledger["delivered"] == sent[0]
+        outcome(
+            "sink-cut", rounds=rounds, cuts=rounds * len(ways), published=sent[0], lost=0,
+            requests=seen["request"], answers=seen["answer"],
+        )  # fmt: skip

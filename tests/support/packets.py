@@ -1,5 +1,7 @@
-"""MQTT packets in a byte stream, and a proxy that sees each of them (MQTT 3.1.1 section 2.2)."""
+"""MQTT packets (MQTT 3.1.1 section 2.2) and HTTP messages in a byte stream, and a proxy that sees
+each of them."""
 
+import re
 import socket
 import threading
 from collections import Counter
@@ -43,6 +45,32 @@ class Packets:
         return None
 
 
+class Messages:
+    """Cuts a byte stream into whole HTTP messages, of a known length (RFC 9112 section 6)."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The messages that are complete now."""
+        self._rest += data
+        while (size := self._size()) is not None and size <= len(self._rest):
+            message, self._rest = self._rest[:size], self._rest[size:]
+            yield message
+
+    def _size(self) -> int | None:
+        head = self._rest.find(b"\r\n\r\n") + 4
+        if head < 4:
+            return None
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", self._rest[:head])
+        return head + (int(length[1]) if length else 0)
+
+
+def message_of(message: bytes) -> str:
+    """request or answer."""
+    return "answer" if message.startswith(b"HTTP/") else "request"
+
+
 def packet_id(packet: bytes) -> int:
     """Of a PUBLISH of QoS 1 or a PUBACK."""
     at = _body(packet)
@@ -70,10 +98,14 @@ class Cut:
 
 
 class PacketProxy(Proxy):
-    """Passes on whole MQTT packets. watch: called with (the client's port, packet) before each
-    is passed on. cut: where to cut next; None: nowhere."""
+    """Passes on whole MQTT packets, or HTTP messages. watch: called with (the client's port,
+    packet) before each is passed on. cut_at: where to cut next; None: nowhere."""
 
-    def __init__(self, target: int, watch: Callable[[int, bytes], None] | None = None) -> None:
+    def __init__(
+        self, target: int, watch: Callable[[int, bytes], None] | None = None, *, http: bool = False
+    ) -> None:
+        self._split = Messages if http else Packets
+        self._kind = message_of if http else kind_of
         self.cut_at: Cut | None = None
         self._seen: Counter[str] = Counter()
         self._watch = watch
@@ -88,7 +120,7 @@ class PacketProxy(Proxy):
         return cut
 
     def _forward(self, source: socket.socket, target: socket.socket, limited: bool) -> None:
-        packets = Packets()
+        packets = self._split()
         with suppress(OSError):
             number = (target if limited else source).getpeername()[1]
             while data := source.recv(65_536):
@@ -121,7 +153,7 @@ class PacketProxy(Proxy):
 
     def _chosen(self, packet: bytes) -> Cut | None:
         with self._choosing:
-            kind = kind_of(packet)
+            kind = self._kind(packet)
             self._seen[kind] += 1
             cut = self.cut_at
             if cut is None or cut.kind != kind or self._seen[kind] != cut.nth:
@@ -133,10 +165,10 @@ class PacketProxy(Proxy):
 
 @contextmanager
 def packet_proxy(
-    target: int, watch: Callable[[int, bytes], None] | None = None
+    target: int, watch: Callable[[int, bytes], None] | None = None, *, http: bool = False
 ) -> Iterator[PacketProxy]:
     """A running proxy."""
-    found = PacketProxy(target, watch)
+    found = PacketProxy(target, watch, http=http)
     try:
         yield found
     finally:

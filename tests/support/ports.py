@@ -1,16 +1,19 @@
 """Free loopback ports, and waiting for something to listen on one."""
 
 import contextlib
+import random
 import socket
 import subprocess
 import time
 
 
 def free_port() -> int:
-    """A port nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port nobody has at the moment, and that the kernel gives to nobody who asks for any: it
+    is free until a server of the test is started on it, perhaps again and again."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
