@@ -1,6 +1,7 @@
 """Config -> objects -> running parts; and from one configuration to another, part by part."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,9 @@ from gateway.config.changes import Changes, changes
 from gateway.config.models import ListenerSettings
 from gateway.core.contracts import Context, Device, Endpoint, TopicMapped
 from gateway.core.settings import BridgeSettings, DeviceSettings
-from gateway.runtime import probes
+from gateway.runtime import broker_drops, probes
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
+from gateway.runtime.broker_drops import BrokerDrops
 from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.house import House
@@ -156,10 +158,16 @@ class Wiring:
         self._parts.start("broker upkeep", self._house.lan.upkeep())
 
     async def _start_announcer(self, config: Config) -> None:
-        announcer = Announcer(config.broker.endpoint, self._house.topics)
+        broker, drops = self._broker, None
+        hear: dict[str, Callable[[bytes], None]] = {}
+        if broker is not None:
+            drops = BrokerDrops(self._house.bus.emit, known=not broker.foreign)
+            hear = {broker_drops.TOPIC: drops.heard}
+        announcer = Announcer(config.broker.endpoint, self._house.topics, hear)
         self._announcer = await self._parts.enter("announcer", announcer.running())
-        self._house.broker = partial(_broker_status, announcer, self._broker)
-        self._house.health_.register("stage", "broker", probes.broker(lambda: announcer.connected))
+        status = self._house.broker = partial(_broker_status, announcer, broker, drops)
+        probe = probes.broker(lambda: announcer.connected, status)
+        self._house.health_.register("stage", "broker", probe)
 
     def _start_faces(self) -> None:
         house, topics = self._house, self._house.topics
@@ -254,13 +262,17 @@ def _listener(settings: ListenerSettings) -> Listener:
     return Listener(settings.host, settings.port, settings.tls, users)
 
 
-def _broker_status(announcer: Announcer, broker: EmbeddedBroker | None) -> dict[str, Any]:
+def _broker_status(
+    announcer: Announcer, broker: EmbeddedBroker | None, drops: BrokerDrops | None
+) -> dict[str, Any]:
     return {
         "connected": announcer.connected,
         "trouble": announcer.trouble or None,
         "embedded": broker is not None,
         "pid": broker.pid if broker else None,
         "restarts": broker.restarts if broker else 0,
+        "dropped": drops.total if drops else None,
+        "dropped_recently": drops.recent if drops else None,
         "set_aside": broker.set_aside if broker else [],
         "listeners": broker.listeners if broker else [],
         "announcements_dropped": announcer.dropped,

@@ -10,12 +10,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 
 from gateway.core.contracts import Endpoint, Flag, Reading
 from gateway.core.topics import Topics
@@ -40,10 +42,16 @@ class _Message(NamedTuple):
 
 
 class Announcer:
-    """Publishes for the gateway. connected: whether the broker takes messages at the moment;
+    """Publishes for the gateway. hear: topics it also listens to (QoS 0), and what takes their
+    payloads, in the network thread. connected: whether the broker takes messages at the moment;
     trouble: why not, or ""; dropped: messages thrown away because they could not be sent."""
 
-    def __init__(self, endpoint: Endpoint, topics: Topics) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        topics: Topics,
+        hear: Mapping[str, Callable[[bytes], None]] = MappingProxyType({}),
+    ) -> None:
         self.connected = False
         self.dropped = 0
         self.trouble = _CONNECTING
@@ -70,6 +78,9 @@ class Announcer:
         self._client.max_inflight_messages = _IN_FLIGHT + 1  # ours is the window; and a goodbye
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
+        self._hear = hear
+        for topic, take in hear.items():
+            self._client.message_callback_add(topic, partial(_payload, take))
 
     @property
     def in_flight(self) -> int:
@@ -191,6 +202,8 @@ class Announcer:
             self._unsent = dict.fromkeys([self._topics.presence, *self._retained])
             again = self.trouble != _CONNECTING
             self.connected, self.trouble, self._told = True, "", set()
+        if self._hear:
+            client.subscribe([(topic, 0) for topic in self._hear])
         if again:
             log.warning("announce: connected again")
         self._pump()
@@ -232,6 +245,12 @@ class Announcer:
             except (RuntimeError, ValueError) as error:
                 log.info("announce: the broker did not hear goodbye: %s", error)
         connection.stop(_GOODBYE)
+
+
+def _payload(
+    take: Callable[[bytes], None], client: Client, userdata: Any, message: MQTTMessage
+) -> None:
+    take(bytes(message.payload))
 
 
 class ReadingsAnnouncer:

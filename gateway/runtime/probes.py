@@ -1,7 +1,7 @@
 """What each part of the gateway loses health points for."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -151,15 +151,25 @@ def machine(clock: Clock, directory: str) -> Probe:
     return probe
 
 
-def broker(connected: Callable[[], bool]) -> Probe:
-    """The broker: whether we are connected to it."""
+def broker(connected: Callable[[], bool], state: Callable[[], Mapping[str, Any]] = dict) -> Probe:
+    """The broker: whether we are connected to it, what it threw away lately (state:
+    dropped_recently), and listeners that it could not have (state: listeners)."""
     since = [0.0]
 
     def probe() -> Sequence[Deduction]:
+        found, told = [], state()
         down = down_for(not connected(), since)
-        if down <= _GRACE:
-            return []
-        return [Deduction("availability", round(down), _GRACE, 80, "not connected")]
+        if down > _GRACE:
+            found.append(Deduction("availability", round(down), _GRACE, 80, "not connected"))
+        if dropped := told.get("dropped_recently"):
+            text = f"it threw {dropped} messages away: a client's queue is full"
+            found.append(Deduction("dropped", dropped, 0, 30, text))
+        for each in told.get("listeners", ()):
+            if each["trouble"]:
+                where = f"{each['host']}:{each['port']}"
+                text = f"does not listen on {where}: {each['trouble']}"
+                found.append(Deduction("listener", where, "open", 20, text))
+        return found
 
     return probe
 

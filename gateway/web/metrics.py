@@ -134,6 +134,9 @@ def _gateway(status: dict[str, Any]) -> Iterable[Metric]:
     size.add_metric([], status["journal"]["bytes"])
     devices = _gauge("devices", "Known devices")
     devices.add_metric([], status["devices"]["count"])
+    dropped = _counter("broker_dropped", "Messages the broker itself threw away")
+    if (count := status["broker"].get("dropped")) is not None:
+        dropped.add_metric([], count)
     uptime = _gauge("uptime_seconds", "Time since the gateway started")
     uptime.add_metric([], status["uptime"])
-    yield from (info, size, devices, uptime)
+    yield from (info, size, devices, dropped, uptime)

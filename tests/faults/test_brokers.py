@@ -180,3 +180,41 @@ def test_a_killed_broker_holds_devices_back_and_comes_back(tmp_path: Path) -> No
         assert (status["restarts"], status["connected"]) == (rounds, True)
         assert set(house.differences().values()) == {0}
     outcome("killed-embedded-broker", kills=rounds, longest_down_s=round(longest, 2))
+
+
+def test_what_the_broker_throws_away_is_counted_and_told(tmp_path: Path) -> None:
+    """Its queue for a client that is away is full: no source ever received that."""
+    port, count, queue = free_port(), runs(120, 2_000), 20
+    with gateway(
+        tmp_path, broker={"port": port, "queue": queue}, devices=[{"type": "mqtt"}]
+    ) as house:
+        house.wait(lambda: house.api("status")["broker"]["dropped"] == 0)
+        away = [
+            "mosquitto_sub",
+            "-p",
+            str(port),
+            "-i",
+            "away",
+            "-c",
+            "-q",
+            "1",
+            "-t",
+            "other",
+            "-E",
+        ]
+        subprocess.run(away, check=True, timeout=20)
+        lines = "".join(f"{number}\n" for number in range(count))
+        publisher = ["mosquitto_pub", "-p", str(port), "-q", "1", "-t", "other", "-l"]
+        subprocess.run(publisher, input=lines, text=True, check=True, timeout=60)
+        house.wait(lambda: (house.api("status")["broker"]["dropped"] or 0) >= count - queue)
+        dropped = house.api("status")["broker"]["dropped"]
+        assert dropped == count - queue
+        assert f"berrygate_broker_dropped_total {float(dropped)}" in house.get("/metrics").text
+        house.wait(lambda: "queue is full" in house.get("/api/v1/health").text)
+        os.kill(house.api("status")["broker"]["pid"], signal.SIGKILL)  # it counts from 0 again
+        house.wait(lambda: house.api("status")["broker"]["restarts"] == 1)
+        house.wait(lambda: house.api("status")["broker"]["connected"])
+        assert house.api("status")["broker"]["dropped"] >= dropped
+        assert set(house.differences().values()) == {0}
+    assert "the broker threw" in house.log.read_text()
+    outcome("dropped-by-the-broker", published=count, queue=queue, counted=dropped)
