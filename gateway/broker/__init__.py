@@ -4,8 +4,9 @@ from gateway.broker.child import EmbeddedBroker
 from gateway.broker.configuration import BrokerOptions
 from gateway.broker.lan import Lan, Listener
 from gateway.broker.lan_control import LanControl
-from gateway.broker.probing import accepts, answers
+from gateway.broker.probing import accepts, answers, owner
 
 __all__ = [
     "BrokerOptions", "EmbeddedBroker", "Lan", "LanControl", "Listener", "accepts", "answers",
+    "owner",
 ]  # fmt: skip
