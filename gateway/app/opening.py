@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from importlib.resources import files
@@ -32,7 +33,10 @@ def only_one(directory: Path) -> Iterator[None]:
     """Two gateways on one directory would write each other's journal to pieces."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "lock").open("a")
+        path = directory / "lock"
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            path.rename(directory / f"lock.corrupt-{time.time_ns()}")
+        lock = path.open("a")
     except OSError as error:
         raise ConfigError(
             f"cannot use {directory}: {error.strerror}", fix="set gateway.data_dir"

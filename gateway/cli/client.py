@@ -50,6 +50,13 @@ def candidates(options: Namespace) -> list[Path]:
     return [place / SOCKET_NAME for place in places]
 
 
+def data_dir(options: Namespace) -> Path:
+    """Where the gateway keeps its data. Raises InvalidConfig where a configuration was named and
+    cannot be read."""
+    named = bool(options.config or os.environ.get("BERRYGATE_CONFIG"))
+    return _configured(options.config, named) or _default()
+
+
 def _default() -> Path:
     from gateway.config.models import default_data_dir
 

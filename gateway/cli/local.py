@@ -18,6 +18,11 @@ def add(commands: "_SubParsersAction[Any]") -> None:
     checking = commands.add_parser(
         "check", parents=shared, help="validate the configuration; all errors in one run"
     )
+    checking.add_argument(
+        "--store",
+        action="store_true",
+        help="read all stored data and say what of it is damaged; changes nothing",
+    )
     checking.set_defaults(do=check)
     describing = commands.add_parser(
         "schema", parents=shared, help="the configuration's JSON schema"
@@ -42,6 +47,10 @@ def run(args: Namespace) -> int:
 
 def check(args: Namespace) -> int:
     """Say whether the configuration can be used, and everything that is wrong with it."""
+    if args.store:
+        from gateway.cli.store import check as check_store
+
+        return check_store(args)
     from gateway.config import InvalidConfig, find, load
 
     path = find(args.config)

@@ -69,6 +69,15 @@ def text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Raise DamagedError where SQLite's own message holds bytes of the damage."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"not text: {error}") from error
+
+
 def is_damage(error: sqlite3.Error, path: Path) -> bool:
     """Whether the error is the content's fault; a full, locked or read-only file is only waited
     for: to set a good one aside would be the loss itself."""
@@ -257,5 +266,5 @@ def _first(source: sqlite3.Connection, path: str) -> str:
 
 def _rows(connection: sqlite3.Connection, statement: str, *values: Any) -> Iterator[Row]:
     """What a query gives until it fails."""
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
         yield from connection.execute(statement, values)

@@ -100,7 +100,7 @@ class Database:
 
     def read_now(self, job: Job[T]) -> T:
         """As `read`, in this thread."""
-        with self._reading:
+        with self._reading, salvage.readable():
             return job(self._reader)
 
     def load(self, job: Job[T]) -> T:
@@ -147,7 +147,8 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._clear_sides()
             try:
-                return self._connect(check=True)
+                with salvage.readable():
+                    return self._connect(check=True)
             except sqlite3.Error as error:
                 if not salvage.is_damage(error, self.path):
                     raise
@@ -192,7 +193,7 @@ class Database:
         try:
             for pragma in (*first, *pragmas, f"journal_size_limit={_WAL_LEFT}"):
                 connection.execute(f"PRAGMA {pragma}")
-        except sqlite3.Error:
+        except BaseException:
             connection.close()  # it may hold a lock already
             raise
         return connection
@@ -276,7 +277,8 @@ class Database:
         self._must_be_there()
         writer.execute("BEGIN IMMEDIATE")
         try:
-            result = job(writer)
+            with salvage.readable():
+                result = job(writer)
             writer.execute("COMMIT")
         except BaseException:
             if writer.in_transaction:

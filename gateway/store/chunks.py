@@ -67,3 +67,8 @@ def decode_column(data: bytes, place: int) -> Numbers | list[Value]:
         return np.asarray(standalone.simple_decompress(column.data), dtype=np.float64)
     values: list[Any] = _values(zstandard.decompress(column.data))
     return values
+
+
+def width(data: bytes) -> int:
+    """How many columns a chunk has."""
+    return len(_decode(data))
