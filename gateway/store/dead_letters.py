@@ -123,7 +123,8 @@ class DeadLetters:
             connection.executemany(_SQL["add"], rows)
             return int(connection.execute(_SQL["trim"], {"quota": self._quota}).rowcount)
 
-        self.dropped += await self._database.write(write)
+        pushed_out = await self._database.write(write)
+        self.dropped += pushed_out  # not in one statement: others add meanwhile
         self._totals.update((letter.stage, letter.name, letter.reason) for letter in letters)
 
     async def keep(self, letters: Sequence[DeadLetter]) -> None:
