@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ steps = st.lists(
         st.just(("flush",)),
         st.tuples(st.just("flush one"), st.sampled_from("ab")),
         st.just(("crash",)),
+        st.tuples(st.just("damaged"), st.integers(1, 6), st.booleans()),
     ),
     max_size=12,
 )  # fmt: skip
@@ -79,6 +81,10 @@ async def _each_sample_once(directory: Path, steps: list[Any]) -> None:
             # What others hold keeps the cursor back, so that this is read again after a crash.
             history._flush([s for k, s in history._streams.items() if k[0] == step[1]])
             await asyncio.gather(*history._flushes)
+        elif step[0] == "damaged":
+            history = await _damaged(directory, history, step[1], step[2])
+            begin = history.position or 1
+            history.add(begin, journal[begin - 1 :])
         else:
             # What is in memory is gone; the journal is read again from the cursor.
             await asyncio.to_thread(history.database.close)
@@ -96,6 +102,90 @@ async def _each_sample_once(directory: Path, steps: list[Any]) -> None:
                 assert found == expected
                 assert [type(v) for v in found] == [type(v) for v in expected]
     await history.close()
+
+
+async def _damaged(directory: Path, history: History, chunk: int, while_it_runs: bool) -> History:
+    """One chunk cannot be read any more, and the database is replaced: at a start or later."""
+    if not while_it_runs:
+        await asyncio.to_thread(history.database.close)
+    with sqlite3.connect(directory / "history.db") as spoiled:
+        spoiled.execute("UPDATE chunk SET t_min = t_min - 1 WHERE id = ?", (chunk,))
+    if not while_it_runs:
+        history = History(directory, MONTH)
+    await asyncio.to_thread(
+        history.database.repair, sqlite3.DatabaseError("a test"), history.database.generation
+    )
+    history._renew()
+    return history
+
+
+async def test_a_chunk_that_is_not_what_was_written_is_left_out_and_counted(tmp_path: Path) -> None:
+    history = History(tmp_path, MONTH)
+    history.add(1, [reading(n) for n in range(3_072)])
+    await history.flush()
+    with sqlite3.connect(tmp_path / "history.db") as spoiled:
+        (columns,) = spoiled.execute("SELECT columns FROM chunk WHERE id = 2").fetchone()
+        flipped = bytearray(columns)
+        flipped[len(flipped) // 2] ^= 4
+        spoiled.execute("UPDATE chunk SET columns = ? WHERE id = 2", (bytes(flipped),))
+    for _ in range(2):
+        expected = [*range(1_024), *range(2_048, 3_072)]
+        assert await raw(history) == [float(n) for n in expected]
+        assert history.damaged == {2}
+    await history.close()
+
+
+async def test_a_query_that_meets_damage_has_the_database_replaced(tmp_path: Path) -> None:
+    history = History(tmp_path, MONTH)
+    history.add(1, [reading(n, device=f"d{n % 9}") for n in range(20_000)])
+    await history.flush()
+    await asyncio.to_thread(history.database.close)
+    file = tmp_path / "history.db"
+    history = History(tmp_path, MONTH)
+    data = bytearray(file.read_bytes())
+    root = history.database.read_now(
+        lambda c: c.execute("SELECT rootpage FROM sqlite_master WHERE name = 'chunk_by_time'")
+        .fetchone()[0]
+    )  # fmt: skip
+    data[(root - 1) * 4_096 : root * 4_096] = bytes(4_096)
+    file.write_bytes(data)
+    history.database._reader.execute("PRAGMA shrink_memory")
+    assert await raw(history, "d3") == [float(n) for n in range(3, 20_000, 9)]
+    assert len(history.database.set_aside) == 1
+    assert history.generation == 1
+    assert history.position == 0  # the journal is read again
+    await history.close()
+
+
+async def test_what_is_on_its_way_to_a_replaced_database_comes_from_the_journal(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path, MONTH)
+    journal = [reading(n) for n in range(5_000)]
+    history.add(1, journal[:2_500])
+    await history.flush()
+    for file in tmp_path.glob("history.db*"):
+        file.unlink()
+    history.add(2_501, journal[2_500:])
+    flushing = asyncio.create_task(history.flush())
+    await asyncio.wait_for(flushing, 10)
+    assert history.generation == 1
+    assert not history.failing
+    history.add(history.position or 1, journal)
+    assert await raw(history) == [float(n) for n in range(5_000)]
+    await history.flush()
+    assert await raw(history) == [float(n) for n in range(5_000)]
+    await history.close()
+
+
+async def test_a_reading_without_metrics_takes_no_place(tmp_path: Path) -> None:
+    history = History(tmp_path, MONTH)
+    history.add(1, [Reading("a", BEGIN, {}), reading(1), Reading("a", BEGIN, {})])
+    await history.flush()
+    assert await raw(history) == [1.0]
+    assert history.position == 0
+    await asyncio.to_thread(history.database.close)
+    assert History(tmp_path, MONTH).position == 4
 
 
 async def test_aggregates_answer_as_a_plain_list_would(tmp_path: Path) -> None:
