@@ -220,3 +220,37 @@ def _answers(house: Gateway) -> bool:
 def _warned(house: Gateway) -> bool:
     reasons = house.api("status")["health"]["reasons"]
     return any(reason["metric"] == "set_aside" for reason in reasons)
+
+
+def test_databases_deleted_while_it_runs_are_made_again_and_filled(
+    tmp_path: Path, worlds: dict[str, Path]
+) -> None:
+    with mosquitto(tmp_path / "broker") as broker:
+        house = _house(tmp_path / "house", broker.port)
+        data = copy_of(worlds["killed"], tmp_path / "house" / "data")
+        house.start()
+        try:
+            for pattern in ("history.db*", "state.db*"):
+                for file in data.glob(pattern):
+                    file.unlink()
+            publisher = Publisher(broker.port, DEVICES, payload)
+            publisher.run(COUNT, 4_200, 2_000)  # a chunk of each device, and dead letters
+            publisher.close()
+
+            def whole() -> bool:
+                found = [len(house.values(device, "seq")) for device in published()]
+                return sum(found) == COUNT + 4_200 - BAD - 14
+
+            house.wait(whole, timeout=30)
+            aside = {entry["file"] for entry in house.api("status")["set_aside"]}
+            assert aside == {"history.db", "state.db"}
+            assert set(house.differences().values()) == {0}
+            assert {d["id"] for d in house.api("devices")} >= set(published())
+        finally:
+            house.stop()
+        house.start()
+        try:
+            house.wait(whole, timeout=30)
+            assert house.api("status")["set_aside"] == []
+        finally:
+            house.kill()

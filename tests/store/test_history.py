@@ -135,6 +135,19 @@ async def test_a_chunk_that_is_not_what_was_written_is_left_out_and_counted(tmp_
     await history.close()
 
 
+async def test_a_filled_gap_does_not_claim_what_lies_behind_it(tmp_path: Path) -> None:
+    journal = [reading(n) for n in range(3_200)]
+    history = History(tmp_path, MONTH)
+    history.add(1, journal[:3_072])
+    await history.flush()
+    for chunk in (1, 2):  # one after the other, each filled again from the journal
+        history = await _damaged(tmp_path, history, chunk, True)
+        history.add(history.position or 1, journal)
+        await history.flush()
+        assert await raw(history) == [float(n) for n in range(3_200)]
+    await history.close()
+
+
 async def test_a_query_that_meets_damage_has_the_database_replaced(tmp_path: Path) -> None:
     history = History(tmp_path, MONTH)
     history.add(1, [reading(n, device=f"d{n % 9}") for n in range(20_000)])
