@@ -35,7 +35,7 @@ def only_one(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "lock"
         if path.exists() and not path.is_file():  # a pipe would be waited for without end
-            path.rename(directory / f"lock.corrupt-{time.time_ns()}")
+            path.rename(directory / f"lock.damaged-{time.time_ns()}")
         lock = path.open("a")
     except OSError as error:
         raise ConfigError(

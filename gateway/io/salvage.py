@@ -136,7 +136,7 @@ def move_aside(path: Path, error: Exception | str) -> SetAside:
     """Give the file, and what lies beside it, another name; older ones of its kind go.
     Raises OSError."""
     now = time.time_ns()
-    name = f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{now % 10**9:09d}"
+    name = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{now % 10**9:09d}"
     for file in (path, *_sides(path)):
         if file.exists() or file.is_symlink():
             file.rename(path.with_name(name + file.name.removeprefix(path.name)))
@@ -169,7 +169,7 @@ def _is_log(file: Path) -> bool:
 def _forget(path: Path) -> None:
     """Delete all but the newest that were set aside; directories are somebody else's."""
     names = sorted(
-        file for file in path.parent.glob(f"{path.name}.corrupt-*")
+        file for file in path.parent.glob(f"{path.name}.damaged-*")
         if not file.name.endswith(_SIDE)
     )  # fmt: skip
     for old in names[:-_KEPT]:

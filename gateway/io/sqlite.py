@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import closing
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 from gateway.core.errors import ConfigError
 from gateway.io import salvage
 from gateway.io.salvage import Rescue, SetAside
+from gateway.io.sqlite_file import SqliteFile
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,8 @@ T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
-_CHECKED = 16_000_000
-"""Files up to this size (bytes) are looked through at each start; it costs a slow card 0.4 s."""
 _AT_START, _LATER = 5.0, 60.0
 """How long saving rows may take (s): the gateway starts within 10 s."""
-_WAL_LEFT = 4_000_000
-"""What a write-ahead log that had to grow is cut back to (bytes)."""
 
 
 def statements(text: str) -> dict[str, str]:
@@ -54,16 +50,12 @@ class Database:
     def __init__(self, path: Path, migrations: Traversable, rescue: Rescue | None = None) -> None:
         self.path = path
         self.set_aside: list[SetAside] = []
-        self._migrations = migrations
         self._rescue = rescue or Rescue()
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._submitting = threading.Lock()
         self._closed = False
         self._reading = threading.Lock()
-        # Where this fails the program is wrong and not the file.
-        with closing(self._empty()) as empty:
-            self._model = salvage.columns_of(empty)
-        self._inode = 0
+        self._file = SqliteFile(path, migrations)
         self._writer: sqlite3.Connection | None
         self._reader: sqlite3.Connection
         self._writer, self._reader = self._open()
@@ -148,7 +140,7 @@ class Database:
             self._clear_sides()
             try:
                 with salvage.readable():
-                    return self._connect(check=True)
+                    return self._file.connect(check=True)
             except sqlite3.Error as error:
                 if not salvage.is_damage(error, self.path):
                     raise
@@ -156,7 +148,7 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             log.error("%s cannot be written (%s); it is tried again", self.path, error)
             try:
-                return None, self._stand_in()
+                return None, self._file.stand_in()
             except sqlite3.Error:
                 raise ConfigError(
                     f"{self.path} cannot be opened: {error}",
@@ -168,76 +160,6 @@ class Database:
             log.error("%s is %s; set aside as %s", aside.file, aside.reason, aside.kept_as)
             self.set_aside.append(aside)
 
-    def _connect(self, *, check: bool = False) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        writer = self._connection()
-        try:
-            writer.execute("PRAGMA journal_mode=WAL")
-            self._migrate(writer)
-            salvage.must_fit(writer, self._model)
-            if check and self.path.stat().st_size <= _CHECKED:
-                salvage.look_through(writer)
-            reader = self._connection()
-            reader.execute("PRAGMA query_only=ON")
-            self._inode = self.path.stat().st_ino
-        except BaseException:
-            writer.close()
-            raise
-        return writer, reader
-
-    def _connection(self, *first: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=5.0
-        )
-        connection.text_factory = salvage.text
-        pragmas = ("synchronous=FULL", "mmap_size=0", "foreign_keys=ON", "cache_size=-2000")
-        try:
-            for pragma in (*first, *pragmas, f"journal_size_limit={_WAL_LEFT}"):
-                connection.execute(f"PRAGMA {pragma}")
-        except BaseException:
-            connection.close()  # it may hold a lock already
-            raise
-        return connection
-
-    def _stand_in(self) -> sqlite3.Connection:
-        """What is read while the disk refuses: the file without the shared memory that cannot be
-        made beside it, or nothing where nothing was ever stored. Raises sqlite3.Error."""
-        if not self.path.exists():
-            return self._empty()
-        # Locked like this SQLite keeps the index of the write-ahead log in memory.
-        reader = self._connection("locking_mode=EXCLUSIVE")
-        try:
-            if reader.execute("PRAGMA user_version").fetchone() == (0,):
-                reader.close()
-                return self._empty()
-            salvage.must_fit(reader, self._model)
-        except sqlite3.Error:
-            reader.close()
-            raise
-        return reader
-
-    def _empty(self) -> sqlite3.Connection:
-        """An empty database of this kind, in memory."""
-        empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._migrate(empty)
-        return empty
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        (done,) = connection.execute("PRAGMA user_version").fetchone()
-        if not done and connection.execute("SELECT name FROM sqlite_master").fetchone():
-            raise salvage.DamagedError("another program's database")
-        for file in sorted(self._migrations.iterdir(), key=lambda entry: entry.name):
-            if not file.name.endswith(".sql"):
-                continue
-            number = int(file.name.split("_")[0])
-            if number > done:
-                text = file.read_text()
-                try:
-                    connection.executescript(f"BEGIN;{text};PRAGMA user_version={number};COMMIT;")
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
-                        raise salvage.DamagedError(f"{file.name}: {error}") from error
-                    raise
-
     def _replace(
         self, error: Exception, longest: float = _AT_START
     ) -> tuple[sqlite3.Connection, sqlite3.Connection]:
@@ -245,7 +167,7 @@ class Database:
         aside = salvage.move_aside(self.path, error)
         self.set_aside.append(aside)
         log.error("%s is damaged (%s); set aside as %s", self.path, error, aside.kept_as)
-        writer, reader = self._connect()
+        writer, reader = self._file.connect()
         try:
             old = self.path.with_name(aside.kept_as)
             salvage.copy(old, writer, self._rescue, aside, time.monotonic() + longest)
@@ -274,7 +196,7 @@ class Database:
 
     def _run(self, job: Job[T]) -> T:
         writer = self._writer or self._reopen()
-        self._must_be_there()
+        self._file.must_be_there()
         writer.execute("BEGIN IMMEDIATE")
         try:
             with salvage.readable():
@@ -286,23 +208,14 @@ class Database:
             raise
         return result
 
-    def _must_be_there(self) -> None:
-        """SQLite would go on in a file that somebody has deleted, and it would end with us."""
-        try:
-            there = self.path.stat().st_ino == self._inode
-        except FileNotFoundError:
-            there = False
-        if not there:
-            raise salvage.DamagedError("deleted or replaced while it was open")
-
     def _reopen(self) -> sqlite3.Connection:
         """The writer, once the disk takes data again. Raises sqlite3.Error, OSError."""
         with self._reading:
             self._reader.close()
             try:
-                writer, self._reader = self._connect()
+                writer, self._reader = self._file.connect()
             except (sqlite3.Error, OSError):
-                self._reader = self._stand_in()
+                self._reader = self._file.stand_in()
                 raise
         self._writer = writer
         log.warning("%s is written again", self.path)

@@ -119,6 +119,9 @@ def state(devices: Devices, dead_letters: DeadLetters) -> Probe:
         trouble = devices.trouble or dead_letters.trouble
         if trouble:
             found.append(Deduction("disk", trouble, "writable", 60, f"not written: {trouble}"))
+        if dead_letters.dropped:
+            text = f"{dead_letters.dropped} dead letters had to go for newer ones"
+            found.append(Deduction("dead_letters_dropped", dead_letters.dropped, 0, 10, text))
         return found
 
     return probe

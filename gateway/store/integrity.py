@@ -81,7 +81,7 @@ def check(directory: Path, progress: Progress = lambda what, done, whole: None) 
             f"history has come to {reached}, the journal ends at {end}: it has lost its end; "
             "new readings go on behind history's"
         )
-    for pattern in ("*.corrupt-*", "journal/*.damaged"):
+    for pattern in ("*.damaged*", "*/*.damaged*"):
         for file in sorted(directory.glob(pattern)):
             name = file.relative_to(directory)
             report.notes.append(f"{name} was set aside earlier; delete it when you do not need it")

@@ -259,5 +259,5 @@ def test_only_the_last_two_damaged_files_are_kept(path: Path, migrations: Path) 
         database = Database(path, migrations)
         kept.append(database.set_aside[0].kept_as)
         database.close()
-    assert sorted(file.name for file in path.parent.glob("*.corrupt-*")) == kept[-2:]
+    assert sorted(file.name for file in path.parent.glob("*.damaged-*")) == kept[-2:]
     assert len(set(kept)) == 5

@@ -255,7 +255,7 @@ async def test_a_corrupt_database_is_set_aside(tmp_path: Path) -> None:
     assert history.position == 0  # what the journal still has is read again
     history.add(1, [reading(n) for n in range(10)])
     assert len(await raw(history)) == 10
-    assert list(tmp_path.glob("history.db.corrupt-*"))
+    assert list(tmp_path.glob("history.db.damaged-*"))
     await history.close()
 
 
