@@ -68,12 +68,14 @@ _data_decoder = msgspec.msgpack.Decoder(Columns)
 
 @dataclass(slots=True)
 class Block:
-    """A batch of readings with sequences first … end-1."""
+    """A batch of readings with sequences first … end-1. settled: no better times than these will
+    be known (see times.py)."""
 
     first: int
     readings: Sequence[Reading]
     meta: Meta = field(default_factory=Meta)
     splits: dict[object, object] = field(default_factory=dict)  # kept by subscriptions
+    settled: bool = False
 
     @property
     def end(self) -> int:

@@ -6,7 +6,6 @@ shared by two objects, so that another log (NATS JetStream) can stand behind it.
 
 import asyncio
 import logging
-import time
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -48,6 +47,7 @@ class Bus:
         self._waiters: list[asyncio.Future[None]] = []
         self._room: list[asyncio.Future[None]] = []
         self._live: list[LiveSubscription] = []
+        self._resolved = journal.times.resolved
         self._head = journal.next
         self._running = False
         self.keeper = Keeper(self, recovered.cursors)
@@ -155,7 +155,7 @@ class Bus:
         """Nobody takes this subscription's readings any more; where it stood is kept for a week,
         for whoever subscribes under its name again."""
         record = self.subscriptions.pop(name).record()
-        record.removed_at = time.time_ns()
+        record.removed_at = self.journal.now()
         self._recovered.cursors[name] = record
         self.journal.move(name, replace(record))
 
@@ -220,11 +220,12 @@ class Bus:
             return self._head
         if start == "earliest":
             return self.journal.start
-        since = time.time_ns() - int(parse_duration(start.removeprefix("-")) * 1e9)
+        times = self.journal.times
+        since = self.journal.now() - int(parse_duration(start.removeprefix("-")) * 1e9)
         for segment in reversed(self.journal.segments):
             self.journal.index(segment)
             for number in reversed(range(len(segment.offsets))):
-                if read_meta(segment, number).stamp.wall < since:
+                if times.of(read_meta(segment, number).stamp) < since:
                     return read_block(segment, number).end
         return self.journal.start
 
@@ -255,14 +256,16 @@ class Bus:
     async def _block(self, sequence: int) -> Block | None:
         if self._tail and sequence >= self._tail[0].first:
             number = bisect_right(self._tail, sequence, key=lambda b: b.first) - 1
-            block = self._tail[number]
-            if sequence < block.end:
-                return block
-            return self._tail[number + 1] if number + 1 < len(self._tail) else None
+            if sequence >= self._tail[number].end:
+                number += 1
+            if number >= len(self._tail):
+                return None
+            self._tail[number] = self._resolved(self._tail[number])
+            return self._tail[number]
         found = await self._read(sequence)
         if found is None and self._tail and sequence < self._tail[0].first:
-            return self._tail[0]
-        return found
+            found = self._tail[0]
+        return None if found is None else self._resolved(found)
 
     async def _read(self, sequence: int) -> Block | None:
         while True:

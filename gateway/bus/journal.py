@@ -28,11 +28,14 @@ from gateway.bus.segment import (
     settle,
     sync_directory,
 )
+from gateway.bus.times import Times
+from gateway.core.contracts import Flag
 
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0
 _MOST_DAMAGE = 1_000  # places remembered: a card that dies may have a great many
+_UNSYNCED = Flag.UNSYNCED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Journal:
 
     trouble: why the disk refuses at the moment, or "". backlog: readings waiting for a commit.
     damage: what was found that cannot be used, by file name and offset.
+    times: what is known of the boots that its blocks were written in.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Journal:
         self.segments: list[Segment] = []
         self.damage: dict[tuple[str, int], Damage] = {}
         self._aside = 0
+        self.times = Times()
         self._directory = directory
         self._stamp = stamp
         self._gathering = Gathering(options.gather, options.frames, options.size)
@@ -91,6 +96,7 @@ class Journal:
             self.note(damage)
         self.segments = found.segments
         self._aside = found.aside
+        self.times = found.times
         positions = [p for record in found.cursors.values() for p in record.lanes]
         self._next = max([found.end, at_least, *positions])
         self._records = dict(found.cursors)
@@ -198,12 +204,20 @@ class Journal:
 
     def expired(self) -> Segment | None:
         """The oldest segment, if it is to go: too many bytes, or too old by a clock that counts
-        only while the machine runs, or by a wall clock that was set at both ends."""
+        only while the machine runs, or across boots by the lowest that it can be by now."""
         if len(self.segments) < 2:
             return None
         oldest = self.segments[0]
         too_big = len(self.segments) * self.options.segment > self.options.max_size
         return oldest if too_big or self._age(oldest) > self.options.max_age else None
+
+    def now(self) -> int:
+        """The time (ns, UTC) as far as it can be told."""
+        return self.times.of(self._stamp())
+
+    def now_at_least(self) -> int:
+        """The time (ns, UTC) that it is at the least, for what deletes."""
+        return self.times.at_least(self._stamp())
 
     def retire(self, segment: Segment) -> None:
         """Delete the oldest segment. Raises OSError."""
@@ -243,8 +257,11 @@ class Journal:
         for name in taken.removed:
             self._records.pop(name, None)
             self._matched.pop(name, None)
+        stamp = self._stamp()
+        if stamp.base and not any(r.flags & _UNSYNCED for e in taken.entries for r in e.readings):
+            stamp.base = 0
         return Meta(
-            stamp=self._stamp(),
+            stamp=stamp,
             keys=merged([entry.keys for entry in taken.entries if entry.keys is not None]),
             cursors={name: self._record(name) for name in changed if name in self._records},
             removed=taken.removed,
@@ -317,14 +334,14 @@ class Journal:
             writer.close()
 
     def _age(self, segment: Segment) -> float:
-        """Seconds since the segment's last block, 0 where no clock can tell."""
-        now = self._stamp()
+        """Seconds since the segment's last block, rather too few than too many."""
         newest = self._newest(segment)
         if newest is None:
             return 0.0
+        now = self._stamp()
         if newest.boot == now.boot:
             return (now.monotonic - newest.monotonic) / 1e9
-        return (now.wall - newest.wall) / 1e9 if now.synced and newest.synced else 0.0
+        return (self.times.at_least(now) - self.times.of(newest)) / 1e9
 
     def _newest(self, segment: Segment) -> Stamp | None:
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -56,16 +55,16 @@ class Keeper:
 
     def _forget(self) -> None:
         """Cursors of bridges that are no longer configured pin nothing and go after a week."""
-        now = time.time_ns()
+        journal = self._bus.journal
         for name, record in list(self._cursors.items()):
             if name in self._bus.subscriptions:
                 continue
             if not record.removed_at:
-                record.removed_at = now
-                self._bus.journal.move(name, replace(record))
-            elif now - record.removed_at > _FORGET:
+                record.removed_at = journal.now()
+                journal.move(name, replace(record))
+            elif journal.now_at_least() - record.removed_at > _FORGET:
                 del self._cursors[name]
-                self._bus.journal.remove(name)
+                journal.remove(name)
 
     async def _reconcile(self, subscription: Subscription) -> None:
         """Readings were lost to damage: those that the subscription would have had are dropped.

@@ -7,12 +7,17 @@ import msgspec
 
 class Stamp(msgspec.Struct, array_like=True):
     """When a block was written: boot id, monotonic ns (CLOCK_BOOTTIME), wall ns, and whether the
-    clock was set. Boot id and monotonic time let wrong times be told right later."""
+    clock was set. Boot id and monotonic time let wrong times be told right later (see times.py).
+
+    base: where readings of the block were taken while the clock was not set, what their times
+    were made with: time = CLOCK_BOOTTIME + base. Otherwise 0.
+    """
 
     boot: str = ""
     monotonic: int = 0
     wall: int = 0
     synced: bool = True
+    base: int = 0
 
 
 class RepeatKeys(msgspec.Struct, array_like=True):

@@ -12,6 +12,7 @@ from gateway.bus import block as blocks
 from gateway.bus.block import CorruptBlockError
 from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp
 from gateway.bus.segment import START, Damage, Segment, open_segment, path_of, scan
+from gateway.bus.times import Times
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ class Recovered:
     cursors: the latest record of each. keys: repeat keys of each source, oldest first. stamp: of
     the last block. damage: what was skipped. least: the next reading's sequence is not below it.
     aside: the highest index of a file that is set aside; the next segment's is above it.
-    unknown: bytes that were set aside behind the last segment.
+    unknown: bytes that were set aside behind the last segment. times: what the stamps tell of
+    their boots.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Recovered:
     least: int = 1
     aside: int = 0
     unknown: int = 0
+    times: Times = field(default_factory=Times)
 
     @property
     def end(self) -> int:
@@ -51,6 +54,7 @@ class Recovered:
         for keys in meta.keys:
             self.keys.setdefault(keys.source, deque(maxlen=REPEAT_BLOCKS)).append(keys)
         self.stamp = meta.stamp
+        self.times.learn(meta.stamp)
 
 
 def recover(directory: Path) -> Recovered:
