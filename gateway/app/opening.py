@@ -89,7 +89,7 @@ def _bus(
     options = journal_options(config.journal)
     journal = Journal(directory / "journal", options, lambda: clocks[0].stamp())
     recovered = journal.open(at_least=history.reached)
-    clocks.append(Clock(config.clock, recovered.stamp.wall))
+    clocks.append(Clock(config.clock, journal.times, recovered.stamp, directory))
     stack.push_async_callback(asyncio.to_thread, journal.stop)
     return Bus(journal, recovered), clocks[0]
 

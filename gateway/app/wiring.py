@@ -224,7 +224,7 @@ class Wiring:
             device.device_of if isinstance(device, TopicMapped) else str,
             house.devices_,
             Limits(config.limits.payload, config.limits.topic),
-            lambda: house.clock.synced,
+            house.clock.received,
         )
         intake = Intake(device, decoder, services, house.bus.recovered_keys(name))
         if (before := house.intakes.get(name)) is not None:

@@ -41,16 +41,19 @@ class Lane:
         self.lock = asyncio.Lock()
         self._subscription = subscription
 
-    async def next_batch(self, size: int, wait: float) -> Batch:
+    async def next_batch(
+        self, size: int, wait: float, hold: Callable[[Block], bool] = lambda block: False
+    ) -> Batch:
         """The lane's next readings: up to `size`, or what came within `wait` seconds of the
-        first. Waits for the first one as long as it takes."""
+        first. Waits for the first one as long as it takes. A block that is on `hold` is not
+        begun: what lies before it, maybe nothing."""
         source = self._subscription.source
         first, readings = self.fetched, list[Reading]()
         deadline: float | None = None
         while True:
             async with self.lock:
-                readings += await self._take(size - len(readings))
-            if len(readings) >= size:
+                held = await self._take(readings, size, hold)
+            if held or len(readings) >= size:
                 break
             if readings and deadline is None:
                 deadline = asyncio.get_running_loop().time() + wait
@@ -58,15 +61,22 @@ class Lane:
                 break
         return Batch(first, self.fetched, readings)
 
-    async def _take(self, room: int) -> list[Reading]:
-        """What the journal holds for this lane now, at most `room` readings."""
+    async def _take(
+        self, readings: list[Reading], size: int, hold: Callable[[Block], bool]
+    ) -> bool:
+        """Add what the journal holds for this lane now, up to `size` readings; whether it stands
+        before a block that is on hold."""
         taken: list[Reading] = []
         subscription = self._subscription
+        room, held = size - len(readings), False
         while len(taken) < room:
             head = subscription.source.head()
             block = await subscription.source.block(self.fetched)
             if block is None:
                 self.fetched = max(self.fetched, head)  # what lay up to there is lost
+                break
+            held = hold(block)
+            if held:
                 break
             share = subscription.split(block)[self.number]
             taken += self._part(block, share, room - len(taken))
@@ -76,7 +86,8 @@ class Lane:
         self.in_flight += len(taken)
         if not self.in_flight:
             self.finished = self.fetched  # nothing of ours was there
-        return taken
+        readings += taken
+        return held
 
     def _part(self, block: Block, share: Share, room: int) -> Sequence[Reading]:
         skip = 0

@@ -69,6 +69,8 @@ class Times:
             known = self.boots.setdefault(boot.id, boot)
             known.first, known.last = min(known.first, boot.first), max(known.last, boot.last)
             known.base = known.base if boot.base is None else boot.base
+            lows = [low for low in (known.lowest, boot.lowest) if low is not None]
+            known.lowest = min(lows, default=None)
             if boot.offset is not None and (known.offset is None or known.estimated):
                 known.note(boot.offset)
 

@@ -5,6 +5,7 @@ journalled, acknowledged and delivered together, so that the cost of a task, a l
 is shared.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -58,6 +59,11 @@ class Busy:
 Outcome = Stored | Busy
 
 
+def boottime() -> int:
+    """CLOCK_BOOTTIME (ns): never set, counts always, begins with each boot."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 @dataclass(slots=True)
 class Burst:
     """Frames as they came off the wire in one read, in columns. All columns have one length.
@@ -73,6 +79,8 @@ class Burst:
     patient: True when the sender can be kept waiting (MQTT's window), False when it wants an
     answer now (CoAP) and gets Busy if the disk refuses.
     urgent: nothing more comes from this source before it is acknowledged: commit at once.
+    late: the frames waited somewhere before they came.
+    boottime: `received` by CLOCK_BOOTTIME, by which it is put right where our clock was wrong.
     """
 
     received: int
@@ -84,6 +92,8 @@ class Burst:
     on_done: Callable[[Outcome], None] | None = None
     patient: bool = True
     urgent: bool = False
+    late: bool = False
+    boottime: int = field(default_factory=boottime)
 
     def __len__(self) -> int:
         return len(self.payloads) if self.readings is None else len(self.readings)

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.core.contracts import Burst, Codec, Flag, Reading, Value
 from gateway.core.errors import DecodeError
@@ -12,6 +12,8 @@ from gateway.core.errors import DecodeError
 _EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a device has no clock
 _LATEST = 2**63 - 86_400 * 10**9  # ns
 _AHEAD = 86_400 * 10**9  # how far ahead of ours a device's clock may be
+_OURS = 60 * 10**9  # ns
+_BACK = 10**9  # ns
 _MILLISECOND = 1_000_000
 _TOPICS = 20_000
 
@@ -63,9 +65,17 @@ def _no_codec(device: str, payload: bytes, received: int) -> Iterable[Report]:
     raise DecodeError("this source has no codec", reason="codec")
 
 
+class _Moment(NamedTuple):
+    """When a burst came. flags: of readings that get that time; late: of those with their own."""
+
+    received: int
+    flags: int
+    late: int
+
+
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
-    synced: whether the clock is set."""
+    received: when a burst came (ns), and the flags of a time that is ours."""
 
     def __init__(
         self,
@@ -74,14 +84,14 @@ class Decoder:
         device_of: Callable[[str], str],
         registry: Registry,
         limits: Limits,
-        synced: Callable[[], bool],
+        received: Callable[[Burst], tuple[int, int]],
     ) -> None:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
         self._device_of = device_of
         self._registry = registry
         self._limits = limits
-        self._synced = synced
+        self._received = received
         self._topics: dict[str, tuple[str, int]] = {}
         self._last = 0
 
@@ -93,8 +103,7 @@ class Decoder:
     def decode(self, burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
         """The burst's readings in order, without frames marked in `skip`."""
         result = Decoded()
-        synced = self._synced()
-        flags = int(Flag.NONE if synced else Flag.UNSYNCED)
+        moment = self._moment(burst)
         for index, payload in enumerate(burst.payloads):
             if skip and skip[index]:
                 continue
@@ -102,7 +111,7 @@ class Decoder:
             device = ""
             try:
                 device, _ = self._topics.get(topic) or self._learn(topic)
-                self._append(result.readings, device, payload, burst.received, flags)
+                self._append(result.readings, device, payload, moment)
             except DecodeError as error:
                 result.bad.append(Bad(device, topic, payload, error.reason, str(error)))
             else:
@@ -113,7 +122,7 @@ class Decoder:
     def take(self, burst: Burst, readings: Sequence[Reading]) -> Decoded:
         """Readings that a driver made itself: same admission, same clock, nothing to decode."""
         result = Decoded()
-        flags = int(Flag.NONE if self._synced() else Flag.UNSYNCED)
+        moment = self._moment(burst)
         for reading in readings:
             try:
                 device = self._registry.id_of(reading.device, self._source)
@@ -121,7 +130,11 @@ class Decoder:
             except DecodeError as error:
                 result.bad.append(Bad(reading.device, "", b"", error.reason, str(error)))
             else:
-                when = self._sane(reading.time, burst.received, flags)
+                ahead = reading.time - burst.received
+                # Near to when it was read, the time is from the clock that told that: ours.
+                ours = abs(ahead) < _OURS
+                when = moment.received + ahead if ours else self._sane(reading.time, moment)
+                flags = moment.flags if ours or when != reading.time else moment.late
                 result.readings.append(Reading(device, when, values, flags))
                 result.frames += 1
         result.size = 100 * len(result.readings)
@@ -151,32 +164,39 @@ class Decoder:
         known = self._topics[topic] = (device, zlib.crc32(encoded))
         return known
 
+    def _moment(self, burst: Burst) -> "_Moment":
+        received, flags = self._received(burst)
+        late = int(Flag.LATE) if burst.late else 0
+        return _Moment(received, flags | late, late)
+
     def _append(
-        self, readings: list[Reading], device: str, payload: bytes, received: int, flags: int
+        self, readings: list[Reading], device: str, payload: bytes, moment: "_Moment"
     ) -> None:
         if len(payload) > self._limits.payload:
             raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
-        made = [
-            Reading(
-                device,
-                self._next(received) if time is None else self._sane(time, received, flags),
-                self._registry.admit(device, values),
-                flags,
-            )
-            for time, values in self._decode(device, payload, received)
-        ]
+        made = []
+        for time, values in self._decode(device, payload, moment.received):
+            if time is None:
+                when, flags = self._next(moment.received), moment.flags
+            else:
+                when = self._sane(time, moment)
+                flags = moment.late if when == time else moment.flags
+            made.append(Reading(device, when, self._registry.admit(device, values), flags))
         readings += made
 
     def _next(self, received: int) -> int:
         """A time for a reading that brings none: whole ms, which history packs best, and never
         the same twice, since sinks take two readings of one time for one."""
         time = received - received % _MILLISECOND
-        self._last = time if time > self._last else self._last + 1
+        # Once the clock was set back, the last time given is no measure any more.
+        forward = time > self._last or self._last - time > _BACK
+        self._last = time if forward else self._last + 1
         return self._last
 
-    def _sane(self, time: int, received: int, flags: int) -> int:
+    def _sane(self, time: int, moment: "_Moment") -> int:
         """A device's own time wins where it can be true; ours says nothing while it is not set."""
         # A time that 64 bits cannot hold would stop the journal, whatever the codec let through.
-        if not _EARLIEST <= time < _LATEST or (not flags and time > received + _AHEAD):
-            return self._next(received)
+        known = not moment.flags & Flag.UNSYNCED.value
+        if not _EARLIEST <= time < _LATEST or (known and time > moment.received + _AHEAD):
+            return self._next(moment.received)
         return time

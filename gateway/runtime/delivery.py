@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from gateway.bus.block import Block
 from gateway.bus.bus import Bus
 from gateway.bus.subscription import Lane, Subscription
-from gateway.core.contracts import Batch, Bridge, Flag, Reading
+from gateway.core.contracts import Batch, Bridge, Reading
 from gateway.core.errors import BerrygateError, Conflict, Rejected, Unavailable
 from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
@@ -52,7 +53,6 @@ class Delivery:
         self._bus = bus
         self._dead_letters = dead_letters
         self._clock = clock
-        self._started = time.monotonic()
         self._flowing = asyncio.Event()
         send = partial(self._send, bridge)
         self._chain = compose(
@@ -83,8 +83,10 @@ class Delivery:
     async def _lane(self, lane: Lane) -> None:
         batching = self.settings.batch
         while True:
-            batch = await lane.next_batch(batching.size, batching.wait)
-            await self._clock_set(batch)
+            batch = await lane.next_batch(batching.size, batching.wait, self._on_hold)
+            if not batch:
+                await self._clock.wait(self._hold_left())
+                continue
             await self._flowing.wait()
             await self._chain(batch)
             lane.done(batch)
@@ -103,13 +105,13 @@ class Delivery:
             log.exception("bridge %s: the driver failed on a batch", self.name)
             raise Rejected(f"driver failed: {type(error).__name__}: {error}") from error
 
-    async def _clock_set(self, batch: Batch) -> None:
-        """Hold readings with a wrong time until the clock is set, if the bridge is to."""
-        if self.settings.unsynced != "hold":
-            return
-        left = _HOLD - (time.monotonic() - self._started)
-        if left > 0 and any(reading.flags & Flag.UNSYNCED for reading in batch.readings):
-            await self._clock.wait(left)
+    def _on_hold(self, block: Block) -> bool:
+        """Whether a block has wrong times that will be put right once the clock is set."""
+        hold = self.settings.unsynced == "hold" and not self._clock.synced
+        return hold and not block.settled and self._hold_left() > 0
+
+    def _hold_left(self) -> float:
+        return _HOLD - self._clock.unset_for()
 
     async def _dead_letter(self, readings: list[Reading], reason: str) -> None:
         now = time.time_ns()

@@ -85,7 +85,7 @@ class House:
             "uptime": round((time.time_ns() - self.started) / 1e9, 1),
             "ready": ready,
             "reasons": reasons,
-            "clock": {"synced": self.clock.synced},
+            "clock": self.clock.as_dict(),
             "health": health,
             "journal": self._journal(),
             "ledger": self.ledger(),

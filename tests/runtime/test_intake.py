@@ -61,7 +61,8 @@ async def pumping(
         services = Services(bus, Devices(state), letters, Profiler(CollectorRegistry()))
         decoder = Decoder(
             "wire", JsonSettings().build(), lambda topic: topic.split("/")[1],
-            services.devices, Limits(payload=1_000, topic=50), lambda: synced,
+            services.devices, Limits(payload=1_000, topic=50),
+            lambda burst: (burst.received, 0 if synced else Flag.UNSYNCED.value),
         )  # fmt: skip
         intake = Intake(wire, decoder, services, bus.recovered_keys("wire"))
         task = asyncio.create_task(intake.run())
