@@ -90,6 +90,7 @@ def _bus(
     journal = Journal(directory / "journal", options, lambda: clocks[0].stamp())
     recovered = journal.open(at_least=history.reached)
     clocks.append(Clock(config.clock, journal.times, recovered.stamp, directory))
+    history.times, history.now = journal.times, clocks[0].at_least
     stack.push_async_callback(asyncio.to_thread, journal.stop)
     return Bus(journal, recovered), clocks[0]
 

@@ -5,11 +5,13 @@ import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 
+from gateway.bus.times import base_of
 from gateway.core.contracts import Described, Device, TopicMapped
 from gateway.core.events import Event
 from gateway.runtime.announce import ReadingsAnnouncer
 from gateway.runtime.house import House
 from gateway.runtime.notify import notify
+from gateway.store.buffers import NOWHERE
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,9 @@ async def remember(house: House) -> None:
                 await history.room()
                 if history.generation != generation:
                     break
-                history.add(block.first, block.readings)
+                stamp = block.meta.stamp
+                origin = NOWHERE if block.settled else (stamp.boot, base_of(stamp))
+                history.add(block.first, block.readings, origin)
                 # A disk that refuses must not keep the gateway from being ready.
                 if block.end >= until or history.failing:
                     house.starting.discard("history")

@@ -58,6 +58,7 @@ class Wiring:
         parts.start("history", pumps.remember(house))
         parts.start("history upkeep", house.history.run())
         parts.start("devices", house.devices_.run())
+        house.clock.tell(house.history.settle)
         parts.start("clock", house.clock.run())
         for name in house.deliveries:
             self._start_bridge(name)

@@ -23,8 +23,8 @@ _TIME_ERROR = 5  # adjtimex(2): not synchronised
 _TIMEX = 512  # bytes; struct timex is 208 on 64 bits
 _STRONG = frozenset({"trust", "timesyncd", "kernel", "rtc"})
 
-Known = Callable[[str, int], None]
-"""Told a boot's id and what CLOCK_BOOTTIME of it must be added to (ns), once that is known."""
+Known = Callable[[str], None]
+"""Told the id of a boot once it is known when it was."""
 
 
 def kernel_synchronised() -> bool:
@@ -114,11 +114,11 @@ class Clock:
         return burst.boottime + self._offset, flags
 
     def tell(self, observer: Known) -> None:
-        """Tell of every boot whose offset is known, and of others as soon as it is."""
+        """Tell of every boot of which it is known when it was, and of others once it is."""
         self._observers.append(observer)
         for boot in self._times.boots.values():
             if boot.offset is not None:
-                observer(boot.id, boot.offset)
+                observer(boot.id)
 
     def as_dict(self) -> dict[str, Any]:
         """For status: offset is wall clock minus CLOCK_BOOTTIME (s), since in epoch ms."""
@@ -195,7 +195,7 @@ class Clock:
         self._set.set()
         for boot in [*self._times.estimate(), self._boot]:
             for observer in self._observers:
-                observer(boot.id, boot.offset or 0)
+                observer(boot.id)
 
     def _hold(self, offset: int, wall: int) -> None:
         """The clock is where it cannot be: go on from where it was."""

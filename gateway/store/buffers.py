@@ -6,19 +6,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gateway.core.contracts import Reading, Value
-from gateway.store.chunks import Numbers, Samples
+from gateway.core.contracts import Flag, Reading, Value
+from gateway.store.chunks import Numbers, Samples, Times
 
 Key = tuple[str, tuple[str, ...]]
 ROWS = 1_024
 """Samples after which a stream is flushed."""
+Origin = tuple[str, int]
+"""A boot's id, and what its CLOCK_BOOTTIME was added to for the time (ns)."""
+NOWHERE: Origin = ("", 0)
+"""Of times that are right, or as right as they get."""
+_UNSYNCED = Flag.UNSYNCED.value
 _BASE = 600  # bytes an open stream costs before its first sample
 
 
 @dataclass(slots=True)
 class Buffer:
     """Samples of one stream that came one after another. numbers: row by row, while every value
-    is a float; mixed: rows of values otherwise. first, last: sequences."""
+    is a float; mixed: rows of values otherwise. first, last: sequences.
+
+    marked: rows whose times were taken while the clock was not set; origin: in which boot, with
+    which base (see gateway.bus.times).
+    """
 
     first: int
     width: int
@@ -27,10 +36,15 @@ class Buffer:
     times: "array[int]" = field(default_factory=lambda: array("q"))
     numbers: "array[float]" = field(default_factory=lambda: array("d"))
     mixed: list[list[Value]] | None = None
+    marked: list[int] = field(default_factory=list)
+    origin: Origin = NOWHERE
 
-    def add(self, sequence: int, reading: Reading) -> None:
+    def add(self, sequence: int, reading: Reading, origin: Origin = NOWHERE) -> None:
         """Append one sample."""
         self.last = sequence
+        if origin is not NOWHERE and reading.flags & _UNSYNCED:
+            self.marked.append(len(self.times))
+            self.origin = origin
         self.times.append(reading.time)
         values = reading.values.values()
         if self.mixed is None:
@@ -41,13 +55,32 @@ class Buffer:
             self.mixed = [list(self.numbers[row : row + self.width]) for row in rows]
         self.mixed.append(list(values))
 
-    def samples(self) -> Samples:
-        """A copy in columns."""
+    def when(self, shift: int | None = None) -> Times:
+        """A copy of the times; `shift` is added to those that were taken while the clock was not
+        set."""
         times = np.array(self.times, dtype=np.int64)
+        if shift and self.marked:
+            times[self.marked] += shift
+        return times
+
+    def samples(self, shift: int | None = None) -> Samples:
+        """A copy in columns; `shift` as in `when`."""
+        times = self.when(shift)
         if self.mixed is None:
             return Samples(times, list(np.array(self.numbers).reshape(-1, self.width).T))
         columns = [list(column) for column in zip(*self.mixed, strict=True)]
         return Samples(times, [_numbers(column) for column in columns])
+
+    def parts(self, shift: int | None) -> list[tuple[Samples, Origin]]:
+        """What becomes one chunk, or two where some times are right and some cannot be told
+        right yet (`shift` is None); those with their origin."""
+        samples = self.samples(shift)
+        if shift is not None or not self.marked:
+            return [(samples, NOWHERE)]
+        mask = np.zeros(len(self.times), dtype=np.bool_)
+        mask[self.marked] = True
+        parts = [(samples.where(~mask), NOWHERE), (samples.where(mask), self.origin)]
+        return [(part, origin) for part, origin in parts if len(part.times)]
 
     @property
     def size(self) -> int:
@@ -80,7 +113,12 @@ class Stream:
     count: int = 0
     kept: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, sequence: int, reading: Reading) -> int:
+    def fits(self, origin: Origin) -> bool:
+        """Whether times of `origin` can go into the open buffer: it has room for one."""
+        buffer = self.open
+        return buffer is None or not buffer.marked or buffer.origin == origin
+
+    def add(self, sequence: int, reading: Reading, origin: Origin = NOWHERE) -> int:
         """Append one sample, unless it is in a chunk already; how many are open now. From ROWS on
         they are to be flushed."""
         if sequence <= self.stored:
@@ -91,7 +129,7 @@ class Stream:
         buffer = self.open
         if buffer is None:
             buffer = self.open = Buffer(sequence, len(self.key[1]))
-        buffer.add(sequence, reading)
+        buffer.add(sequence, reading, origin)
         return len(buffer.times)
 
     def _is_kept(self, sequence: int) -> bool:
@@ -107,9 +145,10 @@ class Stream:
             self.stored = buffer.last
         return buffer
 
-    def note(self, buffer: Buffer) -> None:
-        """Count a buffer that has become a chunk."""
-        lowest, highest = min(buffer.times), max(buffer.times)
+    def note(self, buffer: Buffer, shift: int | None) -> None:
+        """Count a buffer that has become a chunk; `shift` as in `Buffer.when`."""
+        times = buffer.when(shift)
+        lowest, highest = int(times.min()), int(times.max())
         self.first_time = min(self.first_time or lowest, lowest)
         self.last_time = max(self.last_time, highest)
         self.count += len(buffer.times)

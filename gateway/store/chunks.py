@@ -36,6 +36,15 @@ class Samples:
     times: Times
     columns: list[Numbers | list[Value]]
 
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Samples":
+        """Only those that `mask` marks."""
+        rows = np.flatnonzero(mask).tolist()
+        columns: list[Numbers | list[Value]] = [
+            column[mask] if isinstance(column, np.ndarray) else [column[row] for row in rows]
+            for column in self.columns
+        ]
+        return Samples(self.times[mask], columns)
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Column]).decode
@@ -44,8 +53,12 @@ _values = msgspec.msgpack.Decoder(list[float | int | bool | str]).decode
 
 def encode(samples: Samples) -> tuple[bytes, bytes]:
     """(times, columns) as they are stored."""
-    times = standalone.simple_compress(samples.times, _CONFIG)
-    return bytes(times), _encode([_column(column) for column in samples.columns])
+    return encode_times(samples.times), _encode([_column(column) for column in samples.columns])
+
+
+def encode_times(times: Times) -> bytes:
+    """The times of a chunk (ns) as they are stored."""
+    return bytes(standalone.simple_compress(times, _CONFIG))
 
 
 def _column(values: Numbers | list[Value]) -> Column:

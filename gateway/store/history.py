@@ -10,20 +10,21 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
+from gateway.bus.times import Times
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
-from gateway.store import chunks
 from gateway.store.answers import DamagedChunkError, Part, answer, read_chunk
-from gateway.store.buffers import ROWS, Buffer, Key, Stream
+from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Origin, Stream
 from gateway.store.checksums import checksum
 from gateway.store.loading import RESCUE, SQL, load, metrics_text
 from gateway.store.points import Aggregate, Points
+from gateway.store.settling import settle_some, write_chunk
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,14 @@ class History:
     from this sequence. reached: the sequence after the last sample taken. failing: why nothing can
     be stored, or "". damaged: chunks (by id) that were skipped because they cannot be read.
     generation: grows when the database was replaced; the journal must be read again then.
-    retention: how long samples are kept (s)."""
+    retention: how long samples are kept (s), by `now`. times: what is known of boots."""
 
     def __init__(self, directory: Path, retention: float) -> None:
         self.failing = ""
         self.damaged: set[int] = set()
         self.retention = retention
+        self.times = Times()
+        self.now: Callable[[], int] = time.time_ns
         migrations = files("gateway.store") / "migrations" / "history"
         self.database = Database(directory / "history.db", migrations, RESCUE)
         self._flushes: set[asyncio.Task[None]] = set()
@@ -61,13 +64,15 @@ class History:
         self._by_metric: dict[tuple[str, str], list[Stream]] = {}
         self._size = 0
         self._waiting = 0
+        self._unsettled = known.unsettled
         for stream in known.streams:
             self._know(stream)
 
     # -- taking -----------------------------------------------------------------------------
 
-    def add(self, first: int, readings: Sequence[Reading]) -> None:
-        """Take readings with the sequences first, first + 1, …"""
+    def add(self, first: int, readings: Sequence[Reading], origin: Origin = NOWHERE) -> None:
+        """Take readings with the sequences first, first + 1, … origin: what the times of those
+        that are marked come from, if they can still be put right."""
         streams = self._streams
         full: list[Stream] = []
         for sequence, reading in enumerate(readings, first):
@@ -75,7 +80,9 @@ class History:
                 continue
             key = (reading.device, tuple(reading.values))
             stream = streams.get(key) or self._know(Stream(key))
-            if stream.add(sequence, reading) >= ROWS:
+            if origin is not NOWHERE and not stream.fits(origin):
+                self._flush([stream])
+            if stream.add(sequence, reading, origin) >= ROWS:
                 full.append(stream)
                 self._flush([stream])
             self._size += 8 + 8 * len(key[1])
@@ -138,7 +145,7 @@ class History:
                 self.failing = ""
             for (stream, buffer), number in zip(sealed, ids, strict=True):
                 stream.id = number
-                stream.note(buffer)
+                stream.note(buffer, self._shift(buffer))
                 stream.sealed.remove(buffer)
                 self._waiting -= buffer.size
 
@@ -163,11 +170,10 @@ class History:
             device, metrics = stream.key
             row = (device, metrics_text(metrics), buffer.last)
             number: int = c.execute(SQL["add_stream"], (*row, checksum(*row))).fetchone()[0]
-            times, columns = chunks.encode(buffer.samples())
-            low, high = min(buffer.times), max(buffer.times)
-            size = len(buffer.times)
-            chunk = (number, low, high, size, buffer.first, buffer.last, times, columns)
-            c.execute(SQL["add_chunk"], (*chunk, checksum(*chunk)))
+            for samples, origin in buffer.parts(self._shift(buffer)):
+                span = (number, buffer.first, buffer.last)
+                write_chunk(c, span, samples, origin)
+                self._unsettled |= {origin[0]} - {NOWHERE[0]}
             ids.append(number)
         written = {id(buffer) for _, buffer in sealed}
         # Before looking at the buffers: a sample taken meanwhile is then beyond it.
@@ -183,6 +189,36 @@ class History:
         c.execute(SQL["move"], (position, reached, checksum(position, reached)))
         return ids
 
+    # -- putting times right ----------------------------------------------------------------
+
+    def _shift(self, buffer: Buffer) -> int | None:
+        return self.times.shift(*buffer.origin) if buffer.marked else 0
+
+    def settle(self, boot: str) -> None:
+        """It is known now when `boot` was: put right what was stored of it before."""
+        if boot in self._unsettled:
+            task = asyncio.get_running_loop().create_task(self._settle(boot))
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
+
+    async def _settle(self, boot: str) -> None:
+        job = partial(settle_some, boot=boot, times=self.times)
+        generation = self.generation
+        while generation == self.generation:
+            try:
+                while await self.database.write(job):
+                    pass
+                rows = await self.database.read(lambda c: c.execute(SQL["streams"]).fetchall())
+                break
+            except (sqlite3.Error, OSError) as error:
+                await self._refused(error)
+        else:
+            return
+        by_id = {stream.id: stream for stream in self._streams.values()}
+        for number, *_, first, last, _ in rows:
+            if number in by_id:
+                by_id[number].first_time, by_id[number].last_time = first, last
+
     async def run(self) -> None:
         """Flush what has been open for an hour; delete what is too old."""
         while True:
@@ -190,7 +226,7 @@ class History:
             before = time.monotonic() - _AGE
             old = [s for s in self._streams.values() if s.open and s.open.opened < before]
             self._flush(old)
-            await self.expire(time.time_ns())
+            await self.expire(self.now())
 
     async def expire(self, now: int) -> None:
         """Delete chunks whose last sample is older than the retention at `now` (ns)."""
@@ -237,7 +273,8 @@ class History:
         count = sum(s.count for s in streams)
         for stream in streams:
             for buffer in stream.pending():
-                times += [buffer.times[0], buffer.times[-1]]
+                found = buffer.when(self._shift(buffer))
+                times += [int(found[0]), int(found[-1])]
                 count += len(buffer.times)
         return {
             "device": device,
@@ -289,7 +326,7 @@ class History:
         seen = {buffer.first for buffer in pending}
         parts: list[Part] = [
             (samples.times, samples.columns[place])
-            for samples in (buffer.samples() for buffer in pending)
+            for samples in (buffer.samples(self._shift(buffer)) for buffer in pending)
         ]
         number = stream.id
         if number:

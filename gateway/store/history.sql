@@ -17,6 +17,16 @@ RETURNING id
 -- name: add_chunk
 INSERT INTO chunk (stream, level, t_min, t_max, count, first_seq, last_seq, times, columns, crc)
 VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?)
+-- name: unsettled
+INSERT INTO unsettled (chunk, boot, base, crc) VALUES (?, ?, ?, ?)
+-- name: unsettled_boots
+SELECT DISTINCT boot FROM unsettled
+-- name: to_settle
+SELECT chunk, base FROM unsettled WHERE boot = ? LIMIT 50
+-- name: settle
+UPDATE chunk SET t_min = ?, t_max = ?, times = ?, crc = ? WHERE id = ?
+-- name: settled
+DELETE FROM unsettled WHERE chunk = ?
 -- name: move
 UPDATE cursor SET position = ?, reached = ?, crc = ?
 -- name: overlapping

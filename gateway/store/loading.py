@@ -21,11 +21,12 @@ _names = msgspec.json.Decoder(list[str]).decode
 @dataclass(slots=True)
 class Known:
     """position: the journal is to be read again from here. reached: the sequence after the last
-    sample taken."""
+    sample taken. unsettled: boots whose times must still be put right."""
 
     position: int = 0
     reached: int = 0
     streams: list[Stream] = field(default_factory=list)
+    unsettled: set[str] = field(default_factory=set)
 
 
 def load(connection: sqlite3.Connection) -> Known:
@@ -47,6 +48,7 @@ def load(connection: sqlite3.Connection) -> Known:
         stream = Stream((device, names), number, stored, None, [], *rest)
         stream.kept = kept.get(number, [])
         known.streams.append(stream)
+    known.unsettled = {row[0] for row in connection.execute(SQL["unsettled_boots"])}
     return known
 
 
@@ -67,6 +69,8 @@ def _makes_sense(table: str, row: Row) -> bool:
         return is_whole((row[1], *row[3:]))  # all but its own number and the level
     if table == "stream":
         return is_whole(row[1:]) and _metrics(row[2]) is not None
+    if table == "unsettled":
+        return is_whole(row)
     numbers = all(isinstance(value, int) for value in row[:3])
     return numbers and is_whole(row[1:]) and 0 <= row[1] <= row[2]
 
