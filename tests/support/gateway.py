@@ -31,15 +31,17 @@ class Gateway:
         }
         self.config.write_text(yaml.safe_dump(whole))
         self.log = directory / "gateway.log"
+        self.prefix: list[str] = []  # of the command, for a gateway in a namespace
+        self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, ready: bool = True) -> "Gateway":
         """Start; with `ready`, wait until it accepts data."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "run", "-c", str(self.config)],
+                [*self.prefix, sys.executable, "-m", "gateway", "run", "-c", str(self.config)],
                 stdout=log, stderr=log,
-                env=os.environ | {"INFLUX_TOKEN": "secret-token"},
+                env=os.environ | {"INFLUX_TOKEN": "secret-token"} | self.environment,
             )  # fmt: skip
         if ready:
             self.wait(lambda: self.get("/readyz").status_code == 200)
