@@ -16,12 +16,13 @@ from paho.mqtt.client import Client, MQTTv5
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Context, Device, Endpoint, Outcome, Stored
+from gateway.core.contracts import Burst, Context, Device, Endpoint, Outcome, Stored, boottime
 from gateway.core.events import Connected, Disconnected, Event, Failed, StateSeen
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration
 from gateway.core.topics import Topics, TopicTemplate, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
+from gateway.io.mqtt_backlog import Backlog
 from gateway.io.mqtt_bulk import BulkClient, Frames
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
@@ -125,6 +126,7 @@ class MqttDevice:
         self._refusal = ""
         self._forgotten = False
         self._window = Window()
+        self._backlog = Backlog()
         self._seen = 0
         self._client_id = settings.client_id or f"{context.gateway}-{name}"
         self._canary = Canary(settings.canary)
@@ -198,7 +200,8 @@ class MqttDevice:
     # -- in the network thread --------------------------------------------------------------
 
     def _frames(self, client: BulkClient, frames: Frames, generation: int) -> None:
-        received = time.time_ns()
+        received, moment = time.time_ns(), boottime()
+        late = self._backlog.late()
         # Filtered only when there is something to filter: a burst is nearly always plain.
         unwanted: list[int] = []
         if any(head & _RETAIN for head in frames.heads):
@@ -225,6 +228,8 @@ class MqttDevice:
             # The client is kept with its generation: another one counts from the start again.
             on_done=partial(self._done, client, acknowledged, generation) if acknowledged else None,
             urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
+            late=late,
+            boottime=moment,
         )
         self._handover.put(burst)
 
@@ -271,6 +276,7 @@ class MqttDevice:
         assert isinstance(client, BulkClient)
         forget_outgoing(client)  # a canary of an earlier connection tells nothing of this one
         client.opened()
+        self._backlog.connected(flags.session_present)
         self._forgotten = not flags.session_present
         self._told = False
         self._canary.connected()

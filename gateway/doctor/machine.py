@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 
 from gateway import __version__
+from gateway.bus.records import Stamp
+from gateway.bus.times import Times
 from gateway.doctor.findings import Finding, Scene, content, fail, matching, ok, output, skip, warn
 from gateway.io import raspberry
 from gateway.runtime.clock import Clock
@@ -31,7 +33,8 @@ def clock(scene: Scene) -> list[Finding]:
     if scene.status is not None:
         known = bool(scene.status.get("clock", {}).get("synced"))
     else:
-        known = Clock(scene.config.clock if scene.config else "auto", 0).synced
+        mode = scene.config.clock if scene.config else "auto"
+        known = Clock(mode, Times(), Stamp(), scene.data_dir, root=scene.root).synced
     if not known:
         seen = f"not set: {_now()}; readings are marked and bridges hold them"
         found = fail(check, seen, f"{_SET_TIME}; or clock: trust if something else keeps it")

@@ -177,15 +177,14 @@ def broker(connected: Callable[[], bool], state: Callable[[], Mapping[str, Any]]
     return probe
 
 
-def device(seen: Callable[[], tuple[int, float]]) -> Probe:
-    """A device: silent for longer than its own rhythm allows. seen: (ns when it was last seen or
-    0, its usual interval in s or 0)."""
+def device(seen: Callable[[], tuple[float | None, float]]) -> Probe:
+    """A device: silent for longer than its own rhythm allows. seen: (how long it has been silent
+    in s or None, its usual interval in s or 0)."""
 
     def probe() -> Sequence[Deduction] | None:
-        last, interval = seen()
-        if not last:
+        age, interval = seen()
+        if age is None:
             return None
-        age = (time.time_ns() - last) / 1e9
         limit = max(_SILENT, _MISSED * interval)
         if age <= limit:
             return []

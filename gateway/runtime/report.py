@@ -60,12 +60,12 @@ class Report:
                 self._publisher.publish(self._topics.summary, health.summary(), retain=True)
             await asyncio.sleep(_EVALUATE)
 
-    def _seen(self, device: str) -> Callable[[], tuple[int, float]]:
+    def _seen(self, device: str) -> Callable[[], tuple[float | None, float]]:
         devices = self._house.devices_
 
-        def seen() -> tuple[int, float]:
+        def seen() -> tuple[float | None, float]:
             known = devices.get(device)
-            return known.last_seen, known.interval
+            return known.silent, known.interval
 
         return seen
 

@@ -30,7 +30,7 @@ class Device:
     """One device. original: its name before it became an id. Times in ns; last_seen 0: never.
 
     last: its last reading, or what a retained message told of its last state. count: readings
-    since this start, the first of them at `began`.
+    since this start, the first of them at `began`, the last at `heard` (s, time.monotonic).
     """
 
     id: str
@@ -43,7 +43,8 @@ class Device:
     last_time: int = 0
     metrics: set[str] = field(default_factory=set)
     shapes: set[tuple[str, ...]] = field(default_factory=set)
-    began: int = 0
+    began: float = 0.0
+    heard: float = 0.0
     count: int = 0
 
     @property
@@ -51,7 +52,15 @@ class Device:
         """Its usual time between readings (s), as seen since this start; 0 while unknown."""
         if self.count < 3:
             return 0.0
-        return (self.last_seen - self.began) / 1e9 / (self.count - 1)
+        return (self.heard - self.began) / (self.count - 1)
+
+    @property
+    def silent(self) -> float | None:
+        """How long it has said nothing (s); None: it never did. By a clock that is never set as
+        soon as it can be: a jump would make every device silent at once."""
+        if self.count:
+            return time.monotonic() - self.heard
+        return max((time.time_ns() - self.last_seen) / 1e9, 0.0) if self.last_seen else None
 
     def as_dict(self) -> dict[str, Any]:
         """For the API; times in epoch ms."""
@@ -154,14 +163,15 @@ class Devices:
 
     def seen(self, readings: Sequence[Reading]) -> None:
         """Readings have arrived, now."""
-        now = time.time_ns()
+        now, moment = time.time_ns(), time.monotonic()
         for reading in readings:
             device = self._devices[reading.device]
             device.last_seen = now
+            device.heard = moment
             device.readings += 1
             device.count += 1
             if device.count == 1:
-                device.began = now
+                device.began = moment
             if reading.time >= device.last_time:
                 device.last_time = reading.time
                 device.last = reading.values

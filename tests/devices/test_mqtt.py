@@ -455,3 +455,22 @@ def test_a_broker_can_be_started_twice_on_one_port(tmp_path: Path) -> None:
     broker.stop()
     broker.start()
     broker.kill()
+
+
+async def test_only_what_waited_at_the_broker_is_marked_late(tmp_path: Path) -> None:
+    """Otherwise hours of an outage look as if they had happened the moment it ended."""
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port)
+        async with listening(endpoint) as found:
+            await publish(broker.port, ("devices/a/telemetry", "0"))
+            await until(lambda: len(found.payloads()) == 1)
+        publisher = Publisher(broker.port, 1, lambda n: b"%d" % n)
+        await asyncio.to_thread(publisher.run, 1, 5_000)
+        publisher.close()
+        async with listening(endpoint) as again:
+            await until(lambda: len(again.payloads()) == 5_000)
+            await asyncio.sleep(0.5)
+            await publish(broker.port, ("devices/a/telemetry", "5001"))
+            await until(lambda: len(again.payloads()) == 5_001)
+        late = [burst.late for burst in [*found.bursts, *again.bursts] for _ in burst.payloads]
+        assert late == [False, *[True] * 5_000, False]
