@@ -214,7 +214,7 @@ class Config(Settings):
     journal: JournalSettings = JournalSettings()
     """The durable log that everything goes through."""
     clock: Literal["auto", "trust"] = "auto"
-    """auto: readings are marked until the clock is known to be set. trust: it always is."""
+    """auto: readings are marked until somebody vouches for the clock. trust: it is right."""
     history: HistorySettings = HistorySettings()
     """The gateway's own time series."""
     devices: tuple[SerializeAsAny[DeviceSettings], ...] = ()

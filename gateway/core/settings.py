@@ -326,9 +326,11 @@ class BridgeSettings(Settings):
     devices: tuple[str, ...] = ("*",)
     """Which devices' readings, as shell patterns on device ids; one starting with `!` excludes."""
     start: Annotated[str, Field(pattern=r"^(now|earliest|-\d+(\.\d+)?(ms|s|m|h|d))$")] = "now"
-    """Where a new bridge begins: now, earliest, or a time ago such as -7d."""
+    """Where a new bridge begins: now, earliest, or a time ago such as -7d (by when readings were
+    stored)."""
     unsynced: Literal["hold", "send-marked"] = "hold"
-    """While the clock is not set: hold readings (at most 10 min), or send them marked."""
+    """While the clock is not set: hold readings (at most 10 min) and send them with their right
+    times, or send them at once with the times they have, marked."""
     batch: BatchSettings = BatchSettings()
     """How readings are gathered into one write."""
     retry: RetrySettings = RetrySettings()

@@ -149,6 +149,9 @@ def machine(clock: Clock, directory: str) -> Probe:
             found += above("temperature", hottest, 75, 82, f"{hottest:.0f} °C", 20)
         if not clock.synced:
             found.append(Deduction("clock", "unset", "set", 20, "the clock is not set"))
+        elif clock.source == "boottime":
+            text = "the clock jumped to where it cannot be; times go on from where it was"
+            found.append(Deduction("clock", "jumped", "set", 20, text))
         return found
 
     return probe

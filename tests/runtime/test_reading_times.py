@@ -58,9 +58,7 @@ def test_times_of_one_moment_are_never_the_same(source: Source) -> None:
     assert found == sorted(found)
 
 
-@pytest.mark.parametrize(
-    ("own", "believed"), [(-DAY, True), (DAY // 2, True), (2 * DAY, False), (-56 * 365 * DAY, False)]
-)
+@pytest.mark.parametrize(("own", "believed"), [(-DAY, True), (DAY // 2, True), (2 * DAY, False)])
 def test_a_devices_own_time_wins_where_it_can_be_true(
     source: Source, own: int, believed: bool
 ) -> None:

@@ -108,7 +108,7 @@ async def test_a_damaged_chunk_does_not_hold_up_the_others(tmp_path: Path) -> No
     times.boots["boot"] = Boot("boot", 0, 0)
     history.add(1, rows(0, 2_048), ORIGIN)
     await history.flush()
-    await history._database.write(
+    await history.database.write(
         lambda c: c.execute("UPDATE chunk SET times = x'00' WHERE first_seq = 1")
     )
     times.boots["boot"].note(TRUE)

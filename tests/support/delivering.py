@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from gateway.bus.bus import Bus
+from gateway.bus.records import Stamp
 from gateway.core.contracts import Bridge
 from gateway.core.settings import BridgeSettings
 from gateway.io.sqlite import Database
@@ -61,7 +62,8 @@ async def delivering(directory: Path, bridge: Bridge[Any], **settings: Any) -> A
     try:
         async with open_bus(directory / "journal") as bus:
             profiler = Profiler(CollectorRegistry())
-            delivery = Delivery(bridge, given, bus, letters, profiler, Clock("trust", 0))
+            clock = Clock("trust", bus.journal.times, Stamp(), directory)
+            delivery = Delivery(bridge, given, bus, letters, profiler, clock)
             await delivery.subscribe()
             async with running(bus):
                 task = asyncio.create_task(delivery.run())
