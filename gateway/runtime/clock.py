@@ -92,7 +92,11 @@ class Clock:
 
     def now(self) -> int:
         """The time (ns, UTC), as right as it can be told; safe in any thread."""
-        return boottime() + self._offset
+        return self.at(boottime())
+
+    def at(self, moment: int) -> int:
+        """When CLOCK_BOOTTIME was `moment` in this boot (ns, UTC), as right as it can be told."""
+        return moment + self._offset
 
     def at_least(self) -> int:
         """What time it is at the least (ns, UTC), for what deletes by age."""
@@ -126,7 +130,7 @@ class Clock:
             "synced": self.synced,
             "source": self.source or None,
             "offset": round(self._offset / 1e9, 3),
-            "since": (self._since + self._offset) // 1_000_000,
+            "since": self.at(self._since) // 1_000_000,
         }
 
     def unset_for(self) -> float:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from gateway import __version__
 from gateway.broker import LanControl
 from gateway.bus.bus import Bus
-from gateway.core.contracts import Detailed, Reading
+from gateway.core.contracts import Detailed, Reading, boottime
 from gateway.core.errors import DecodeError
 from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
@@ -56,7 +56,7 @@ class House:
     lan: LanControl | None = None
     intakes: dict[str, Intake] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
-    started: int = field(default_factory=time.time_ns)
+    started: int = field(default_factory=boottime)
     starting: set[str] = field(default_factory=set)
     reloading: Reloading | None = None
     stores: Sequence[Database] = ()
@@ -77,12 +77,13 @@ class House:
         """Everything at a glance."""
         ready, reasons = self.ready()
         health = self.health_.summary()
+        up = boottime() - self.started  # the wall clock may have been set since
         return {
             "id": self.topics.gateway,
             "version": __version__,
             "state": "online",
-            "since": self.started // 1_000_000,
-            "uptime": round((time.time_ns() - self.started) / 1e9, 1),
+            "since": self.clock.at(self.started) // 1_000_000,
+            "uptime": round(up / 1e9, 1),
             "ready": ready,
             "reasons": reasons,
             "clock": self.clock.as_dict(),
