@@ -172,7 +172,8 @@ class Devices:
             device.count += 1
             if device.count == 1:
                 device.began = moment
-            if reading.time >= device.last_time:
+            # A last time ahead of now is from before the clock was set back.
+            if reading.time >= device.last_time or device.last_time > now:
                 device.last_time = reading.time
                 device.last = reading.values
         self._changed.update({reading.device for reading in readings})

@@ -146,6 +146,7 @@ def test_boot_in_1970_or_at_a_saved_time_makes_no_wrong_times(tmp_path: Path) ->
             here.start()
         here.publish(200)
         here.delivered()
+        assert here.house.api("status")["uptime"] < 600, "it seems to run since 1970"
         sent = right(here.errors(), range(here.count))
         kept = right(here.history_errors(), range(here.count))
         here.house.stop()
@@ -170,6 +171,8 @@ def test_jumps_of_a_day_neither_reorder_nor_expire_nor_silence(tmp_path: Path) -
             first = here.count
             here.publish(200)
             expected.append((range(first, here.count), shift))
+            last = here.house.api("devices/d0")["last"]["values"]["seq"]
+            assert last == here.count - 1, "an old value passes for the last one"
         here.delivered()
         sent, kept = here.errors(), here.history_errors()
         worst = max(
