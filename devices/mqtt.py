@@ -33,6 +33,7 @@ from gateway.io.mqtt_window import Window
 log = logging.getLogger(__name__)
 
 _TOPICS = 20_000  # topics whose text is remembered
+_LONG = 1_024  # bytes of a topic; longer ones are not remembered
 _RETAIN, _QOS, _DUP = 0x01, 0x06, 0x08
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
@@ -260,6 +261,8 @@ class MqttDevice:
 
     def _name(self, topic: bytes) -> str:
         name = topic.decode("utf-8", "replace")
+        if len(topic) > _LONG:
+            return name  # refused anyway; 20,000 of 64 kB would be more than a Pi has
         if len(self._names) >= _TOPICS:
             self._names.clear()
         self._names[topic] = name

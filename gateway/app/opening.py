@@ -58,7 +58,8 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     migrations = files("gateway.store") / "migrations" / "state"
     state = Database(directory / "state.db", migrations, devices_rescue)
     stack.push_async_callback(asyncio.to_thread, state.close)
-    devices = Devices(state, config.limits.devices, config.limits.series)
+    limits = config.limits
+    devices = Devices(state, limits.devices, limits.series, limits.total_series)
     stack.push_async_callback(devices.close)
     history = History(directory, config.history.retention)
     stack.push_async_callback(history.close)
@@ -77,6 +78,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
         profiler=profiler,
         registry=registry,
         broker=dict,
+        limits_=limits.model_dump(),
         starting={"history"},
         stores=(state, history.database),
     )

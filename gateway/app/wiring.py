@@ -141,7 +141,9 @@ class Wiring:
         house = self._house
         house.bus.journal.adjust(journal_options(config.journal))
         house.history.retention = config.history.retention
-        house.devices_.adjust(config.limits.devices, config.limits.series)
+        limits = config.limits
+        house.devices_.adjust(limits.devices, limits.series, limits.total_series)
+        house.limits_ = limits.model_dump()
 
     # -- the broker, and what speaks for the gateway there -----------------------------------
 
@@ -215,7 +217,7 @@ class Wiring:
     def _start_source(
         self, name: str, settings: DeviceSettings, context: Context, config: Config
     ) -> None:
-        house = self._house
+        house, limits = self._house, config.limits
         services = Services(house.bus, house.devices_, house.dead_letters, house.profiler)
         device = settings.build(name, context)
         codec = getattr(settings, "codec", None)
@@ -224,7 +226,7 @@ class Wiring:
             codec.build() if codec is not None else None,
             device.device_of if isinstance(device, TopicMapped) else str,
             house.devices_,
-            Limits(config.limits.payload, config.limits.topic),
+            Limits(limits.payload, limits.topic, limits.rate, limits.burst),
             house.clock.received,
         )
         intake = Intake(device, decoder, services, house.bus.recovered_keys(name))

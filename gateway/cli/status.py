@@ -62,6 +62,10 @@ def _head(found: dict[str, Any]) -> None:
     for reason in health["reasons"]:
         text = reason.get("text") or f"{reason['metric']} {reason['value']} ({reason['limit']})"
         print(f"  -{reason['cost']:<3} {plain(reason.get('component', ''))}  {plain(text)}")
+    for name, each in found.get("limits", {}).items():
+        if each["refused"]:
+            text = f"  {count(each['refused'])} refused: over limits.{name} ({each['limit']:,})"
+            print(colored(text, "WARNING"))
     journal = found["journal"]
     synced = found.get("clock", {}).get("synced", True)
     print(

@@ -195,6 +195,14 @@ class LimitsSettings(Settings):
     """Most devices."""
     series: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     """Most metrics of one device."""
+    total_series: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Most metrics of all devices together; each takes about 1 kB of memory."""
+    rate: Annotated[int, Field(ge=0)] = 1_000
+    """Messages a second that one device may send for long; 0 for any number. What is over is
+    dropped, counted and acknowledged, so that one device does not hold up the others."""
+    burst: Annotated[int, Field(ge=1)] = 1_000_000
+    """How many messages of one device may come at once: as many as the broker may keep for us
+    while we are away, so that what comes after an outage is never dropped."""
 
 
 class ReloadSettings(Settings):

@@ -55,6 +55,15 @@ class DeadLettered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limited(Event):
+    """A source begins to send more than a limit allows. limit: its key in `limits`; example: a
+    device of those that do."""
+
+    limit: str
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateSeen(Event):
     """A retained message told us the last state of a device; it is not a new reading.
 

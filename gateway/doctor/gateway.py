@@ -180,7 +180,7 @@ def limits(scene: Scene) -> list[Finding]:
     if not found:
         return [skip(check, "no gateway runs")]
     refused = {name: each["refused"] for name, each in found.items() if each["refused"]}
-    full = [n for n, each in found.items() if each.get("used") and each["used"] >= each["limit"]]
+    full = [n for n, each in found.items() if (each["used"] or 0) >= each["limit"] > 0]
     if not refused and not full:
         return [ok(check, "nothing refused")]
     seen = ", ".join(f"{name}: {count:,} refused" for name, count in refused.items())

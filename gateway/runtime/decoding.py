@@ -1,6 +1,8 @@
 """Frames to readings: which device, what it says, when; and what cannot be decoded."""
 
+import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -8,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.core.contracts import Burst, Codec, Flag, Reading, Value
 from gateway.core.errors import DecodeError
+from gateway.runtime.rates import Rates
 
 _EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a device has no clock
 _LATEST = 2**63 - 86_400 * 10**9  # ns
@@ -16,6 +19,7 @@ _OURS = 60 * 10**9  # ns
 _BACK = 10**9  # ns
 _MILLISECOND = 1_000_000
 _TOPICS = 20_000
+_NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
 
@@ -31,13 +35,20 @@ class Registry(Protocol):
         """`values`, if the device may have these metrics. Raises DecodeError."""
         ...
 
+    def refused(self, device: str, count: int) -> None:
+        """So many messages of a device, or "" for whoever is none, were over its rate."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Largest payload and topic taken (bytes)."""
+    """payload, topic: the largest taken (bytes). rate: messages a second from one device, 0 for
+    any number; burst: how many more at once after it was quiet."""
 
     payload: int = 256_000
     topic: int = 256
+    rate: int = 0
+    burst: int = 1
 
 
 @dataclass(slots=True)
@@ -53,12 +64,26 @@ class Bad:
 
 @dataclass(slots=True)
 class Decoded:
-    """What a burst came to. frames: how many frames the readings come from. size: their bytes."""
+    """What a burst came to. frames: how many frames the readings come from. size: their bytes.
+    over: frames over their device's rate, by device; they are not looked at."""
 
     readings: list[Reading] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
     frames: int = 0
     size: int = 0
+    over: Counter[str] = field(default_factory=Counter)
+
+
+def _is_over(left: dict[str, int], device: str, over: Counter[str]) -> bool:
+    """Whether this message is one too many; counted in `over`, or taken off `left`."""
+    passing = left.get(device)
+    if passing is None:
+        return False
+    if passing:
+        left[device] = passing - 1
+        return False
+    over[device] += 1
+    return True
 
 
 def _no_codec(device: str, payload: bytes, received: int) -> Iterable[Report]:
@@ -91,6 +116,7 @@ class Decoder:
         self._device_of = device_of
         self._registry = registry
         self._limits = limits
+        self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._received = received
         self._topics: dict[str, tuple[str, int]] = {}
         self._last = 0
@@ -104,30 +130,42 @@ class Decoder:
         """The burst's readings in order, without frames marked in `skip`."""
         result = Decoded()
         moment = self._moment(burst)
+        left = self._left(burst.topics, self._device)
         for index, payload in enumerate(burst.payloads):
             if skip and skip[index]:
                 continue
             topic = burst.topics[index]
-            device = ""
+            device = _NOBODY
             try:
                 device, _ = self._topics.get(topic) or self._learn(topic)
+                if left and _is_over(left, device, result.over):
+                    continue
                 self._append(result.readings, device, payload, moment)
             except DecodeError as error:
+                if device is _NOBODY and _is_over(left, device, result.over):
+                    continue
                 result.bad.append(Bad(device, topic, payload, error.reason, str(error)))
             else:
                 result.frames += 1
                 result.size += len(payload)
+        self._tell(result.over)
         return result
 
     def take(self, burst: Burst, readings: Sequence[Reading]) -> Decoded:
         """Readings that a driver made itself: same admission, same clock, nothing to decode."""
         result = Decoded()
         moment = self._moment(burst)
+        left = self._left([reading.device for reading in readings], self._named)
         for reading in readings:
+            device = _NOBODY
             try:
                 device = self._registry.id_of(reading.device, self._source)
+                if _is_over(left, device, result.over):
+                    continue
                 values = self._registry.admit(device, reading.values)
             except DecodeError as error:
+                if device is _NOBODY and _is_over(left, device, result.over):
+                    continue
                 result.bad.append(Bad(reading.device, "", b"", error.reason, str(error)))
             else:
                 ahead = reading.time - burst.received
@@ -138,6 +176,7 @@ class Decoder:
                 result.readings.append(Reading(device, when, values, flags))
                 result.frames += 1
         result.size = 100 * len(result.readings)
+        self._tell(result.over)
         return result
 
     def past(self) -> "Decoder":
@@ -145,6 +184,36 @@ class Decoder:
         other = copy(self)
         other._last = 0
         return other
+
+    def _left(self, senders: Sequence[str], device_of: Callable[[str], str]) -> dict[str, int]:
+        """How many messages of the devices that are over their rate may pass. Counted before
+        anything is decoded: a flood must cost little."""
+        if self._rates is None:
+            return {}
+        counts: dict[str, int] = {}
+        for sender, count in Counter(senders).items():
+            device = device_of(sender)
+            counts[device] = counts.get(device, 0) + count
+        return self._rates.left(counts.items(), time.monotonic())
+
+    def _device(self, topic: str) -> str:
+        known = self._topics.get(topic)
+        if known is not None:
+            return known[0]
+        try:
+            return self._learn(topic)[0]
+        except DecodeError:
+            return _NOBODY
+
+    def _named(self, original: str) -> str:
+        try:
+            return self._registry.id_of(original, self._source)
+        except DecodeError:
+            return _NOBODY
+
+    def _tell(self, over: Counter[str]) -> None:
+        for device, count in over.items():
+            self._registry.refused(device, count)
 
     def state(self, topic: str, payload: bytes) -> tuple[str, dict[str, Value]]:
         """The device and the values of a message that tells a last state. Raises DecodeError."""
@@ -157,7 +226,7 @@ class Decoder:
     def _learn(self, topic: str) -> tuple[str, int]:
         encoded = topic.encode()
         if len(encoded) > self._limits.topic:
-            raise DecodeError(f"topic of {len(encoded)} bytes", reason="topic")
+            raise DecodeError(f"topic of {len(encoded)} bytes", reason="topic_too_long")
         if len(self._topics) >= _TOPICS:
             self._topics.clear()
         device = self._registry.id_of(self._device_of(topic), self._source)

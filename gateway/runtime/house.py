@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class House:
     registry: CollectorRegistry
     broker: Callable[[], dict[str, Any]]
     lan: LanControl | None = None
+    limits_: dict[str, int] = field(default_factory=dict)
     intakes: dict[str, Intake] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     started: int = field(default_factory=boottime)
@@ -94,6 +96,7 @@ class House:
             "sources": self.sources(),
             "bridges": self.bridges(),
             "broker": self.broker(),
+            "limits": self.limits(),
             "dead_letters": self.dead_letters.totals(),
             "config": self.reloading.status() if self.reloading else None,
             "dead_letters_dropped": self.dead_letters.dropped,
@@ -114,6 +117,21 @@ class House:
             "backlog": journal.backlog,
             "trouble": journal.trouble or None,
             "history_behind": max(self.bus.head - self.history.reached, 0),
+        }
+
+    def limits(self) -> dict[str, Any]:
+        """Each limit: how much of it is used where that can be told, and how many frames were
+        refused because of it since the start. For `series`: the device that has most."""
+        devices = self.devices_.list()
+        used = {
+            "devices": len(devices),
+            "series": max((len(device.metrics) for device in devices), default=0),
+            "total_series": self.devices_.series,
+        }
+        refused = sum((i.refusals.counts for i in self.intakes.values()), Counter[str]())
+        return {
+            name: {"used": used.get(name), "limit": limit, "refused": refused[name]}
+            for name, limit in self.limits_.items()
         }
 
     def ledger(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gateway.core.errors import BerrygateError, ConfigError, Denied
 from gateway.core.events import DeadLettered, Failed
 from gateway.core.ledger import SourceLedger
 from gateway.runtime.decoding import Decoded, Decoder
+from gateway.runtime.refusals import Refusals
 from gateway.runtime.repeats import Repeats
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetter, DeadLetters
@@ -54,18 +55,21 @@ class Intake:
     ledger: SourceLedger = field(default_factory=SourceLedger)
     stopped: bool = False
     last: int = 0
+    refusals: Refusals = field(init=False)
     _failed_with: str = ""
     _repeats: Repeats = field(init=False)
     _told: Counter[str] = field(default_factory=Counter)  # of what the driver itself counts
 
     def __post_init__(self) -> None:
         self._repeats = Repeats(WINDOW, self.earlier)
+        self.refusals = Refusals(self.device.name, self.services.bus.emit)
 
     def succeed(self, other: "Intake") -> None:
         """Go on for another intake of the same source, which has ended: with its ledger, and
         knowing which frames it journalled last."""
         self.ledger = other.balance
         self._repeats = other._repeats
+        self.refusals = other.refusals
         self.last = other.last
 
     async def run(self) -> None:
@@ -133,6 +137,8 @@ class Intake:
         with self.services.profiler.measure("decode", count):
             decoded, repeated, keys = self._decode(burst)
         self.services.devices.seen(decoded.readings)
+        for device, over in decoded.over.items():
+            self.refusals.note("rate", over, device)
         if decoded.readings:
             self.services.bus.emit(decoded.readings)
         done = self._done(burst, decoded, repeated)
@@ -174,14 +180,16 @@ class Intake:
         return decoded, sum(skip), keys
 
     def _done(self, burst: Burst, decoded: Decoded, repeated: int) -> Callable[[], None]:
-        frames, bad = decoded.frames, len(decoded.bad)
+        frames, bad, over = decoded.frames, len(decoded.bad), decoded.over.total()
 
         def done() -> None:
             ledger = self.ledger
             ledger.journalled += frames
             ledger.repeated += repeated
             ledger.dead_lettered += bad
-            ledger.in_flight -= frames + repeated + bad
+            if over:
+                ledger.dropped["rate"] += over
+            ledger.in_flight -= frames + repeated + bad + over
             burst.done(Stored())
 
         return done
@@ -202,8 +210,9 @@ class Intake:
             for bad in decoded.bad
         ]
         await self.services.dead_letters.keep(letters)
-        for reason in {bad.reason for bad in decoded.bad}:
-            count = sum(bad.reason == reason for bad in decoded.bad)
+        for reason, count in Counter(bad.reason for bad in decoded.bad).items():
+            example = next(bad for bad in decoded.bad if bad.reason == reason)
+            self.refusals.note(reason, count, example.device or example.topic[:256])
             self.services.bus.emit(
                 DeadLettered(kind="device", name=name, reason=reason, count=count)
             )

@@ -23,6 +23,7 @@ _SQL = statements((files(__package__) / "devices.sql").read_text())
 _SAVE_EVERY = 10.0
 _RETRY = 1.0
 _ID = re.compile(rf"[a-z0-9_-]{{1,{MAX_LENGTH}}}")
+_SHAPES = 500_000  # names in all shapes that are remembered, of all devices
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class Device:
 
     last: its last reading, or what a retained message told of its last state. count: readings
     since this start, the first of them at `began`, the last at `heard` (s, time.monotonic).
+    refused: messages over its rate, since then.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Device:
     began: float = 0.0
     heard: float = 0.0
     count: int = 0
+    refused: int = 0
 
     @property
     def interval(self) -> float:
@@ -72,6 +75,7 @@ class Device:
             "last_seen": self.last_seen // 1_000_000 or None,
             "interval": round(self.interval, 3) or None,
             "readings": self.readings,
+            "refused": self.refused,
             "metrics": sorted(self.metrics),
             "last": {"time": self.last_time // 1_000_000 or None, "values": self.last},
         }
@@ -81,13 +85,24 @@ class Devices:
     """Every device the gateway has met.
 
     database: where they are kept. limit: how many it may know; series: how many metrics each of
-    them may have. trouble: why nothing can be saved at the moment, or "".
+    them may have; total_series: all of them together. trouble: why nothing can be saved at the
+    moment, or "".
     """
 
-    def __init__(self, database: Database, limit: int = 10_000, series: int = 1_000) -> None:
+    def __init__(
+        self,
+        database: Database,
+        limit: int = 10_000,
+        series: int = 1_000,
+        total_series: int = 100_000,
+    ) -> None:
         self.database = database
         self._limit = limit
         self._series = series
+        self._total_series = total_series
+        self.series = 0
+        self._shapes = 0
+        self._numbers: dict[str, int] = {}  # a base that was taken -> the number to try next
         self._devices: dict[str, Device] = {}
         self._ids: dict[tuple[str, str], str] = {}
         self._changed: set[str] = set()
@@ -98,10 +113,11 @@ class Devices:
             self._ids[device.source, device.original] = device.id
         self._generation = database.generation
 
-    def adjust(self, limit: int, series: int) -> None:
+    def adjust(self, limit: int, series: int, total_series: int) -> None:
         """Go by other limits from now on; whoever is known stays."""
         self._limit = limit
         self._series = series
+        self._total_series = total_series
 
     def id_of(self, original: str, source: str) -> str:
         """The id of a device of `source`, the same for ever; a new one is registered.
@@ -121,10 +137,14 @@ class Devices:
                 f'device "{original}" is one too many', reason="too_many_devices",
                 fix="raise limits.devices",
             )  # fmt: skip
-        device, number = base, 2
-        while device in self._devices or device in RESERVED:
-            device = f"{base[: MAX_LENGTH - 6]}-{number}"
-            number += 1
+        device = base
+        if device in self._devices or device in RESERVED:
+            short = base[: MAX_LENGTH - 6]
+            # Not from 2 each time: thousands of names that give one id would take minutes.
+            number = self._numbers.get(short, 2)
+            while (device := f"{short}-{number}") in self._devices:
+                number += 1
+            self._numbers[short] = number + 1
         self._devices[device] = Device(device, original, source, time.time_ns())
         self._ids[source, original] = device
         self._changed.add(device)
@@ -149,17 +169,37 @@ class Devices:
         names = tuple(values)
         if names in known.shapes:
             return values
-        metrics = known.metrics.union(names)
-        if len(metrics) > self._series:
+        new = values.keys() - known.metrics
+        if new:
+            self._admit_new(known, new)
+        # Every order and every choice of metrics is a shape of its own: remembered while there is
+        # room, looked through name by name after that.
+        if self._shapes + len(names) <= _SHAPES and len(known.shapes) < self._series:
+            known.shapes.add(names)
+            self._shapes += len(names)
+        return values
+
+    def _admit_new(self, known: Device, new: set[str]) -> None:
+        if len(known.metrics) + len(new) > self._series:
             raise DecodeError(
-                f"{device} has {len(known.metrics)} metrics; these are too many more",
+                f"{known.id} has {len(known.metrics)} metrics; these are too many more",
                 reason="too_many_series",
                 fix="raise limits.series",
             )
-        known.metrics = metrics
-        if len(known.shapes) < self._series:
-            known.shapes.add(names)
-        return values
+        if self.series + len(new) > self._total_series:
+            raise DecodeError(
+                f"all devices together have {self.series} metrics; these are too many more",
+                reason="too_many_in_all",
+                fix="raise limits.total_series",
+            )
+        known.metrics |= new
+        self.series += len(new)
+
+    def refused(self, device: str, count: int) -> None:
+        """So many messages of a device, or of whoever is none, were over its rate."""
+        known = self._devices.get(device)
+        if known is not None:
+            known.refused += count
 
     def seen(self, readings: Sequence[Reading]) -> None:
         """Readings have arrived, now."""

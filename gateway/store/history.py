@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 BUDGET = 16_000_000
 """What all open buffers together may take (bytes), and again those on their way to the disk."""
+MOST_SETS = 100
+"""Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _AGE = 3_600.0
 _LOOK = 15.0
 _RETRY = 1.0
@@ -62,6 +64,7 @@ class History:
         self.damaged.clear()
         self._streams: dict[Key, Stream] = {}
         self._by_metric: dict[tuple[str, str], list[Stream]] = {}
+        self._sets: dict[str, int] = {}  # how many sets of metrics each device has
         self._size = 0
         self._waiting = 0
         self._unsettled = known.unsettled
@@ -79,7 +82,10 @@ class History:
             if not reading.values:
                 continue
             key = (reading.device, tuple(reading.values))
-            stream = streams.get(key) or self._know(Stream(key))
+            stream = streams.get(key) or self._met(key)
+            if stream is None:
+                self._apart(sequence, reading, origin)
+                continue
             if origin is not NOWHERE and not stream.fits(origin):
                 self._flush([stream])
             if stream.add(sequence, reading, origin) >= ROWS:
@@ -90,9 +96,24 @@ class History:
         if self._size > BUDGET:
             self._flush(self._largest())
 
+    def _met(self, key: Key) -> Stream | None:
+        """A stream for another set of metrics of a device; None where it has too many of them:
+        there are more sets than anybody could keep, but not more metrics."""
+        device, metrics = key
+        if len(metrics) > 1 and self._sets.get(device, 0) >= MOST_SETS:
+            return None
+        return self._know(Stream(key))
+
+    def _apart(self, sequence: int, reading: Reading, origin: Origin) -> None:
+        """Each metric in a stream of its own."""
+        for metric, value in reading.values.items():
+            single = Reading(reading.device, reading.time, {metric: value}, reading.flags)
+            self.add(sequence, [single], origin)
+
     def _know(self, stream: Stream) -> Stream:
         device, metrics = stream.key
         self._streams[stream.key] = stream
+        self._sets[device] = self._sets.get(device, 0) + (len(metrics) > 1)
         for metric in metrics:
             self._by_metric.setdefault((device, metric), []).append(stream)
         return stream

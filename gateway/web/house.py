@@ -29,7 +29,7 @@ class House(Protocol):
     def status(self) -> dict[str, Any]:
         """id, version, state, since, uptime (s), ready, reasons, clock, health, journal, ledger
         (sources and bridges by name, each with its difference), devices (count), bridges,
-        broker."""
+        broker, limits (by key: used or None, limit, refused)."""
         ...
 
     def devices(self) -> list[dict[str, Any]]:

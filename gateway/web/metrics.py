@@ -137,6 +137,15 @@ def _gateway(status: dict[str, Any]) -> Iterable[Metric]:
     dropped = _counter("broker_dropped", "Messages the broker itself threw away")
     if (count := status["broker"].get("dropped")) is not None:
         dropped.add_metric([], count)
+    refused = _counter("limit_refused", "Frames refused because of a limit", "limit")
+    limits = _gauge("limit", "What a limit is set to", "limit")
+    used = _gauge("limit_used", "How much of a limit is used", "limit")
+    for name, each in status["limits"].items():
+        refused.add_metric([name], each["refused"])
+        limits.add_metric([name], each["limit"])
+        if each["used"] is not None:
+            used.add_metric([name], each["used"])
+    yield from (refused, limits, used)
     uptime = _gauge("uptime_seconds", "Time since the gateway started")
     uptime.add_metric([], status["uptime"])
     yield from (info, size, devices, dropped, uptime)

@@ -155,6 +155,16 @@ class Bridge(Answer):
     """What it sends again on request, or the last it sent."""
 
 
+class Limit(Answer):
+    """One limit."""
+
+    used: int | None
+    """How much of it, where that can be told."""
+    limit: int
+    refused: int
+    """Frames refused because of it, since the start."""
+
+
 class Status(Answer):
     """Everything at a glance."""
 
@@ -174,6 +184,8 @@ class Status(Answer):
     devices: dict[str, Any]
     bridges: list[Bridge]
     broker: dict[str, Any]
+    limits: dict[str, Limit]
+    """By key of `limits`."""
 
 
 class Device(Answer):

@@ -140,7 +140,7 @@ async def test_bad_frames_are_kept_before_they_are_acknowledged(tmp_path: Path) 
         await settled(wire, 1)
         kept = await letters.list("wire")
         assert sorted(letter.reason for letter in kept) == [
-            "device", "malformed", "too_large", "topic",
+            "device", "malformed", "too_large", "topic_too_long",
         ]  # fmt: skip
         assert await stored(bus) == [("d1", 1.0), ("d2", 2.0)]
         assert (intake.ledger.dead_lettered, intake.ledger.difference) == (4, 0)

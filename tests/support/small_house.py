@@ -71,6 +71,10 @@ class SmallHouse:
             "devices": {"count": len(self.devices_)},
             "bridges": self.bridges(),
             "broker": {"state": "running"},
+            "limits": {
+                "devices": {"used": 2, "limit": 10_000, "refused": 0},
+                "rate": {"used": None, "limit": 1_000, "refused": self.source.dropped["rate"]},
+            },
         }
 
     def devices(self) -> list[dict[str, Any]]:
