@@ -191,15 +191,14 @@ class Decoder:
         if self._rates is None:
             return {}
         counts: dict[str, int] = {}
+        topics = self._topics
         for sender, count in Counter(senders).items():
-            device = device_of(sender)
+            known = topics.get(sender)
+            device = known[0] if known is not None else device_of(sender)
             counts[device] = counts.get(device, 0) + count
         return self._rates.left(counts.items(), time.monotonic())
 
     def _device(self, topic: str) -> str:
-        known = self._topics.get(topic)
-        if known is not None:
-            return known[0]
         try:
             return self._learn(topic)[0]
         except DecodeError:

@@ -24,7 +24,7 @@ def payload(number: int) -> bytes:
 
 
 class Publisher:
-    """Publishes numbers to `devices/d<number % devices>/telemetry`.
+    """Publishes numbers to `devices/d<number % devices>/telemetry`, or where `topic` says.
 
     acknowledged: the numbers the broker has acknowledged; answers: on which of our connections
     (1, 2 …) and when (monotonic). repeated: those sent more than once, because a connection ended
@@ -40,6 +40,7 @@ class Publisher:
         client_id: str = "publisher",
         *,
         clean: bool = True,
+        topic: Callable[[int], bytes] | None = None,
     ) -> None:
         self.acknowledged: set[int] = set()
         self.answers: dict[int, tuple[int, float]] = {}
@@ -47,9 +48,9 @@ class Publisher:
         self.connections = 0
         self._flags = 0x02 if clean else 0x00
         self._port = port
-        self._devices = devices
         self._make = make
         self._client_id = client_id.encode()
+        self._topic = topic or (lambda number: b"devices/d%d/telemetry" % (number % devices))
         self._waiting: dict[int, int] = {}  # packet id -> number
         self._next_id = 0
         self._rest = b""
@@ -117,12 +118,13 @@ class Publisher:
         return number
 
     def _packet(self, packet_id: int, number: int, head: int) -> bytes:
-        topic = b"devices/d%d/telemetry" % (number % self._devices)
+        topic = self._topic(number)
         body = len(topic).to_bytes(2, "big") + topic + packet_id.to_bytes(2, "big")
         body += self._make(number)
-        length = len(body)
-        size = bytes((length,)) if length < 128 else bytes((length & 127 | 128, length >> 7))
-        return bytes((head,)) + size + body
+        length, size = len(body), b""
+        while length > 127:
+            size, length = size + bytes((length & 127 | 128,)), length >> 7
+        return bytes((head,)) + size + bytes((length,)) + body
 
     def _read(self, timeout: float) -> None:
         if self._socket is None:
