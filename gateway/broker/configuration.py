@@ -34,6 +34,7 @@ persistence_location {directory}/
 autosave_interval 60
 persistent_client_expiration 7d
 max_inflight_messages {options.window}
+max_inflight_bytes 32000000
 max_queued_messages {options.queue}
 max_queued_bytes {options.queue_bytes}
 queue_qos0_messages true

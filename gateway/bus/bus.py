@@ -27,6 +27,7 @@ from gateway.core.settings import parse_duration
 
 log = logging.getLogger(__name__)
 
+_TAIL_BYTES = 16_000_000  # as received; decoded they are several times as many
 _TAIL = 20_000  # readings kept decoded behind the head: whoever keeps up never reads the disk
 _CACHED = 8  # blocks read back, shared by lanes that catch up side by side
 _PAUSE = 1.0  # before what could not be read for want of something is read again (s)
@@ -43,6 +44,8 @@ class Bus:
         self._recovered = recovered
         self._tail: deque[Block] = deque()
         self._tail_size = 0
+        self._tail_sizes: deque[int] = deque()  # bytes as received, of each block
+        self._tail_bytes = 0
         self._cache: OrderedDict[int, asyncio.Task[Block | None]] = OrderedDict()
         self._waiters: list[asyncio.Future[None]] = []
         self._room: list[asyncio.Future[None]] = []
@@ -84,9 +87,15 @@ class Bus:
         if block.readings:
             self._head = block.end
             self._tail.append(block)
+            size = sum(entry.size for entry in entries)
+            self._tail_sizes.append(size)
             self._tail_size += len(block.readings)
-            while self._tail_size > _TAIL and len(self._tail) > 1:
+            self._tail_bytes += size
+            while len(self._tail) > 1 and (
+                self._tail_size > _TAIL or self._tail_bytes > _TAIL_BYTES
+            ):
                 self._tail_size -= len(self._tail.popleft().readings)
+                self._tail_bytes -= self._tail_sizes.popleft()
         sequence = block.first
         for entry in entries:
             entry.first = sequence

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from gateway.core.contracts import Reading
 from gateway.core.events import Event
 
+_MOST = 200_000
+"""Values that wait for one subscriber; a burst can be of thousands of readings."""
+
 Item = Sequence[Reading] | Event
 
 
@@ -18,14 +21,18 @@ class LiveSubscription:
 
     def __init__(self, limit: int) -> None:
         self.dropped = 0
-        self._items: deque[Item] = deque(maxlen=limit)
+        self._limit = limit
+        self._items: deque[Item] = deque()
+        self._values = 0
         self._ready = asyncio.Event()
 
     def put(self, item: Item) -> None:
         """Add an item; the oldest goes when there is no room."""
-        if len(self._items) == self._items.maxlen:
-            self.dropped += 1
         self._items.append(item)
+        self._values += _values(item)
+        while len(self._items) > self._limit or (self._values > _MOST and len(self._items) > 1):
+            self._values -= _values(self._items.popleft())
+            self.dropped += 1
         self._ready.set()
 
     async def items(self) -> AsyncIterator[Item]:
@@ -34,4 +41,11 @@ class LiveSubscription:
             await self._ready.wait()
             self._ready.clear()
             while self._items:
-                yield self._items.popleft()
+                item = self._items.popleft()
+                self._values -= _values(item)
+                yield item
+
+
+def _values(item: Item) -> int:
+    """About how many values it holds: the readings of a burst are much alike."""
+    return 1 if isinstance(item, Event) or not item else len(item) * len(item[0].values)

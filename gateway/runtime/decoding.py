@@ -243,12 +243,12 @@ class Decoder:
         if len(payload) > self._limits.payload:
             raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
         made = []
-        for time, values in self._decode(device, payload, moment.received):
-            if time is None:
+        for given, values in self._decode(device, payload, moment.received):
+            if given is None:
                 when, flags = self._next(moment.received), moment.flags
             else:
-                when = self._sane(time, moment)
-                flags = moment.late if when == time else moment.flags
+                when = self._sane(given, moment)
+                flags = moment.late if when == given else moment.flags
             made.append(Reading(device, when, self._registry.admit(device, values), flags))
         readings += made
 

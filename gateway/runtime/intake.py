@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 10_000
 """Readings that may wait for their commit before sources are held back."""
+BACKLOG_BYTES = 16_000_000
+"""The same in bytes as received; in memory they are several times as many."""
 WINDOW = 8_192
 """Frames journalled last, among which a repeat is looked for; above any in-flight window."""
 _RESTART = 30.0
@@ -57,6 +59,8 @@ class Intake:
     last: int = 0
     refusals: Refusals = field(init=False)
     _failed_with: str = ""
+    _waiting: int = 0  # bytes that wait for their commit
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _repeats: Repeats = field(init=False)
     _told: Counter[str] = field(default_factory=Counter)  # of what the driver itself counts
 
@@ -148,6 +152,7 @@ class Intake:
         if not self.services.devices.settled:
             await self.services.devices.settle()
         gather = _gather(burst, decoded)
+        self._waiting += decoded.size
         self.services.bus.publish(
             Entry(decoded.readings, decoded.size, keys, gather=gather, done=done)
         )
@@ -156,10 +161,14 @@ class Intake:
         """Hold a patient source back while the disk refuses; send others away."""
         bus, services = self.services.bus, self.services
         trouble = bus.journal.trouble or services.devices.trouble or services.dead_letters.trouble
-        if bus.journal.backlog < BACKLOG and (burst.patient or not trouble):
+        full = bus.journal.backlog >= BACKLOG or self._waiting >= BACKLOG_BYTES
+        if not full and (burst.patient or not trouble):
             return True
         if burst.patient:
             await bus.room(BACKLOG)
+            while self._waiting >= BACKLOG_BYTES:
+                self._freed.clear()
+                await self._freed.wait()
             return True
         self.ledger.in_flight -= len(burst)
         self.ledger.dropped["busy"] += len(burst)
@@ -183,6 +192,8 @@ class Intake:
         frames, bad, over = decoded.frames, len(decoded.bad), decoded.over.total()
 
         def done() -> None:
+            self._waiting -= decoded.size
+            self._freed.set()
             ledger = self.ledger
             ledger.journalled += frames
             ledger.repeated += repeated

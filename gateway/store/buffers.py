@@ -23,7 +23,8 @@ _BASE = 600  # bytes an open stream costs before its first sample
 @dataclass(slots=True)
 class Buffer:
     """Samples of one stream that came one after another. numbers: row by row, while every value
-    is a float; mixed: rows of values otherwise. first, last: sequences.
+    is a float; mixed: rows of values otherwise. texts: characters of all texts in it. first, last:
+    sequences.
 
     marked: rows whose times were taken while the clock was not set; origin: in which boot, with
     which base (see gateway.bus.times).
@@ -38,6 +39,7 @@ class Buffer:
     mixed: list[list[Value]] | None = None
     marked: list[int] = field(default_factory=list)
     origin: Origin = NOWHERE
+    texts: int = 0
 
     def add(self, sequence: int, reading: Reading, origin: Origin = NOWHERE) -> None:
         """Append one sample."""
@@ -54,6 +56,7 @@ class Buffer:
             rows = range(0, len(self.numbers), self.width)
             self.mixed = [list(self.numbers[row : row + self.width]) for row in rows]
         self.mixed.append(list(values))
+        self.texts += text_size(reading)
 
     def when(self, shift: int | None = None) -> Times:
         """A copy of the times; `shift` is added to those that were taken while the clock was not
@@ -86,7 +89,12 @@ class Buffer:
     def size(self) -> int:
         """About how many bytes it holds."""
         row = 8 + (8 if self.mixed is None else 70) * self.width
-        return _BASE + len(self.times) * row
+        return _BASE + len(self.times) * row + self.texts
+
+
+def text_size(reading: Reading) -> int:
+    """Characters of its texts."""
+    return sum(len(value) for value in reading.values.values() if type(value) is str)
 
 
 def _numbers(column: list[Value]) -> Numbers | list[Value]:

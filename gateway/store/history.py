@@ -20,7 +20,7 @@ from gateway.bus.times import Times
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
 from gateway.store.answers import DamagedChunkError, Part, answer, read_chunk
-from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Origin, Stream
+from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
 from gateway.store.checksums import checksum
 from gateway.store.loading import RESCUE, SQL, load, metrics_text
 from gateway.store.points import Aggregate, Points
@@ -92,6 +92,8 @@ class History:
                 full.append(stream)
                 self._flush([stream])
             self._size += 8 + 8 * len(key[1])
+            if stream.open is not None and stream.open.mixed is not None:
+                self._size += 62 * len(key[1]) + text_size(reading)
         self.reached = max(self.reached, first + len(readings))
         if self._size > BUDGET:
             self._flush(self._largest())
