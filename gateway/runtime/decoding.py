@@ -183,6 +183,7 @@ class Decoder:
         """A decoder for what came earlier: its times need not follow what has come since."""
         other = copy(self)
         other._last = 0
+        other._rates = None  # what is tried again on request is no flood
         return other
 
     def _left(self, senders: Sequence[str], device_of: Callable[[str], str]) -> dict[str, int]:

@@ -14,13 +14,15 @@ from gateway.bus.gather import Entry
 from gateway.bus.records import RepeatKeys
 from gateway.core.contracts import Burst, Busy, Device, Stored, Watched
 from gateway.core.errors import BerrygateError, ConfigError, Denied
-from gateway.core.events import DeadLettered, Failed
+from gateway.core.events import Failed
 from gateway.core.ledger import SourceLedger
 from gateway.runtime.decoding import Decoded, Decoder
+from gateway.runtime.finishing import Finishing
 from gateway.runtime.refusals import Refusals
 from gateway.runtime.repeats import Repeats
+from gateway.runtime.undecoded import Undecoded
 from gateway.stages.profiling import Profiler
-from gateway.store.dead_letters import DeadLetter, DeadLetters
+from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import Devices
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ BACKLOG_BYTES = 16_000_000
 """The same in bytes as received; in memory they are several times as many."""
 WINDOW = 8_192
 """Frames journalled last, among which a repeat is looked for; above any in-flight window."""
+_BAD = 200  # what a dead letter costs besides its payload (bytes)
 _RESTART = 30.0
 _ANSWER = 0.1  # how long a source that waits for its answer may be kept waiting (s)
 
@@ -59,21 +62,25 @@ class Intake:
     last: int = 0
     refusals: Refusals = field(init=False)
     _failed_with: str = ""
-    _waiting: int = 0  # bytes that wait for their commit
+    _waiting: int = 0  # bytes that wait for their commit, or to be kept as dead letters
+    _finishing: Finishing = field(default_factory=Finishing)
+    _undecoded: Undecoded = field(init=False)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _repeats: Repeats = field(init=False)
     _told: Counter[str] = field(default_factory=Counter)  # of what the driver itself counts
 
     def __post_init__(self) -> None:
         self._repeats = Repeats(WINDOW, self.earlier)
-        self.refusals = Refusals(self.device.name, self.services.bus.emit)
+        name, emit = self.device.name, self.services.bus.emit
+        self.refusals = Refusals(name, emit)
+        self._undecoded = Undecoded(name, self.services.dead_letters, self.refusals, emit)
 
     def succeed(self, other: "Intake") -> None:
         """Go on for another intake of the same source, which has ended: with its ledger, and
         knowing which frames it journalled last."""
         self.ledger = other.balance
         self._repeats = other._repeats
-        self.refusals = other.refusals
+        self.refusals.counts = other.refusals.counts
         self.last = other.last
 
     async def run(self) -> None:
@@ -145,14 +152,16 @@ class Intake:
             self.refusals.note("rate", over, device)
         if decoded.readings:
             self.services.bus.emit(decoded.readings)
-        done = self._done(burst, decoded, repeated)
+        weight = decoded.size + sum(_BAD + len(bad.payload) for bad in decoded.bad)
+        self._waiting += weight
+        # An acknowledged frame is either readings or a dead letter on disk.
+        finish = self._finish(burst, decoded, repeated, weight)
+        done = self._finishing.add(2 if decoded.bad else 1, finish)
         if decoded.bad:
-            # Stored first: an acknowledged frame is either readings or a dead letter on disk.
-            await self._dead_letter(decoded, burst.received)
+            self._undecoded.put(decoded.bad, burst.received, done)
         if not self.services.devices.settled:
             await self.services.devices.settle()
         gather = _gather(burst, decoded)
-        self._waiting += decoded.size
         self.services.bus.publish(
             Entry(decoded.readings, decoded.size, keys, gather=gather, done=done)
         )
@@ -188,11 +197,13 @@ class Intake:
         keys = self._repeats.remember(self.device.name, burst.packet_ids, hashes)
         return decoded, sum(skip), keys
 
-    def _done(self, burst: Burst, decoded: Decoded, repeated: int) -> Callable[[], None]:
+    def _finish(
+        self, burst: Burst, decoded: Decoded, repeated: int, weight: int
+    ) -> Callable[[], None]:
         frames, bad, over = decoded.frames, len(decoded.bad), decoded.over.total()
 
         def done() -> None:
-            self._waiting -= decoded.size
+            self._waiting -= weight
             self._freed.set()
             ledger = self.ledger
             ledger.journalled += frames
@@ -204,29 +215,6 @@ class Intake:
             burst.done(Stored())
 
         return done
-
-    async def _dead_letter(self, decoded: Decoded, received: int) -> None:
-        name = self.device.name
-        letters = [
-            DeadLetter(
-                stage="decode",
-                name=name,
-                reason=bad.reason,
-                detail=bad.detail,
-                device=bad.device,
-                topic=bad.topic,
-                payload=bad.payload,
-                time=received,
-            )
-            for bad in decoded.bad
-        ]
-        await self.services.dead_letters.keep(letters)
-        for reason, count in Counter(bad.reason for bad in decoded.bad).items():
-            example = next(bad for bad in decoded.bad if bad.reason == reason)
-            self.refusals.note(reason, count, example.device or example.topic[:256])
-            self.services.bus.emit(
-                DeadLettered(kind="device", name=name, reason=reason, count=count)
-            )
 
 
 def _gather(burst: Burst, decoded: Decoded) -> float | None:
