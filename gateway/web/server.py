@@ -20,6 +20,7 @@ from uvicorn import Config, Server
 from gateway import __version__
 from gateway.core.errors import ConfigError
 from gateway.web import api, models, pages, problems
+from gateway.web.connections import Bounded
 from gateway.web.guard import Guard
 from gateway.web.house import House
 from gateway.web.metrics import CONTENT_TYPE_LATEST, Exposition
@@ -124,7 +125,7 @@ async def serving(
     bound: int = listener.getsockname()[1]
     config = Config(
         build(house, allowed_hosts=allowed_hosts),
-        http="h11",
+        http=Bounded,
         ws="none",
         lifespan="off",
         log_config=None,
