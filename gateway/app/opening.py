@@ -20,6 +20,7 @@ from gateway.core.topics import Topics
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.house import House
+from gateway.runtime.notify import getting_on
 from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
@@ -90,7 +91,7 @@ def _bus(
     clocks: list[Clock] = []
     options = journal_options(config.journal)
     journal = Journal(directory / "journal", options, lambda: clocks[0].stamp())
-    recovered = journal.open(at_least=history.reached)
+    recovered = journal.open(at_least=history.reached, progress=getting_on())
     clocks.append(Clock(config.clock, journal.times, recovered.stamp, directory))
     history.times, history.now = journal.times, clocks[0].at_least
     stack.push_async_callback(asyncio.to_thread, journal.stop)

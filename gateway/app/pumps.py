@@ -10,7 +10,7 @@ from gateway.core.contracts import Described, Device, TopicMapped
 from gateway.core.events import Event
 from gateway.runtime.announce import ReadingsAnnouncer
 from gateway.runtime.house import House
-from gateway.runtime.notify import notify
+from gateway.runtime.notify import getting_on, notify
 from gateway.store.buffers import NOWHERE
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ async def remember(house: House) -> None:
     history's database had to be replaced, the journal is read again: it fills in what was lost."""
     history, bus = house.history, house.bus
     until = bus.head
+    progress = getting_on()
     while True:
         begin = history.position or bus.journal.start
         if begin >= until:
@@ -36,6 +37,8 @@ async def remember(house: House) -> None:
                 stamp = block.meta.stamp
                 origin = NOWHERE if block.settled else (stamp.boot, base_of(stamp))
                 history.add(block.first, block.readings, origin)
+                if "history" in house.starting:
+                    progress(f"reading {until - block.end} readings again for history")
                 # A disk that refuses must not keep the gateway from being ready.
                 if block.end >= until or history.failing:
                     house.starting.discard("history")

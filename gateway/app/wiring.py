@@ -21,7 +21,9 @@ from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake, Services
+from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
+from gateway.runtime.watchdog import Watchdog
 from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
@@ -67,6 +69,9 @@ class Wiring:
         self._start_faces()
         parts.start("control", control.serve(house, socket_paths(config.gateway.data_dir)))
         await self._start_api(config)
+        watchdog = Watchdog()
+        watch_pipeline(watchdog, house, lambda: self._announcer)
+        parts.start("watchdog", watchdog.run(partial(status_line, house)))
         parts.start("ready", pumps.ready(house))
 
     async def stop(self) -> None:

@@ -100,6 +100,11 @@ class Gathering:
             self._removed.append(name)
             self._expect(1.0)
 
+    def overdue(self) -> float:
+        """How long (s) something has been due and nobody took it; 0.0 if nothing is."""
+        with self._ready:
+            return max(time.monotonic() - self._due, 0.0)
+
     def hurry(self) -> None:
         """Let nothing wait any longer, however little it is."""
         with self._ready:
@@ -121,7 +126,7 @@ class Gathering:
             entries, self._entries = _cut(self._entries)
             self._readings = sum(len(entry.readings) for entry in self._entries)
             self._size = sum(entry.size for entry in self._entries)
-            self._due = 0.0 if self._entries else float("inf")
+            self._due = time.monotonic() if self._entries else float("inf")
             taken = Taken(entries, self._moved, self._recounted, self._removed)
             self._moved, self._recounted, self._removed = {}, Counter(), []
             return taken

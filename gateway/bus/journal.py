@@ -79,18 +79,22 @@ class Journal:
         self._uncommitted = threading.Lock()
         self._indexing = threading.Lock()
         self._stopping = threading.Event()
+        self._at_work = float("inf")  # since when the thread is at one attempt (monotonic)
         self._records: dict[str, CursorRecord] = {}
         self._matched: Counter[str] = Counter()
         self._writer: SegmentWriter | None = None
         self._next = 1
         self._thread: threading.Thread | None = None
 
-    def open(self, at_least: int = 1) -> Recovered:
+    def open(
+        self, at_least: int = 1, progress: Callable[[str], None] = lambda text: None
+    ) -> Recovered:
         """Recover what is there. at_least: the next reading's sequence is not below it, so that a
-        subscriber that already knows a sequence never meets another reading under it.
+        subscriber that already knows a sequence never meets another reading under it. progress:
+        told, in words, as it gets on.
         Raises OSError if the directory cannot be made or read."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        found = recover(self._directory)
+        found = recover(self._directory, progress)
         self._settle(found.segments)
         for damage in found.damage:
             self.note(damage)
@@ -219,6 +223,14 @@ class Journal:
         """The time (ns, UTC) that it is at the least, for what deletes."""
         return self.times.at_least(self._stamp())
 
+    def stuck_for(self) -> float:
+        """How long (s) the writer has been at one attempt to write, or has left what is due; 0.0
+        while there is nothing for it to do. A disk that refuses ends an attempt; one that hangs
+        does not."""
+        if self._thread is None or self._stopping.is_set():
+            return 0.0
+        return max(time.monotonic() - self._at_work, 0.0) or self._gathering.overdue()
+
     def retire(self, segment: Segment) -> None:
         """Delete the oldest segment. Raises OSError."""
         self.segments.remove(segment)
@@ -229,12 +241,14 @@ class Journal:
 
     def _work(self, loop: asyncio.AbstractEventLoop, committed: Committed) -> None:
         while (taken := self._gathering.take()) is not None:
+            self._at_work = time.monotonic()
             readings = [r for entry in taken.entries for r in entry.readings]
             meta = self._meta(taken)
             block = Block(self._next, readings, meta)
             started = time.monotonic()
             if (readings or meta.cursors or meta.removed) and not self._commit(block):
                 return
+            self._at_work = float("inf")
             self._next = block.end
             took = time.monotonic() - started
             with self._uncommitted:
@@ -275,6 +289,7 @@ class Journal:
     def _commit(self, block: Block) -> bool:
         """Write until the disk takes it; False if stopped while it refuses."""
         while True:
+            self._at_work = time.monotonic()
             try:
                 self._write(block)
             except OSError as error:

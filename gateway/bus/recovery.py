@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -57,9 +57,10 @@ class Recovered:
         self.times.learn(meta.stamp)
 
 
-def recover(directory: Path) -> Recovered:
-    """Read the segments in `directory`. Never raises for what they contain, only OSError for a
-    directory that cannot be read. What holds no block of ours is set aside as `.damaged`."""
+def recover(directory: Path, progress: Callable[[str], None] = lambda text: None) -> Recovered:
+    """Read the segments in `directory`, telling `progress` of each block. Never raises for what
+    they contain, only OSError for a directory that cannot be read. What holds no block of ours is
+    set aside as `.damaged`."""
     found = Recovered()
     for path in sorted(directory.glob("*.seg*"), key=_index):
         name = _NAME.fullmatch(path.name)
@@ -76,7 +77,7 @@ def recover(directory: Path) -> Recovered:
     for segment in reversed(found.segments):
         # Repeats reach back over the border to earlier segments, of which some may be short; and
         # only a segment's first block has every cursor.
-        metas.extendleft(reversed(list(_metas(segment, found.damage))))
+        metas.extendleft(reversed(list(_metas(segment, found.damage, progress))))
         if len(metas) >= REPEAT_BLOCKS and segment.offsets and segment.offsets[0] == START:
             break
     for meta in metas:
@@ -124,13 +125,16 @@ def _headless(segment: Segment, reason: str, found: Recovered) -> bool:
     return False
 
 
-def _metas(segment: Segment, damage: list[Damage]) -> Iterator[Meta]:
+def _metas(
+    segment: Segment, damage: list[Damage], progress: Callable[[str], None]
+) -> Iterator[Meta]:
     try:
         for found in scan(segment):
             if isinstance(found, Damage):
                 damage.append(found)
                 continue
             header, data = found
+            progress(f"reading {segment.path.name}")
             yield blocks.decode_meta(data, 0, header)
     except (CorruptBlockError, OSError) as error:
         damage.append(Damage(segment.path, segment.tail, 0, str(error)))

@@ -38,6 +38,7 @@ class Lane:
         self.finished = position
         self.in_flight = 0
         self.oldest = 0
+        self.asking = False  # whether somebody waits for its next batch
         self.lock = asyncio.Lock()
         self._subscription = subscription
 
@@ -47,6 +48,13 @@ class Lane:
         """The lane's next readings: up to `size`, or what came within `wait` seconds of the
         first. Waits for the first one as long as it takes. A block that is on `hold` is not
         begun: what lies before it, maybe nothing."""
+        self.asking = True
+        try:
+            return await self._gathered(size, wait, hold)
+        finally:
+            self.asking = False
+
+    async def _gathered(self, size: int, wait: float, hold: Callable[[Block], bool]) -> Batch:
         source = self._subscription.source
         first, readings = self.fetched, list[Reading]()
         deadline: float | None = None

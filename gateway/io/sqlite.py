@@ -55,6 +55,7 @@ class Database:
         self._submitting = threading.Lock()
         self._closed = False
         self._reading = threading.Lock()
+        self._at_work = float("inf")  # since when the writer is at one job (monotonic)
         self._file = SqliteFile(path, migrations)
         self._writer: sqlite3.Connection | None
         self._reader: sqlite3.Connection
@@ -84,6 +85,11 @@ class Database:
             else:
                 self._jobs.put((job, future))
         return future
+
+    def stuck_for(self) -> float:
+        """How long (s) the writer has been at one job; 0.0 while it has none. A disk that refuses
+        ends a job; one that hangs does not."""
+        return max(time.monotonic() - self._at_work, 0.0)
 
     async def read(self, job: Job[T]) -> T:
         """Run `job` on the reading connection in a thread. Keep it short: while it runs the
@@ -184,6 +190,7 @@ class Database:
             job, future = item
             if not future.set_running_or_notify_cancel():
                 continue
+            self._at_work = time.monotonic()
             try:
                 result = self._run(job)
             except BaseException as error:  # noqa: BLE001 - handed to whoever asked for the job
@@ -191,6 +198,7 @@ class Database:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+            self._at_work = float("inf")
         if self._writer is not None:
             self._writer.close()
 

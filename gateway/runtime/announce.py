@@ -44,7 +44,8 @@ class _Message(NamedTuple):
 class Announcer:
     """Publishes for the gateway. hear: topics it also listens to (QoS 0), and what takes their
     payloads, in the network thread. connected: whether the broker takes messages at the moment;
-    trouble: why not, or ""; dropped: messages thrown away because they could not be sent."""
+    trouble: why not, or ""; dropped: messages thrown away because they could not be sent;
+    handed: messages given to the client."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Announcer:
     ) -> None:
         self.connected = False
         self.dropped = 0
+        self.handed = 0
         self.trouble = _CONNECTING
         self._endpoint = endpoint
         self._topics = topics
@@ -86,6 +88,12 @@ class Announcer:
     def in_flight(self) -> int:
         """Messages handed over and not acknowledged."""
         return len(self._flying) + self._handing
+
+    @property
+    def holding(self) -> bool:
+        """Whether messages wait although the broker would take them."""
+        waiting = bool(self._unsent or self._queue)
+        return waiting and self.connected and self.in_flight < self._window
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Announcer"]:
@@ -166,6 +174,7 @@ class Announcer:
             else:
                 return None
             self._handing += 1
+            self.handed += 1
             return message, self._connection
 
     def _take_back(self, messages: Iterable[_Message]) -> None:

@@ -51,7 +51,7 @@ class Services:
 @dataclass(slots=True)
 class Intake:
     """One source. stopped: it will not be tried again until the configuration changes. last: ns
-    when the last burst came."""
+    when the last burst came. taking: at a burst, and not waiting for one."""
 
     device: Device
     decoder: Decoder
@@ -60,6 +60,7 @@ class Intake:
     ledger: SourceLedger = field(default_factory=SourceLedger)
     stopped: bool = False
     last: int = 0
+    taking: bool = False
     refusals: Refusals = field(init=False)
     _failed_with: str = ""
     _waiting: int = 0  # bytes that wait for their commit, or to be kept as dead letters
@@ -137,7 +138,11 @@ class Intake:
             async for burst in bursts:
                 self._failed_with = ""
                 self.last = burst.received
-                await self._take(burst)
+                self.taking = True
+                try:
+                    await self._take(burst)
+                finally:
+                    self.taking = False
 
     async def _take(self, burst: Burst) -> None:
         count = len(burst)

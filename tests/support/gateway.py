@@ -29,6 +29,7 @@ class Gateway:
             "api": {"port": self.port},
             **config,
         }
+        self.broker_port: int = whole.get("broker", {}).get("port", 1883)
         self.config.write_text(yaml.safe_dump(whole))
         self.log = directory / "gateway.log"
         self.prefix: list[str] = []  # of the command, for a gateway in a namespace
@@ -46,6 +47,12 @@ class Gateway:
         if ready:
             self.wait(lambda: self.get("/readyz").status_code == 200)
         return self
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self.process is not None
+        return self.process.pid
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
