@@ -8,6 +8,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly opt=/opt/berrygate etc=/etc/berrygate state=/var/lib/berrygate
 readonly unit=/etc/systemd/system/berrygate.service
+# How long a release may take to become ready, and must stay so (s).
+readonly patience=${BERRYGATE_PATIENCE:-120} settle=5
 readonly test_packages=(
     mosquitto mosquitto-clients openssl shellcheck systemd-container mmdebstrap strace faketime
 )
@@ -28,7 +30,9 @@ usage() {
                                     (ARGS go to `berrygate run`)
 ./install.sh test [--full] [ARGS]   set up what is missing, then run every test
                                     (--full: the long ones too; ARGS go to pytest)
-sudo ./install.sh service           install or upgrade the systemd service, and start it
+sudo ./install.sh service           install or upgrade the systemd service, and start it; a
+                                    release that does not become ready is taken back
+sudo ./install.sh rollback          go back to the release before
 sudo ./install.sh uninstall         remove the service; data and configuration stay
 sudo ./install.sh uninstall --purge remove these as well
 END
@@ -207,10 +211,14 @@ need_root() {
     ((EUID == 0)) || die "this needs root" "sudo ./install.sh $1"
 }
 
+need_systemd() {
+    [[ -d /run/systemd/system ]] || die "systemd does not run here" "./install.sh run"
+}
+
 cmd_service() {
     (($# == 0)) || die "service takes no arguments, but was given: $*" "sudo ./install.sh service"
     need_root service
-    [[ -d /run/systemd/system ]] || die "systemd does not run here" "./install.sh run"
+    need_systemd
     umask 022 # whatever root's own is: the service's user must read what is installed
     local wanted release
     service_python
@@ -222,14 +230,25 @@ cmd_service() {
     release=$opt/releases/$(release_name)
     install -d -m 755 "$opt/releases"
     make_venv "$release" copy "$here/requirements/run.txt"
+    install -m 644 "$here/systemd/berrygate.service" "$release/berrygate.service"
     install_config
     check_config "$release"
-    install_unit
-    use_release "$release"
-    say "starting the service"
-    systemctl restart berrygate.service ||
-        die "the service does not start" "journalctl -u berrygate -n 50"
+    switch_to "$release"
     say "running. Look: berrygate status    http://127.0.0.1:8080    journalctl -u berrygate"
+}
+
+cmd_rollback() {
+    (($# == 0)) || die "rollback takes no arguments, but was given: $*" "sudo ./install.sh rollback"
+    need_root rollback
+    need_systemd
+    umask 022
+    [[ -x $opt/previous/bin/berrygate ]] || die "there is no release to go back to" \
+        "install the one you want from its checkout: sudo ./install.sh service"
+    local release
+    release=$(readlink -f "$opt/previous")
+    check_config "$release"
+    switch_to "$release"
+    say "running ${release##*/} again"
 }
 
 # Debian's own Python: the service's user cannot read one that lies in somebody's home.
@@ -251,7 +270,7 @@ make_user() {
 # A name for what is installed: the same sources have the same.
 release_name() {
     cd "$here"
-    find gateway devices bridges pyproject.toml requirements -type f ! -name '*.pyc' -print0 |
+    find gateway devices bridges systemd pyproject.toml requirements -type f ! -name '*.pyc' -print0 |
         LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12
 }
 
@@ -267,13 +286,17 @@ install_config() {
     fi
 }
 
-# As the service will see it: its user, its secrets. A release that cannot read the configuration
-# must not take the place of one that runs.
+# as_service COMMAND: with what the service has: its user, its secrets, its directory.
+as_service() {
+    systemd-run --quiet --wait --pipe --collect -p User=berrygate -p Group=berrygate \
+        -p EnvironmentFile=-"$etc/berrygate.env" -p StateDirectory=berrygate \
+        -p StateDirectoryMode=0750 -p UMask=0077 "$@"
+}
+
+# A release that cannot read the configuration must not take the place of one that runs.
 check_config() {
     local checked
-    checked=$(systemd-run --quiet --wait --pipe --collect -p User=berrygate -p Group=berrygate \
-        -p EnvironmentFile=-"$etc/berrygate.env" -p StateDirectory=berrygate \
-        -p StateDirectoryMode=0750 "$1/bin/berrygate" check -c "$etc/berrygate.yaml" 2>&1) ||
+    checked=$(as_service "$1/bin/berrygate" check -c "$etc/berrygate.yaml" 2>&1) ||
         {
             printf '%s\n' "$checked" >&2
             die "the configuration cannot be used; nothing that runs was changed" \
@@ -281,28 +304,169 @@ check_config() {
         }
 }
 
+# --- from one release to another -----------------------------------------------------------
+
+# switch_to RELEASE: start it. If it does not become ready, the one that ran is used again.
+switch_to() {
+    local release=$1 before=''
+    [[ ! -e $opt/current ]] || before=$(readlink -f "$opt/current")
+    if [[ -z $before || $before == "$release" || ! -x $before/bin/berrygate ]]; then
+        use_release "$release"
+        start_service || die "the service does not become ready" "journalctl -u berrygate -n 50"
+        forget_old
+        return
+    fi
+    move_data "$before" "$release"
+    use_release "$release"
+    if start_service; then
+        link "releases/${before##*/}" "$opt/previous"
+        forget_old
+        return
+    fi
+    say "release ${release##*/} does not become ready; the last it said:"
+    journalctl -u berrygate -n 15 -o cat --no-pager >&2 || true
+    say "going back to ${before##*/}"
+    move_data "$release" "$before" || say "the databases could not be put back"
+    use_release "$before"
+    start_service ||
+        die "neither ${release##*/} nor ${before##*/} becomes ready" "journalctl -u berrygate -n 50"
+    die "release ${release##*/} does not become ready; ${before##*/} runs again with its data" \
+        "see what it said above; journalctl -u berrygate"
+}
+
+# It is ready within its time, and still is a little later.
+start_service() {
+    local restarts left
+    say "starting the service"
+    timeout "$patience" systemctl restart berrygate.service || return 1
+    restarts=$(systemctl show berrygate -p NRestarts --value)
+    for ((left = settle; left > 0; left--)); do
+        sleep 1
+        systemctl is-active --quiet berrygate.service || return 1
+        [[ $(systemctl show berrygate -p NRestarts --value) == "$restarts" ]] || return 1
+    done
+}
+
+# `current` is moved in one step, once the release is whole. Its unit is its own, too.
+use_release() {
+    say "using release ${1##*/}"
+    touch "$1"
+    install_unit "$1"
+    link "releases/${1##*/}" "$opt/current"
+    ln -sfn "$opt/current/bin/berrygate" /usr/local/bin/berrygate
+}
+
+# link TARGET NAME, in one step
+link() {
+    ln -sfn "$1" "$2.new"
+    mv -T "$2.new" "$2"
+}
+
+# The numbered migrations of a release's databases, one a line.
+migrations() {
+    (cd "$1"/lib/python3*/site-packages/gateway/store/migrations && find . -name '*.sql') |
+        LC_ALL=C sort
+}
+
+# adds OLD NEW: whether NEW has migrations that OLD has not.
+adds() { [[ -n $(comm -13 <(migrations "$1") <(migrations "$2")) ]]; }
+
+# Migrations go forwards only. Before a release with new ones starts for the first time, the
+# databases are copied; on the way back the copy takes their place, and history fills itself up
+# from the journal.
+move_data() {
+    local from=$1 to=$2 data
+    adds "$from" "$to" || adds "$to" "$from" || return 0
+    data=$(data_dir "$from" "$to")
+    if adds "$from" "$to"; then
+        copy_data "$data" "databases-of-${from##*/}"
+    else
+        put_back "$data" "databases-of-${to##*/}"
+    fi
+}
+
+# Where the data lies, by whichever of these releases can tell.
+data_dir() {
+    local release
+    for release in "$@"; do
+        as_service "$release/bin/berrygate" check --json -c "$etc/berrygate.yaml" |
+            "$release/bin/python" -c 'import json, sys; print(json.load(sys.stdin)["data_dir"])' &&
+            return
+    done
+    die "no release can tell where the data lies" "berrygate check -c $etc/berrygate.yaml"
+}
+
+# As its user: the service could put a link in root's way.
+in_data() { runuser -u berrygate -- "$@"; }
+
+# copy_data DIRECTORY NAME: the service stands still meanwhile.
+copy_data() {
+    local data=$1 copy=$1/$2 wanted free
+    # shellcheck disable=SC2016 # for the inner shell
+    wanted=$(in_data sh -c 'cat "$1"/state.db* "$1"/history.db* 2>/dev/null | wc -c' - "$data")
+    free=$(df --output=avail -B1 "$data" | tail -n 1)
+    ((free > wanted + 64 * 1024 * 1024)) ||
+        die "no room in $data for a copy of its databases; nothing was changed" \
+            "free $((wanted / 1000000 + 65)) MB, then this again"
+    say "copying the databases, which this release changes, to $copy"
+    systemctl stop berrygate.service
+    # shellcheck disable=SC2016 # for the inner shell
+    in_data sh -euc 'umask 077; rm -rf "$2" "$2.part"; mkdir "$2.part"
+        for file in "$1"/state.db* "$1"/history.db*; do
+            [ ! -f "$file" ] || cp -p --reflink=auto "$file" "$2.part"
+        done
+        sync; mv -T "$2.part" "$2"' - "$data" "$copy"
+}
+
+# put_back DIRECTORY NAME: what is there now is kept beside it.
+put_back() {
+    local data=$1 copy=$1/$2
+    in_data test -d "$copy" ||
+        die "the databases are of a newer release, and there is no copy of them from before" \
+            "install that release again: sudo ./install.sh service"
+    say "using the databases as they were; those of the newer release are in $data/set-aside"
+    systemctl stop berrygate.service
+    # shellcheck disable=SC2016 # for the inner shell
+    in_data sh -euc 'rm -rf "$1/set-aside"; mkdir "$1/set-aside"
+        for file in "$1"/state.db* "$1"/history.db*; do
+            [ ! -f "$file" ] || mv "$file" "$1/set-aside"
+        done
+        mv "$2"/* "$1"
+        rmdir "$2"
+        sync' - "$data" "$copy"
+}
+
+# The release in use, the one before and one more stay, and copies of databases that fit them.
+forget_old() {
+    local link data
+    for link in "$opt/previous" "$opt/current"; do
+        [[ ! -e $link ]] || touch "$(readlink -f "$link")"
+    done
+    find "$opt/releases" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 |
+        cut -d' ' -f2- | xargs -r rm -rf
+    data=$(data_dir "$opt/current")
+    # shellcheck disable=SC2016 # for the inner shell
+    in_data sh -euc 'for copy in "$1"/databases-of-*; do
+            [ -d "$2/${copy##*/databases-of-}" ] || rm -rf "$copy"
+        done' - "$data" "$opt/releases"
+}
+
 install_unit() {
     local groups=() group
     for group in gpio i2c spi dialout video; do
         getent group "$group" >/dev/null && groups+=("$group")
     done
-    install -m 644 "$here/systemd/berrygate.service" "$unit"
+    install -m 644 "$1/berrygate.service" "$unit"
     install -d -m 755 "$unit.d"
     # Naming a group that does not exist would keep the unit from starting.
     printf '[Service]\nSupplementaryGroups=%s\n' "${groups[*]}" >"$unit.d/groups.conf"
+    rm -f "$unit.d/pauses.conf"
+    # Older ones do not know these, and would say so at every start.
+    if (($(systemctl --version | awk 'NR == 1 {print $2}') >= 254)); then
+        printf '[Service]\nRestartSteps=5\nRestartMaxDelaySec=60\n' >"$unit.d/pauses.conf"
+    fi
     systemctl daemon-reload
     systemctl enable --quiet berrygate.service
-}
-
-# `current` is moved in one step, once the release is whole. Two earlier ones stay, to go back to.
-use_release() {
-    say "using release ${1##*/}"
-    touch "$1"
-    ln -sfn "releases/${1##*/}" "$opt/current.new"
-    mv -T "$opt/current.new" "$opt/current"
-    ln -sfn "$opt/current/bin/berrygate" /usr/local/bin/berrygate
-    find "$opt/releases" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 |
-        cut -d' ' -f2- | xargs -r rm -rf
 }
 
 cmd_uninstall() {
@@ -312,7 +476,7 @@ cmd_uninstall() {
     if [[ -d /run/systemd/system ]]; then
         systemctl disable --now --quiet berrygate.service 2>/dev/null || true
     fi
-    rm -rf "$unit" "$unit.d/groups.conf" "$opt" /usr/local/bin/berrygate
+    rm -rf "$unit" "$unit.d/groups.conf" "$unit.d/pauses.conf" "$opt" /usr/local/bin/berrygate
     if [[ ${1:-} == --purge ]]; then
         rm -rf "$unit.d" "$etc" "$state"
         if getent passwd berrygate >/dev/null; then userdel berrygate; fi
@@ -332,7 +496,7 @@ cmd_uninstall() {
 }
 
 case ${1:-help} in
-    run | test | service | uninstall)
+    run | test | service | rollback | uninstall)
         command=$1
         shift
         "cmd_$command" "$@"

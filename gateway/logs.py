@@ -5,11 +5,13 @@ it. Records go to stderr, one line each: a traceback, too, for the journal makes
 line and would tear it apart.
 """
 
+import faulthandler
 import logging
 import os
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -17,6 +19,9 @@ import structlog
 from structlog.processors import LogfmtRenderer
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor
+
+from gateway.core.secrecy import concealed_line
+from gateway.log_limit import Limit
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
 _LEVELS = ("critical", "error", "warning", "info", "debug")
@@ -29,6 +34,13 @@ _QUIET = {
 }
 
 
+class _Formatter(ProcessorFormatter):
+    """The last look at a line: whatever brought a secret there, it goes no further."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return concealed_line(super().format(record))
+
+
 def configure(
     verbose: int = 0, environ: Mapping[str, str] = os.environ, stream: TextIO = sys.stderr
 ) -> None:
@@ -37,8 +49,9 @@ def configure(
     Level: `info`; `debug` with `verbose`; else what $BERRYGATE_LOG says, if it is a level's name.
     """
     handler = logging.StreamHandler(stream)
+    handler.addFilter(Limit())
     handler.setFormatter(
-        ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=[
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
@@ -56,6 +69,7 @@ def configure(
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
     logging.captureWarnings(True)
+    _say_where_it_hung(stream)
     _catch_what_nobody_caught()
 
 
@@ -107,6 +121,12 @@ def _journal_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> 
     text = event.pop("event", "")
     fields = LogfmtRenderer(key_order=["logger"])(logger, method, event)
     return f"<{priority}>{text} {fields}"
+
+
+def _say_where_it_hung(stream: TextIO) -> None:
+    """Where each thread is, when the service manager's watchdog ends us with SIGABRT."""
+    with suppress(OSError, ValueError):  # a stream without a file, as tests have it
+        faulthandler.enable(stream)
 
 
 def _catch_what_nobody_caught() -> None:

@@ -65,7 +65,10 @@ def check(args: Namespace) -> int:
         return Exit.USAGE
     devices, bridges = list(config.named_devices), list(config.named_bridges)
     if args.json:
-        print_json({"ok": True, "file": shown, "devices": devices, "bridges": bridges})
+        data = str(config.gateway.data_dir)
+        print_json(
+            {"ok": True, "file": shown, "data_dir": data, "devices": devices, "bridges": bridges}
+        )
     else:
         print(f"ok: {shown}")
         print(f"  devices  {', '.join(devices) or '-'}")

@@ -12,10 +12,12 @@ from gateway.config.explain import explain, nearest
 from gateway.config.models import Config, names
 from gateway.config.problems import InvalidConfig, Problem
 from gateway.config.scalars import plain
+from gateway.config.secrets import secrets
 from gateway.config.source import Place, Source, parse, read
 from gateway.config.substitute import substitution
 from gateway.core.errors import ConfigError
 from gateway.core.ids import RESERVED
+from gateway.core.secrecy import conceal
 
 LOOKED_AT = ("$BERRYGATE_CONFIG", "./berrygate.yaml", "/etc/berrygate/berrygate.yaml")
 DEFAULT_DEVICES = ({"type": "system", "id": "pi", "interval": "5s"}, {"type": "mqtt"})
@@ -68,6 +70,7 @@ def build(source: Source) -> Config:
     config = _validated(source, (), Config, whole)
     if not isinstance(config, Config) or source.problems:
         raise InvalidConfig(_in_order(source.problems))
+    conceal(secrets(config, source))
     return config
 
 

@@ -12,6 +12,8 @@ BerrygateError
 
 from collections.abc import Sequence
 
+from gateway.core.secrecy import concealed
+
 
 class BerrygateError(Exception):
     """Root of everything Berrygate raises on purpose.
@@ -22,6 +24,10 @@ class BerrygateError(Exception):
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         super().__init__(message)
         self.fix = fix
+
+    def __str__(self) -> str:
+        # What others said is part of many a message, and may hold what we said to them.
+        return concealed(super().__str__())
 
 
 class ConfigError(BerrygateError):

@@ -45,6 +45,8 @@ class Database:
 
     set_aside: the damaged files that were replaced since the start. generation: how many; whoever
     keeps something of the content in memory reads it again when this has grown.
+
+    Raises ConfigError for a file that a newer release has written: going back would harm it.
     """
 
     def __init__(self, path: Path, migrations: Traversable, rescue: Rescue | None = None) -> None:

@@ -5,6 +5,7 @@ from contextlib import closing
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from gateway.core.errors import ConfigError
 from gateway.io import salvage
 
 _CHECKED = 16_000_000
@@ -83,10 +84,16 @@ class SqliteFile:
         (done,) = connection.execute("PRAGMA user_version").fetchone()
         if not done and connection.execute("SELECT name FROM sqlite_master").fetchone():
             raise salvage.DamagedError("another program's database")
-        for file in sorted(self._migrations.iterdir(), key=lambda entry: entry.name):
-            if not file.name.endswith(".sql"):
-                continue
-            number = int(file.name.split("_")[0])
+        entries = sorted(self._migrations.iterdir(), key=lambda entry: entry.name)
+        files = [(int(e.name.split("_")[0]), e) for e in entries if e.name.endswith(".sql")]
+        if done > 9_999:
+            raise salvage.DamagedError("of a version that no release has")
+        if done > max((number for number, _ in files), default=done):
+            raise ConfigError(
+                f"{self.path} was written by a newer release",
+                fix="install that release again, or go back with sudo ./install.sh rollback",
+            )
+        for number, file in files:
             if number > done:
                 text = file.read_text()
                 try:

@@ -74,7 +74,7 @@ shares_our_memory() {
     main=$(property MainPID) broker=$(pgrep -x mosquitto)
     [[ $(<"/proc/$main/cgroup") == "$(<"/proc/$broker/cgroup")" ]] &&
         [[ $(property MemoryMax) != infinity && $(property MemoryHigh) != infinity ]] &&
-        (($(property MemoryMax) < $(awk '/^MemTotal/ {print $2 * 1024}' /proc/meminfo)))
+        (($(property MemoryMax) < $(awk '/^MemTotal/ {printf "%d", $2 * 1024}' /proc/meminfo)))
 }
 room_for_clients() { (($(awk '/^Max open files/ {print $4}' "/proc/$(pgrep -x mosquitto)/limits") > 10000)); }
 config_is_private() { [[ $(stat -c '%a %U %G' "$etc"/berrygate.yaml "$etc"/berrygate.env | sort -u) == '640 root berrygate' ]]; }
@@ -115,6 +115,77 @@ newer_release() {
     /root/newer/install.sh service && eventually http /readyz && [[ $(release) != "$before" ]] &&
         [[ -x $opt/$before/bin/berrygate ]] && rm -r /root/newer
 }
+# other_release NAME FILE LINE: a checkout of another release, in /root/NAME.
+other_release() {
+    rm -rf "/root/$1" && cp -r /src "/root/$1" && printf '%s\n' "$3" >>"/root/$1/$2"
+}
+# taken_back NAME: its release does not become ready, so the one before runs again, and says so.
+taken_back() {
+    local before found=0
+    before=$(release)
+    ! BERRYGATE_PATIENCE=20 "/root/$1/install.sh" service 2>/tmp/told || found=1
+    rm -rf "/root/$1"
+    grep -q 'does not become ready; .* runs again' /tmp/told && grep -q '  fix: ' /tmp/told &&
+        is_active && eventually http /readyz && [[ $(release) == "$before" ]] || found=1
+    return "$found"
+}
+crashing_release() {
+    other_release crashing gateway/app.py 'raise RuntimeError("broken")' && taken_back crashing &&
+        grep -q 'RuntimeError' /tmp/told
+}
+hanging_release() { other_release hanging gateway/app.py 'import time; time.sleep(3600)' && taken_back hanging; }
+dying_release() {
+    other_release dying gateway/app.py 'import os, threading; threading.Timer(4, os._exit, [1]).start()' &&
+        taken_back dying
+}
+version_of() { "$opt"/current/bin/python -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("PRAGMA user_version").fetchone()[0])' "/var/lib/berrygate/$1.db"; }
+add_migrations() {
+    printf 'CREATE TABLE added (x);\n' >"/root/$1/gateway/store/migrations/state/9999_test.sql"
+    printf 'CREATE TABLE added (x);\n' >"/root/$1/gateway/store/migrations/history/9999_test.sql"
+}
+# It migrates, and fails after that.
+migrating_and_crashing_release() {
+    other_release both gateway/runtime/house.py 'House.__init__ = lambda *a, **k: 1 / 0' &&
+        add_migrations both && taken_back both && grep -q ZeroDivisionError /tmp/told && [[ $(version_of state) != 9999 && $(version_of history) != 9999 ]]
+}
+migrating_release() {
+    local before
+    before=$(release)
+    other_release migrating gateway/__init__.py '# migrating' && add_migrations migrating &&
+        /root/migrating/install.sh service && [[ $(version_of state) == 9999 && $(version_of history) == 9999 ]] &&
+        [[ -d /var/lib/berrygate/databases-of-${before##*/} && $(readlink "$opt/previous") == "$before" ]]
+}
+rolled_back() {
+    local left
+    left=$(release)
+    /src/install.sh rollback && eventually http /readyz && [[ $(release) != "$left" ]] &&
+        [[ $(readlink "$opt/previous") == "$left" && $(version_of state) != 9999 ]] && is_active
+}
+# Its databases are not for the one that is to run again, and no copy of them is left.
+no_way_back() {
+    local pid found=0
+    /root/migrating/install.sh service && mv /var/lib/berrygate/databases-of-* /root || return 1
+    pid=$(property MainPID)
+    ! /src/install.sh rollback 2>/tmp/told && grep -q 'no copy' /tmp/told &&
+        [[ $(property MainPID) == "$pid" ]] || found=1
+    mv /root/databases-of-* /var/lib/berrygate
+    return "$found"
+}
+# Started by hand all the same, it refuses rather than harm what it does not know.
+newer_data_is_refused() {
+    local found=0
+    systemctl stop berrygate
+    su -s /bin/sh berrygate -c "STATE_DIRECTORY=/var/lib/berrygate timeout 20 $opt/previous/bin/berrygate run -c $etc/berrygate.yaml" 2>/tmp/told && found=1
+    grep -q 'written by a newer release' /tmp/told || found=1
+    systemctl start berrygate && return "$found"
+}
+publishes() { python3 /publish.py 50 /run/enough /run/published & }
+nothing_was_lost() {
+    touch /run/enough
+    eventually [ -s /run/published ] && cat /run/published && cp /run/published /out/published &&
+        grep -q '"missing": 0' /run/published
+}
+
 # The one in use must not be taken for the oldest.
 older_release() {
     touch -d '-1 day' "$opt"/releases/*
@@ -162,7 +233,6 @@ finish() {
 }
 
 ip link set lo up
-ls -la /sys/fs/cgroup; cat /proc/self/cgroup /sys/fs/cgroup/cgroup.controllers; mount | grep cgroup; journalctl -b | grep -i -E 'bpf|cgroup'; ls -la /dev
 groupadd --system gpio
 apt-get -q update
 apt-get -q -y install mosquitto-clients
@@ -196,10 +266,22 @@ check logs-errors-as-such eventually logged 3
 check stops-in-time stops_in_time
 check starts-again systemctl start berrygate
 check keeps-its-data eventually has_reading soil moisture
+check publishes-from-now-on publishes
 check killed-and-back survives_kill
 check still-has-its-data eventually has_reading soil moisture
 check install-twice upgrade_again
 check newer-release newer_release
+check crashing-release-is-taken-back crashing_release
+check hanging-release-is-taken-back hanging_release
+check dying-release-is-taken-back dying_release
+check rollback rolled_back
+check rollback-again rolled_back
+check migrating-and-crashing-release migrating_and_crashing_release
+check migrating-release migrating_release
+check rollback-of-a-migration rolled_back
+check nothing-was-lost-meanwhile nothing_was_lost
+check no-way-back-without-a-copy no_way_back
+check newer-data-is-refused newer_data_is_refused
 check older-release older_release
 check has-its-data-after-upgrades eventually has_reading soil moisture
 check secret-of-its-file secret_of_its_file

@@ -129,8 +129,9 @@ def furnish(root: Path) -> None:
     sources = root / "etc/apt"
     shutil.rmtree(sources / "sources.list.d", ignore_errors=True)
     (sources / "sources.list").write_text("deb [trusted=yes] file:/debs ./\n")
-    for name in ("check.sh", "pty.py", "devices.py"):
+    for name in ("check.sh", "pty.py", "devices.py", "publish.py"):
         shutil.copy(HERE / name, root / name)
+    shutil.copy(PROJECT / "tests/support/publisher.py", root / "publisher.py")
     shutil.copy(HERE / "check.service", root / "etc/systemd/system/check.service")
     wanted = root / "etc/systemd/system/multi-user.target.wants"
     (wanted / "check.service").symlink_to("/etc/systemd/system/check.service")
@@ -143,7 +144,7 @@ def boot(root: Path, *options: str) -> str:
             "systemd-nspawn", "--quiet", "-D", root, "--boot", "--register=no", "--keep-unit",
             "--private-network", "--console=pipe", *options,
         ],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
     )  # fmt: skip
     return console.stdout.decode(errors="replace") + console.stderr.decode(errors="replace")
 
