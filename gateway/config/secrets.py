@@ -1,6 +1,7 @@
 """Finds what is secret in a configuration, so that nothing shows it later."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -36,8 +37,11 @@ def _of(value: Any) -> Iterator[str]:
     if isinstance(value, Secret):
         yield value.get_secret_value()
     elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _of(getattr(value, name))
+        fields = {name: getattr(value, name, None) for name in type(value).model_fields}
+        for item in fields.values():
+            yield from _of(item)
+        if isinstance(password := fields.get("password"), Secret):
+            yield _basic(fields.get("username"), password.get_secret_value())
     elif isinstance(value, dict):
         for item in value.values():
             yield from _of(item)
@@ -48,6 +52,11 @@ def _of(value: Any) -> Iterator[str]:
         yield from _of_url(value)
 
 
+def _basic(username: object, password: str) -> str:
+    """As HTTP sends the two (RFC 7617)."""
+    return b64encode(f"{username}:{password}".encode()).decode()
+
+
 def _of_url(url: str) -> Iterator[str]:
     try:
         parts = urlsplit(url)
@@ -56,4 +65,5 @@ def _of_url(url: str) -> Iterator[str]:
         return
     if password:
         yield password
+        yield _basic(parts.username, password)
     yield from (value for name, value in parse_qsl(parts.query) if is_secret(name))

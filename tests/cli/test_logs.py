@@ -105,3 +105,44 @@ def test_level_from_the_environment() -> None:
     assert "quiet" in piped(INVOCATION_ID="1", BERRYGATE_LOG="debug")[0]
     assert piped(INVOCATION_ID="1", BERRYGATE_LOG="error")[0].startswith("<3>failed")
     assert len(piped(INVOCATION_ID="1", BERRYGATE_LOG="nonsense")) == 5
+
+
+FLOOD = r"""
+import logging
+from gateway import log_limit, logs
+log_limit.WINDOW = 0.2
+logs.configure()
+log = logging.getLogger("gateway.x")
+for number in range(50_000):
+    log.warning("device %s: bad", number)
+    log.debug("quiet")
+log.warning("something else")
+import time
+time.sleep(0.25)
+log.warning("device %s: bad", "last")
+"""
+
+
+def test_a_flood_is_counted_and_not_said() -> None:
+    """systemd's journal drops what comes too fast (10,000 lines in 30 s), and with it what
+    matters."""
+    done = subprocess.run(
+        [sys.executable, "-c", FLOOD], env=environment(INVOCATION_ID="1"), capture_output=True,
+        text=True, check=True, timeout=60,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert any("something else" in line for line in lines)
+    assert "device last: bad" in lines[-1]
+    more = [int(line.rpartition("more=")[2]) for line in lines if "more=" in line]
+    assert len(lines) + sum(more) == 50_002
+    assert len(lines) < 2_000
+
+
+def test_where_it_hung_is_said() -> None:
+    """The service manager's watchdog ends what hangs with SIGABRT."""
+    program = "import signal; from gateway import logs; logs.configure(); signal.raise_signal(6)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == -6
+    assert "most recent call first" in done.stderr
