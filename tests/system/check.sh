@@ -74,7 +74,7 @@ shares_our_memory() {
     main=$(property MainPID) broker=$(pgrep -x mosquitto)
     [[ $(<"/proc/$main/cgroup") == "$(<"/proc/$broker/cgroup")" ]] &&
         [[ $(property MemoryMax) != infinity && $(property MemoryHigh) != infinity ]] &&
-        (($(property MemoryMax) < $(awk '/^MemTotal/ {printf "%d", $2 * 1024}' /proc/meminfo)))
+        (($(property MemoryMax) < $(awk '/^MemTotal/ {printf "%.0f", $2 * 1024}' /proc/meminfo)))
 }
 room_for_clients() { (($(awk '/^Max open files/ {print $4}' "/proc/$(pgrep -x mosquitto)/limits") > 10000)); }
 config_is_private() { [[ $(stat -c '%a %U %G' "$etc"/berrygate.yaml "$etc"/berrygate.env | sort -u) == '640 root berrygate' ]]; }

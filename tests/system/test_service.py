@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ PROJECT = HERE.parent.parent
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "iproute2")
 TO_INSTALL = ("python3-venv", "mosquitto", "mosquitto-clients")  # in there, by the script
 CACHE = Path(os.environ.get("BERRYGATE_TEST_CACHE", "/var/cache/berrygate-tests"))
+DAY = 86_400.0
 FETCH = """
 mkdir -p "$1/debs/partial"
 APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q --yes --no-install-recommends --download-only \
@@ -67,7 +69,19 @@ def base_machine() -> Path:
         )  # fmt: skip
         as_repository(making / "debs")
         making.rename(root)
+    os.utime(root)
+    prune(CACHE, keep=root)
     return root
+
+
+def prune(cache: Path, keep: Path) -> None:
+    """Remove machines that no run has used for two weeks, and what runs that were interrupted left
+    half-made; another run may be making one just now."""
+    for entry in cache.iterdir():
+        half_made = entry.suffix[1:].isdigit()
+        unused = time.time() - entry.stat().st_mtime
+        if entry != keep and unused > (DAY if half_made else 14 * DAY):
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def as_repository(directory: Path) -> None:
@@ -147,6 +161,16 @@ def boot(root: Path, *options: str) -> str:
         stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
     )  # fmt: skip
     return console.stdout.decode(errors="replace") + console.stderr.decode(errors="replace")
+
+
+def test_the_cache_does_not_grow_for_ever(tmp_path: Path) -> None:
+    ages = {"bookworm-now": 0, "bookworm-old": 15, "trixie-other": 13, "x.123": 2, "x.124": 0}
+    for name, days in ages.items():
+        (tmp_path / name / "usr").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - days * DAY,) * 2)
+    prune(tmp_path, keep=tmp_path / "bookworm-now")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"bookworm-now", "trixie-other", "x.124"}
 
 
 def test_service_in_a_booted_machine(tmp_path: Path) -> None:
