@@ -121,10 +121,7 @@ class Publisher:
         topic = self._topic(number)
         body = len(topic).to_bytes(2, "big") + topic + packet_id.to_bytes(2, "big")
         body += self._make(number)
-        length, size = len(body), b""
-        while length > 127:
-            size, length = size + bytes((length & 127 | 128,)), length >> 7
-        return bytes((head,)) + size + bytes((length,)) + body
+        return bytes((head,)) + _size(len(body)) + body
 
     def _read(self, timeout: float) -> None:
         if self._socket is None:
@@ -148,6 +145,16 @@ class Publisher:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _size(length: int) -> bytes:
+    """A remaining length (MQTT 3.1.1, 2.2.3)."""
+    digits = bytearray()
+    while length > 127:
+        digits.append(length & 127 | 128)
+        length >>= 7
+    digits.append(length)
+    return bytes(digits)
 
 
 def main() -> None:
