@@ -130,6 +130,8 @@ def test_fed_while_the_disk_is_full(tmp_path: Path) -> None:
         journal = {"max_size": "8MB"}
         with watched(tmp_path, gateway=place, journal=journal) as (house, manager):
             publish(house)
+            source = lambda: house.api("status")["ledger"]["sources"]["mqtt"]  # noqa: E731
+            house.wait(lambda: source()["journalled"] >= 10)
             fill(disk / "full")
             publish(house, 10, count=5_000)
             house.wait(lambda: bool(house.api("status")["journal"]["trouble"]))

@@ -30,7 +30,7 @@ APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q --yes --no-install-recommends --d
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(
         os.geteuid() != 0, reason="booting a machine needs root: sudo ./install.sh test -m system"
     ),
@@ -158,7 +158,7 @@ def boot(root: Path, *options: str) -> str:
             "systemd-nspawn", "--quiet", "-D", root, "--boot", "--register=no", "--keep-unit",
             "--private-network", "--console=pipe", *options,
         ],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=1500, check=False,
     )  # fmt: skip
     return console.stdout.decode(errors="replace") + console.stderr.decode(errors="replace")
 
