@@ -2,25 +2,23 @@
 
 import asyncio
 import importlib.util
-import json
-import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from pydantic import Field, field_validator, model_validator
 
-from gateway.codecs.line_protocol import LineEncoder, template_names
-from gateway.core.contracts import Batch, Bridge, Context
-from gateway.core.errors import BerrygateError, Denied, Rejected, Throttled, Unavailable
-from gateway.core.settings import BridgeSettings, Duration, Secret, Settings
+from gateway.codecs.line_protocol import LineEncoder, reserved, template_names
+from gateway.codecs.line_refusals import refusals, said
+from gateway.core.contracts import Batch, Bridge, Context, Reading
+from gateway.core.errors import Denied, Rejected, Unavailable
+from gateway.core.settings import BridgeSettings, Duration, Secret, Settings, Size
 from gateway.io.blocking import Blocking
+from gateway.io.http import Answer, failure, make_answer, network_failure
 
 if TYPE_CHECKING:
     import urllib3
@@ -30,16 +28,15 @@ if importlib.util.find_spec("influxdb_client") is None:
     raise ModuleNotFoundError("No module named 'influxdb_client'", name="influxdb_client")
 
 _GZIP_LEVEL = 1  # 6 takes four times as long for a tenth less
-_LINE_NUMBER = re.compile(r"\bline (\d+)\b")
-_QUOTED_LINE = re.compile(r"unable to parse '(.*?)'(?::|$)", re.DOTALL)
-_NOISE = re.compile(r"^.*?object at 0x[0-9a-f]+>:?\s*|^HTTPS?ConnectionPool\(.*?\):\s*")
+_AGAIN = 8  # so often a body is sent without the lines that were named, then it is bisected
+_SMALL = 16_384  # a body that no server means when it says that one is too large (bytes)
 
 
 class MappingSettings(Settings):
     """What a reading becomes."""
 
-    measurement: str = "{device}"
-    """Measurement; `{device}` is the device's id."""
+    measurement: Annotated[str, Field(pattern=r"^[^#]")] = "{device}"
+    """Measurement; `{device}` is the device's id. Not beginning with `#`: that makes a comment."""
     tags: Mapping[str, str] = Field(default_factory=dict)
     """Tags added to each point; values may use `{device}`."""
     fields: Mapping[str, str] = Field(default_factory=dict)
@@ -54,8 +51,18 @@ class MappingSettings(Settings):
     @field_validator("tags")
     @classmethod
     def _tags(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for template in value.values():
+        for key, template in value.items():
+            if reserved(key, underscore=True):
+                raise ValueError(f'"{key}" is reserved and cannot be a tag')
             template_names(template, ["device"])
+        return value
+
+    @field_validator("fields")
+    @classmethod
+    def _fields(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name in value.values():
+            if reserved(name, underscore=False):
+                raise ValueError(f'"{name}" is reserved and cannot be a field')
         return value
 
 
@@ -84,6 +91,9 @@ class InfluxdbSettings(BridgeSettings):
     """Password (version 1)."""
     timeout: Duration = 3.0
     """Longest one write may take."""
+    max_body: Size = 10_000_000
+    """Most bytes in one write, before compression; a larger batch becomes several. A server's own
+    limit is found out by its refusals (HTTP 413)."""
     verify: bool = True
     """Check the server's certificate."""
     ca_file: str | None = None
@@ -104,17 +114,16 @@ class InfluxdbSettings(BridgeSettings):
         return InfluxdbBridge(name, self)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server said to a write."""
-
-    status: int
-    text: str
-    headers: Mapping[str, str]
-
-
 Write = Callable[[bytes], Answer]
 """Writes a gzipped body; blocks."""
+
+
+class _TooLargeError(Exception):
+    """A body was too large (HTTP 413). size: its bytes before compression."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class InfluxdbBridge:
@@ -124,16 +133,21 @@ class InfluxdbBridge:
         self.name = name
         self._settings = settings
         mapping = settings.mapping
-        self._encoder = LineEncoder(mapping.measurement, mapping.tags, mapping.fields)
+        self._first = str(settings.version) == "1"
+        self._encoder = LineEncoder(
+            mapping.measurement, mapping.tags, mapping.fields, underscore=not self._first
+        )
         self._blocking = Blocking(f"influxdb-{name}")
+        self._most = settings.max_body
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Write]:
         """A connection; checked by the first write. Raises Denied if a certificate cannot be
         read."""
-        make = _version_1 if str(self._settings.version) == "1" else _version_2
+        make = _version_1 if self._first else _version_2
         try:
             # In a thread: the first import of the client takes 200 ms.
+            await asyncio.to_thread(_readable, self._settings.ca_file)
             write, close = await asyncio.to_thread(make, self._settings)
         except (OSError, ssl.SSLError) as error:
             raise Denied(f"{self._settings.ca_file}: {error}") from error
@@ -151,22 +165,84 @@ class InfluxdbBridge:
 
     async def send(self, conn: Write, batch: Batch) -> None:
         """Write a batch. Raises Unavailable, Throttled, Denied or Rejected."""
-        lines = self._encoder.lines(batch.readings)
-        empty = [index for index, line in enumerate(lines) if not line]
-        if len(empty) == len(lines):
-            raise Rejected("no value that can be written", indices=empty)
-        body = "\n".join(filter(None, lines)).encode()
+        lines, refused = self._encoder.lines(batch.readings)
+        left = [index for index, line in enumerate(lines) if line]
+        while left:
+            count = _fitting(lines, left, self._most)
+            try:
+                refused |= await self._write(conn, batch, lines, left[:count])
+            except _TooLargeError as error:
+                if count > 1:
+                    self._smaller(error)
+                    continue
+                refused[left[0]] = f"too large for the server: {error}"
+            left = left[count:]
+        if refused:
+            reason = next(iter(refused.values()))
+            raise Rejected(reason, indices=sorted(refused), reasons=refused)
+
+    def _smaller(self, error: "_TooLargeError") -> None:
+        """From now on no body is as large as the one that was refused. Raises Rejected where that
+        was a small one already: then the batch is bisected, and nothing is learnt."""
+        if error.size < _SMALL:
+            raise Rejected(str(error)) from error
+        self._most = min(self._most, error.size // 2)
+
+    async def _write(
+        self, conn: Write, batch: Batch, lines: Sequence[str], chosen: Sequence[int]
+    ) -> dict[int, str]:
+        """Write the lines at these places of the batch, those that are named as bad left out; why
+        these were refused. Writing a good line again changes nothing: a point is known by its
+        measurement, tags and time."""
+        refused: dict[int, str] = {}
+        for _ in range(_AGAIN):
+            body = "\n".join([lines[index] for index in chosen]).encode()
+            answer = await self._post(conn, body)
+            if answer.status < 300 and not answer.is_page:
+                return refused
+            if (error := failure(answer, said(answer.text) or f"HTTP {answer.status}")) is not None:
+                raise error
+            if answer.status == 413:
+                raise _TooLargeError(said(answer.text) or "HTTP 413", len(body))
+            found = refusals(
+                answer.text,
+                [lines[index] for index in chosen],
+                partial(self._conflicting, [batch.readings[index] for index in chosen]),
+            )
+            refused |= {chosen[place]: reason for place, reason in found.reasons.items()}
+            chosen = [index for index in chosen if index not in refused]
+            if found.rest_taken or not chosen:
+                return refused
+            if not found.reasons:
+                break
+        raise Rejected(said(answer.text) or f"HTTP {answer.status}")
+
+    def _conflicting(
+        self, readings: Sequence[Reading], measurement: str, field: str, kind: str
+    ) -> list[int]:
+        encoder = self._encoder
+        return [
+            place
+            for place, reading in enumerate(readings)
+            if encoder.measurement_of(reading) == measurement
+            and encoder.kind_of(reading, field) == kind
+        ]
+
+    async def _post(self, conn: Write, body: bytes) -> Answer:
         try:
             # Some time more than the client's own limit, which is the one that should be met.
-            answer = await self._blocking.call(
+            return await self._blocking.call(
                 lambda: conn(_gzip(body)), self._settings.timeout + 1.0
             )
         except TimeoutError as error:
             raise Unavailable(f"no answer within {self._settings.timeout:g} s") from error
-        if answer.status >= 300:
-            raise _error(answer, lines)
-        if empty:
-            raise Rejected("no value that can be written", indices=empty)
+
+
+def _readable(ca_file: str | None) -> None:
+    """Raises OSError or ssl.SSLError; the clients would only say so with the first write, as if
+    the server were away."""
+    if ca_file is not None:
+        ssl.create_default_context(cafile=ca_file)
 
 
 def _gzip(body: bytes) -> bytes:
@@ -192,16 +268,18 @@ def _version_2(settings: InfluxdbSettings) -> tuple[Write, Callable[[], None]]:
 
     def write(body: bytes) -> Answer:
         try:
-            service.post_write(
+            text, status, headers = service.post_write_with_http_info(
                 settings.org, settings.bucket, body, content_encoding="gzip", precision="ns"
             )
         except ApiException as error:
             if not error.status:
-                raise Unavailable(str(error.reason).strip()) from error
-            return Answer(error.status, _text(error.body), dict(error.headers or {}))
+                raise network_failure(Exception(error.reason)) from error
+            return make_answer(error.status, error.body, error.headers or {})
         except HTTPError as error:
-            raise Unavailable(_network(error)) from error
-        return Answer(204, "", {})
+            raise network_failure(error) from error
+        except UnicodeDecodeError as error:  # by the client, of whatever answered
+            raise Unavailable("the answer is not UTF-8: no InfluxDB is there") from error
+        return make_answer(status, text, headers)
 
     return write, client.close
 
@@ -221,8 +299,8 @@ def _version_1(settings: InfluxdbSettings) -> tuple[Write, Callable[[], None]]:
         try:
             answer = pool.request("POST", url, body=body, headers=headers, redirect=False)
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(_network(error)) from error
-        return Answer(answer.status, answer.data.decode(errors="replace"), dict(answer.headers))
+            raise network_failure(error) from error
+        return make_answer(answer.status, answer.data, answer.headers)
 
     return write, pool.clear
 
@@ -239,77 +317,12 @@ def _pool(settings: InfluxdbSettings) -> "urllib3.PoolManager":
     )
 
 
-def _network(error: Exception) -> str:
-    """A network failure for people: without the object's address that urllib3 puts in front."""
-    return re.sub(
-        r"^.*?object at 0x[0-9a-f]+>:?\s*|^HTTPS?ConnectionPool\(.*?\):\s*", "", str(error)
-    )
-
-
-def _text(body: str | bytes | None) -> str:
-    return body.decode(errors="replace") if isinstance(body, bytes) else body or ""
-
-
-def _error(answer: Answer, lines: Sequence[str]) -> BerrygateError:
-    """What an answer means, in our terms."""
-    message = _message(answer.text) or f"HTTP {answer.status}"
-    after = _retry_after({key.lower(): value for key, value in answer.headers.items()})
-    if answer.status in (401, 403):
-        return Denied(message, fix="give the bridge a token that may write to this bucket")
-    if answer.status == 404:
-        return Denied(message, fix="create the bucket or database, or correct its name")
-    if 300 <= answer.status < 400:
-        return Denied(f"the server redirects (HTTP {answer.status})", fix="give the final url")
-    if answer.status in (429, 503):
-        return Throttled(message, after=after)
-    if answer.status >= 500:
-        return Unavailable(message)
-    if answer.status == 413:
-        return Rejected(message)
-    return Rejected(message, indices=_blamed(answer.text, message, lines))
-
-
-def _blamed(text: str, message: str, lines: Sequence[str]) -> list[int] | None:
-    """Which lines a server names as bad. None: it does not say, or nothing of the batch was
-    taken; then the batch is bisected. Writing a good line again changes nothing, since a point is
-    known by its measurement, tags and time."""
-    if "partial write" not in text:
-        return None  # everything was refused because of one line
-    written = [index for index, line in enumerate(lines) if line]
-    numbered = [
-        int(entry["line_number"]) for entry in _entries(text) if "line_number" in entry
-    ] or [int(number) for number in _LINE_NUMBER.findall(message)]
-    if numbered:
-        return [written[n - 1] for n in numbered if 0 < n <= len(written)] or None
-    quoted = set(_QUOTED_LINE.findall(message))
-    return [index for index in written if lines[index] in quoted] or None
-
-
-def _entries(text: str) -> list[dict[str, Any]]:
-    """InfluxDB 3 lists the lines of a partial write."""
-    try:
-        data = json.loads(text).get("data")
-    except (ValueError, AttributeError):
-        return []
-    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-
-
-def _message(text: str) -> str:
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return text.strip()[:300]
-    if not isinstance(answer, dict):
-        return str(answer)[:300]
-    return str(answer.get("message") or answer.get("error") or text)[:1000]
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds, from a number or a date (RFC 9110 section 10.2.3)."""
-    value = headers.get("retry-after", "")
-    if value.isdigit():
-        return float(value)
-    try:
-        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return 1.0
+def _fitting(lines: Sequence[str], chosen: Sequence[int], most: int) -> int:
+    """How many of the chosen lines go into a body of at most `most` bytes; at least one."""
+    size = 0
+    for count, index in enumerate(chosen):
+        line = lines[index]
+        size += 1 + (len(line) if line.isascii() else len(line.encode()))
+        if size > most and count:
+            return count
+    return len(chosen)

@@ -1,6 +1,9 @@
 """Readings as InfluxDB line protocol, one line each.
 
-Source: InfluxData, "Line protocol" reference (v2): measurement,tag=… field=… timestamp.
+Source: InfluxData, "Line protocol" reference (v2): measurement,tag=… field=… timestamp; its data
+types' limits and its naming restrictions. What does not fit them is refused here with a reason:
+the server would refuse it with the batch around it, or (a field `time`, a line that begins with
+#) lose it without a word.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +12,12 @@ from math import isfinite
 from gateway.core.contracts import Flag, Reading, Value
 
 _CACHE = 20_000
+MOST_TEXT = 65_536
+"""The longest text in a field (bytes)."""
+_MOST_KEY = 65_535  # measurement, tags and one field's name together (bytes)
+_KINDS = {float: "float", int: "integer", bool: "boolean", str: "string"}
+_INTEGERS = range(-(2**63), 2**63)
+_TIMES = range(-(2**63) + 2, 2**63 - 1)
 _MEASUREMENT = str.maketrans({",": "\\,", " ": "\\ ", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _KEY = str.maketrans({",": "\\,", " ": "\\ ", "=": "\\=", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _STRING = str.maketrans({'"': '\\"', "\\": "\\\\"})
@@ -29,24 +38,59 @@ def _end(text: str) -> str:
     return text + " " if text.endswith("\\") else text
 
 
+class UnfitError(ValueError):
+    """A reading cannot be written as a line."""
+
+
+def reserved(name: str, underscore: bool) -> bool:
+    """Whether a tag or field may not have this name; underscore: nor one that begins with _, as
+    InfluxDB 2 and 3 keep those for themselves."""
+    return not name or name == "time" or (underscore and name.startswith("_"))
+
+
 class LineEncoder:
     """Encodes the readings of one bridge.
 
     measurement: template with {device}. tags: key -> template. fields: metric -> field name.
+    underscore: names that begin with _ are reserved.
     """
 
     def __init__(
-        self, measurement: str, tags: Mapping[str, str], fields: Mapping[str, str]
+        self,
+        measurement: str,
+        tags: Mapping[str, str],
+        fields: Mapping[str, str],
+        underscore: bool = False,
     ) -> None:
         self._measurement = measurement
         self._tags = sorted(tags.items())  # sorted: InfluxDB takes them faster
         self._fields = fields
+        self._underscore = underscore
         self._prefixes: dict[tuple[str, int], str] = {}
         self._keys: dict[str, str] = {}
 
-    def lines(self, readings: Sequence[Reading]) -> list[str]:
-        """A line for each reading, in order; "" for one that has no value to be written."""
-        return [self._line(reading) for reading in readings]
+    def lines(self, readings: Sequence[Reading]) -> tuple[list[str], dict[int, str]]:
+        """A line for each reading, in order, "" for one that cannot be written; and for these
+        why, by position. NaN and infinities are no values: they are left out of their line."""
+        lines, unfit = [], {}
+        for index, reading in enumerate(readings):
+            try:
+                lines.append(self._line(reading))
+            except UnfitError as error:
+                lines.append("")
+                unfit[index] = str(error)
+        return lines, unfit
+
+    def measurement_of(self, reading: Reading) -> str:
+        """The name of its measurement, not escaped."""
+        return self._measurement.format(device=reading.device)
+
+    def kind_of(self, reading: Reading, field: str) -> str:
+        """InfluxDB's type of the field with this name; "" if the reading has none."""
+        for metric, value in reading.values.items():
+            if self._fields.get(metric, metric) == field:
+                return _KINDS[type(value)]
+        return ""
 
     def _line(self, reading: Reading) -> str:
         marked = reading.flags & Flag.UNSYNCED.value
@@ -61,8 +105,12 @@ class LineEncoder:
                 if isfinite(value):
                     fields.append(f"{key}{value!r}")
             else:
-                fields.append(key + _field(value))
-        return f"{prefix}{','.join(fields)} {reading.time}" if fields else ""
+                fields.append(key + _field(metric, value))
+        if not fields:
+            raise UnfitError("no value that can be written")
+        if reading.time not in _TIMES:
+            raise UnfitError(f"time {reading.time} is outside of what InfluxDB can store")
+        return f"{prefix}{','.join(fields)} {reading.time}"
 
     def _prefix(self, device: str, marked: int) -> str:
         tags = [(key, template.format(device=device)) for key, template in self._tags]
@@ -71,6 +119,8 @@ class LineEncoder:
         name = escape_measurement(self._measurement.format(device=device))
         written = [f"{escape_key(key)}={escape_key(value)}" for key, value in tags if value]
         prefix = ",".join([name, *written]) + " "
+        if len(prefix.encode()) > _MOST_KEY // 2:
+            raise UnfitError(f"measurement and tags are longer than {_MOST_KEY // 2} bytes")
         if len(self._prefixes) >= _CACHE:
             self._prefixes.clear()
         self._prefixes[device, marked] = prefix
@@ -79,18 +129,37 @@ class LineEncoder:
     def _key(self, metric: str) -> str:
         if len(self._keys) >= _CACHE:
             self._keys.clear()
-        key = self._keys[metric] = escape_key(self._fields.get(metric, metric)) + "="
+        name = self._fields.get(metric, metric)
+        if reserved(name, self._underscore):
+            raise UnfitError(f'"{name}" is reserved; give it another name with mapping.fields')
+        key = escape_key(name) + "="
+        if len(_utf8(metric, key)) > _MOST_KEY // 2:
+            raise UnfitError(f"{metric[:50]}…: a name longer than {_MOST_KEY // 2} bytes")
+        self._keys[metric] = key
         return key
 
 
-def _field(value: Value) -> str:
+def _field(metric: str, value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
+        if value not in _INTEGERS:
+            raise UnfitError(f"{metric}: an integer of {value.bit_length()} bits does not fit 64")
         return f"{value}i"
     if isinstance(value, str):
+        if len(value) * 4 > MOST_TEXT and len(value.encode(errors="replace")) > MOST_TEXT:
+            raise UnfitError(f"{metric}: a text longer than {MOST_TEXT} bytes")
+        if not value.isascii():
+            _utf8(metric, value)
         return f'"{value.translate(_STRING)}"'
     return repr(value)
+
+
+def _utf8(metric: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UnfitError(f"{metric!a}: half a character (a lone surrogate)") from error
 
 
 def template_names(template: str, allowed: Iterable[str]) -> None:

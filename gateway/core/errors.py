@@ -10,7 +10,7 @@ BerrygateError
 └── DecodeError        count it, keep the frame as a dead letter, acknowledge it
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.core.secrecy import concealed
 
@@ -55,14 +55,20 @@ class Rejected(BerrygateError):
 
     `indices` are positions in the batch that was sent. None means that the whole batch was
     refused and the other side did not say which records are to blame: nothing was taken, and
-    the batch is bisected.
+    the batch is bisected. `reasons`: why, by position, where that differs from the message.
     """
 
     def __init__(
-        self, message: str, *, indices: Sequence[int] | None = None, fix: str | None = None
+        self,
+        message: str,
+        *,
+        indices: Sequence[int] | None = None,
+        reasons: Mapping[int, str] | None = None,
+        fix: str | None = None,
     ) -> None:
         super().__init__(message, fix=fix)
         self.indices = indices
+        self.reasons = reasons or {}
 
 
 class Conflict(BerrygateError):

@@ -65,8 +65,12 @@ class Retry:
         """Dead letters for the records to blame; where they are not named, the halves, the first
         one last."""
         if error.indices is not None:
-            blamed = [part.readings[index] for index in error.indices]
-            await self._give_up(part, blamed, str(error))
+            why: dict[str, list[Reading]] = {}
+            for index in error.indices:
+                reason = error.reasons.get(index, str(error))
+                why.setdefault(reason, []).append(part.readings[index])
+            for reason, blamed in why.items():
+                await self._give_up(part, blamed, reason)
             return []
         if len(part) == 1:
             await self._give_up(part, part.readings, str(error))
