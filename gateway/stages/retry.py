@@ -103,6 +103,9 @@ class Retry:
         settings = self._settings
         if isinstance(error, Denied):
             return settings.max
+        if isinstance(error, BreakerOpen):
+            # One call tries, whoever makes it: a longer pause would only delay the recovery.
+            return error.after + random.uniform(0, settings.base)
         bound = min(settings.max, settings.base * 2.0 ** min(max(attempt - 1, 0), 32))
         pause = random.uniform(0, bound)
         return error.after + pause if isinstance(error, Throttled) else pause

@@ -8,7 +8,9 @@ import pytest
 
 from gateway.core.contracts import Flag, Reading
 from gateway.core.errors import Conflict, Denied, Unavailable
+from gateway.stages.breaker import Breaker, BreakerOpen
 from tests.support.delivering import delivering
+from tests.support.faults import outcome, runs, seeded
 from tests.support.journal import publish
 from tests.support.sink import Sink
 
@@ -243,3 +245,72 @@ async def test_a_slow_device_holds_up_no_other_lane(tmp_path: Path) -> None:
         assert len(stuck) < 25
         assert len(sink.taken) == 1_000 - 20 * len(stuck)
         assert work.ledger["pending"] == 20 * len(stuck)
+
+
+async def test_a_sink_that_is_down_is_asked_by_one_lane_at_a_time(tmp_path: Path) -> None:
+    """Eight lanes that retry must not be eight times the load on a sink that struggles."""
+    sink = Sink()
+    sink.fails = Unavailable("down")
+    retry = {"base": "10ms", "max": "10ms", "breaker": {"failures": 3, "reset": "300ms"}}
+    async with delivering(tmp_path, sink, pool={"max": 8}, retry=retry) as work:
+        await publish(work.bus, now_numbered(0, 1_000, devices=100))
+        await work.until(lambda: work.delivery.pool.breaker.state.value == "open")
+        asked, began = sink.requests, time.monotonic()
+        await asyncio.sleep(2)
+        trials = (time.monotonic() - began) / 0.3 + 1
+        assert sink.requests - asked <= trials
+        sink.fails = None
+        async with asyncio.timeout(5):
+            await work.settled()
+        assert work.ledger["delivered"] == 1_000
+        assert work.delivery.pool.breaker.state.value == "closed"
+
+
+async def test_the_one_that_tries_is_cancelled_and_another_tries(tmp_path: Path) -> None:
+    breaker = Breaker(1, 0.05)
+    breaker.failed()
+    await asyncio.sleep(0.06)
+    breaker.enter()
+    breaker.abandoned()  # its lane was ended
+    breaker.enter()
+    with pytest.raises(BreakerOpen):
+        breaker.enter()
+
+
+async def test_an_end_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+    """Bridges are ended in every await there is: each reading is delivered or a dead letter, the
+    ledger explains all, and what comes twice is what was on its way."""
+    chance, rounds, published = seeded(), runs(25, 300), 0
+    sink, repeats = Sink(), 0
+    sink.refuses = lambda reading: reading.values["n"] % 50 == 7
+    batch = {"size": 20, "wait": "10ms"}
+    for _ in range(rounds):
+        sink.named = chance.random() < 0.5
+        sink.fails = Unavailable("away") if chance.random() < 0.3 else None
+        sink.slow = {f"d{n}": chance.uniform(0, 0.02) for n in range(5)}
+        async with delivering(tmp_path, sink, batch=batch) as work:
+            count = chance.randrange(50)
+            if count:
+                await publish(work.bus, now_numbered(published, published + count))
+                published += count
+            if chance.random() < 0.3:
+                await work.delivery.pause()
+                await work.delivery.resume()
+            await asyncio.sleep(chance.uniform(0, 0.1))
+            assert work.ledger["matched"] == published
+    sink.fails, sink.slow = None, {}
+    async with delivering(tmp_path, sink, batch=batch) as work:
+        await work.settled()
+        bad = {n for n in range(published) if n % 50 == 7}
+        assert set(sink.numbers()) == set(range(published)) - bad
+        letters = await work.letters.list("sink", limit=10_000)
+        assert {int(letter.reading.values["n"]) for letter in letters if letter.reading} == bad
+        assert work.ledger["delivered"] == published - len(bad)
+        assert work.ledger["dead_lettered"] == len(bad)
+        for device in range(5):  # each device's readings came in their order, whatever came twice
+            came = list(dict.fromkeys(n for n in sink.numbers() if n % 5 == device))
+            assert came == sorted(came)
+        repeats = len(sink.taken) - (published - len(bad))
+        # At most what four lanes had on their way, each time.
+        assert repeats <= rounds * 4 * 20
+    outcome("bridge-ended-anywhere", rounds=rounds, published=published, sent_twice=repeats)
