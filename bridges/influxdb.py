@@ -159,9 +159,7 @@ class InfluxdbBridge:
     async def check(self, conn: Write) -> None:
         """A write of nothing: credentials, and that what is written to exists, are looked at
         before the server misses the points. Raises Unavailable or Denied."""
-        answer = await self._blocking.call(lambda: conn(_gzip(b"")), self._settings.timeout + 1.0)
-        if answer.status >= 300 and answer.status != 400:
-            raise _error(answer, [])
+        await self._post(conn, b"")
 
     async def send(self, conn: Write, batch: Batch) -> None:
         """Write a batch. Raises Unavailable, Throttled, Denied or Rejected."""
@@ -198,10 +196,8 @@ class InfluxdbBridge:
         for _ in range(_AGAIN):
             body = "\n".join([lines[index] for index in chosen]).encode()
             answer = await self._post(conn, body)
-            if answer.status < 300 and not answer.is_page:
+            if answer.status < 300:
                 return refused
-            if (error := failure(answer, said(answer.text) or f"HTTP {answer.status}")) is not None:
-                raise error
             if answer.status == 413:
                 raise _TooLargeError(said(answer.text) or "HTTP 413", len(body))
             found = refusals(
@@ -229,13 +225,20 @@ class InfluxdbBridge:
         ]
 
     async def _post(self, conn: Write, body: bytes) -> Answer:
+        """The answer to a body, where it was taken or its content is to blame. Raises Unavailable,
+        Throttled or Denied."""
         try:
             # Some time more than the client's own limit, which is the one that should be met.
-            return await self._blocking.call(
+            answer = await self._blocking.call(
                 lambda: conn(_gzip(body)), self._settings.timeout + 1.0
             )
         except TimeoutError as error:
             raise Unavailable(f"no answer within {self._settings.timeout:g} s") from error
+        if answer.status >= 300 or answer.is_page:
+            meant = failure(answer, said(answer.text) or f"HTTP {answer.status}")
+            if meant is not None:
+                raise meant
+        return answer
 
 
 def _readable(ca_file: str | None) -> None:
