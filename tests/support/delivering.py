@@ -1,6 +1,7 @@
 """A bridge at work on a real bus, without the rest of the house."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.bus.bus import Bus
 from gateway.bus.records import Stamp
-from gateway.core.contracts import Bridge
+from gateway.core.contracts import Bridge, Reading
 from gateway.core.settings import BridgeSettings
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
@@ -25,6 +26,14 @@ QUICK = {
     "batch": {"size": 100, "wait": "20ms"},
     "retry": {"base": "10ms", "max": "100ms", "breaker": {"reset": "100ms"}},
 }
+
+
+def now_numbered(start: int, stop: int, devices: int = 5) -> list[Reading]:
+    """Readings that carry their number, a millisecond apart, from a minute ago on."""
+    since = time.time_ns() - 60 * 10**9
+    return [
+        Reading(f"d{n % devices}", since + n * 10**6, {"n": float(n)}) for n in range(start, stop)
+    ]
 
 
 @dataclass
