@@ -12,21 +12,28 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+MOST = 128
+"""Most threads of one driver; above twice the most lanes a bridge can have."""
+
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
 class Blocking:
     """Threads for the calls of one driver: as many as calls at a time, kept for the next.
 
-    A call that runs out of time keeps its thread until it returns; its result is thrown away.
+    A call that runs out of time keeps its thread until it returns; its result is thrown away. A
+    peer that sends a byte now and then can keep it so for ever: past MOST no call is made.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._idle: list[queue.SimpleQueue[_Job]] = []
+        self._count = 0
 
     async def call(self, function: Callable[[], T], timeout: float) -> T:
         """Run `function` in a thread. Raises what it raises, or TimeoutError."""
+        if not self._idle and self._count >= MOST:
+            raise TimeoutError(f"{self._count} earlier calls have not come back")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         (self._idle.pop() if self._idle else self._thread()).put((function, loop, future))
@@ -35,6 +42,7 @@ class Blocking:
 
     def _thread(self) -> "queue.SimpleQueue[_Job]":
         jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._count += 1
         threading.Thread(target=self._work, args=(jobs,), name=self._name, daemon=True).start()
         return jobs
 
