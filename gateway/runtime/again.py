@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _ONCE = RetrySettings(attempts=1)
 _ANSWER = 20.0  # longest that a sink may take for the dead letters of one request (s)
-_RATE = 5_000  # most readings a second that a replay sends
+_RATE = 2_000  # most readings a second that a replay sends
 _LOOK = 0.1  # how often a replay looks whether live readings have come through (s)
 _AHEAD = 86_400.0  # how far ahead of ours a device's clock may be, see runtime/decoding.py (s)
 
@@ -179,7 +179,7 @@ class Again:
                 if not waiting:
                     record.position = min(block.end, record.until)
                 # Reading and decoding a long journal must leave the machine to the live readings.
-                await asyncio.sleep(min(time.monotonic() - began, _LOOK))
+                await asyncio.sleep(min(3 * (time.monotonic() - began), _LOOK))
                 began = time.monotonic()
         await self._flush(subscription, record, waiting, size)
         record.position = record.until
@@ -203,8 +203,8 @@ class Again:
             record.refused += batch.tally.dead_lettered
             subscription.ledger.replayed += batch.tally.delivered
             subscription.moved()
-            # As long a pause as it took: at most half of the sink's time is ours.
-            await asyncio.sleep(max(time.monotonic() - began, len(batch) / _RATE))
+            # A longer pause than it took: at most a quarter of the sink's time is ours.
+            await asyncio.sleep(max(3 * (time.monotonic() - began), len(batch) / _RATE))
         waiting.clear()
 
 
