@@ -20,7 +20,7 @@ from gateway.core.contracts import Burst, Context, Device, Endpoint, Outcome, St
 from gateway.core.events import Connected, Disconnected, Event, Failed, StateSeen
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration
-from gateway.core.topics import Topics, TopicTemplate, device_of
+from gateway.core.topics import Topics, TopicTemplate, check_filter, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_backlog import Backlog
 from gateway.io.mqtt_bulk import BulkClient, Frames
@@ -28,6 +28,7 @@ from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
 from gateway.io.mqtt_outgoing import forget_outgoing
 from gateway.io.mqtt_subscriptions import Subscriptions
+from gateway.io.mqtt_watch import Watch
 from gateway.io.mqtt_window import Window
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class MqttSettings(BrokerAddress, DeviceSettings):
     @classmethod
     def _topics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for topic in value:
-            _check_filter(topic)
+            check_filter(topic)
         return value
 
     @model_validator(mode="after")
@@ -90,18 +91,6 @@ class MqttSettings(BrokerAddress, DeviceSettings):
     def endpoint(self, default: Endpoint) -> Endpoint:
         """The broker to connect to."""
         return default if self.url is None else self.reached_at(parse_url(self.url))
-
-
-def _check_filter(topic: str) -> None:
-    """MQTT 5.0 section 4.7.1. Raises ValueError."""
-    levels = topic.split("/")
-    if not topic or "\0" in topic:
-        raise ValueError("a topic filter cannot be empty")
-    for place, level in enumerate(levels):
-        if "#" in level and (level != "#" or place != len(levels) - 1):
-            raise ValueError(f'"{topic}": `#` must be the whole last level')
-        if "+" in level and level != "+":
-            raise ValueError(f'"{topic}": `+` must be a whole level')
 
 
 class MqttDevice:
@@ -130,17 +119,17 @@ class MqttDevice:
         self._backlog = Backlog()
         self._seen = 0
         self._client_id = settings.client_id or f"{context.gateway}-{name}"
-        self._canary = Canary(settings.canary)
-        self._canary_topic = Topics(context.root, context.gateway)("canary", name, "echo")
-        self._canary_ids: dict[str, int | None] = {}
         prefix = f"$share/{settings.shared}/" if settings.shared else ""
-        self._subscriptions = Subscriptions(
+        subscriptions = Subscriptions(
             [prefix + topic for topic in settings.topics],
             settings.qos,
             version_of(self._endpoint) == MQTTv5,
             context.data_dir / "mqtt" / f"{name}.json",
             f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
         )
+        self._canary = Canary(settings.canary)
+        topic = Topics(context.root, context.gateway)("canary", name, "echo")
+        self._watch = Watch(subscriptions, self._canary, topic)
 
     @property
     def concern(self) -> str:
@@ -175,7 +164,7 @@ class MqttDevice:
         client.on_frames = partial(self._frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
-        client.on_publish = self._canary_published
+        client.on_publish = self._watch.published
         connection = self._connection = Connection(
             client,
             self._endpoint,
@@ -247,7 +236,7 @@ class MqttDevice:
     def _ignore(self, topic: bytes, payload: bytes, head: int) -> bool:
         """What the gateway itself publishes never comes back in."""
         own = topic.startswith(self._own)
-        if own and topic == self._canary_topic.encode():
+        if own and topic == self._watch.topic:
             self._canary_back()
         else:
             self.ignored += own
@@ -282,22 +271,18 @@ class MqttDevice:
         self._backlog.connected(flags.session_present)
         self._forgotten = not flags.session_present
         self._told = False
-        self._canary.connected()
-        self._canary_ids.clear()
-        self._subscriptions.begin(client)
+        self._watch.connected(client)
 
     def _subscribed(
         self, client: Client, userdata: Any, packet_id: int, reasons: Any, properties: Any
     ) -> None:
-        if packet_id == self._canary_ids.get("subscribe"):
-            if reasons and reasons[0].is_failure:
-                self._canary.refused(f"the broker does not let us subscribe to it: {reasons[0]}")
+        if self._watch.subscribed(packet_id, reasons):
             return
-        refused = self._subscriptions.refused(reasons)
+        refused = self._watch.subscriptions.refused(reasons)
         if refused:
             self._deny("subscription refused: " + ", ".join(refused))
             return
-        self._subscriptions.accepted()
+        self._watch.subscriptions.accepted()
         self.denied = False
         self._hearing(DEAF if self._canary.deaf else "")
 
@@ -334,20 +319,9 @@ class MqttDevice:
             log.error("device %s: %s; subscribing again", self.name, DEAF)
             self._emit(Failed(kind="device", name=self.name, error="deaf", reason=DEAF))
         if action == "reconnect":
-            return DEAF
-        if action in ("again", "subscribe"):
-            self._subscriptions.again(client)
-        if action in ("again", "send"):
-            if "subscribe" not in self._canary_ids or action == "again":
-                self._canary_ids["subscribe"] = self._subscriptions.also(client, self._canary_topic)
-            self._canary_ids["publish"] = client.publish(self._canary_topic, b"canary", 1).mid
+            return DEAF if self._canary.deaf else "it was deaf: what was missed is sent again"
+        self._watch.act(client, action)
         return ""
-
-    def _canary_published(
-        self, client: Client, userdata: Any, packet_id: int, reason: Any, properties: Any
-    ) -> None:
-        if packet_id == self._canary_ids.get("publish") and reason.is_failure:
-            self._canary.refused(f"the broker does not let us publish it: {reason}")
 
     def _canary_back(self) -> None:
         if self._canary.heard():

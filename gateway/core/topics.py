@@ -70,3 +70,15 @@ def device_of(templates: list[TopicTemplate], topic: str) -> str:
         if device:
             return device
     raise DecodeError(f'no device can be told from topic "{topic}"', reason="topic")
+
+
+def check_filter(topic: str) -> None:
+    """Whether this is a topic filter, MQTT 5.0 section 4.7.1. Raises ValueError."""
+    levels = topic.split("/")
+    if not topic or "\0" in topic:
+        raise ValueError("a topic filter cannot be empty")
+    for place, level in enumerate(levels):
+        if "#" in level and (level != "#" or place != len(levels) - 1):
+            raise ValueError(f'"{topic}": `#` must be the whole last level')
+        if "+" in level and level != "+":
+            raise ValueError(f'"{topic}": `+` must be a whole level')

@@ -31,6 +31,7 @@ class Canary:
         self._clock = clock
         self._proven = False
         self._misses = 0
+        self._renew = False
         self._sent_at: float | None = None
         self._next_at = 0.0
         self._seen = 0
@@ -46,6 +47,7 @@ class Canary:
     def connected(self) -> None:
         """The connection is a new one."""
         self._sent_at = None
+        self._renew = self._renew and self.deaf
         self._next_at = self._clock() + (self._patience / 4 if self.deaf else self._every)
 
     def lost(self) -> None:
@@ -61,8 +63,10 @@ class Canary:
         self._misses, self.deaf = 0, False
 
     def heard(self) -> bool:
-        """It came back; True if that is news."""
+        """It came back; True if that is news. What was sent to deaf ears meanwhile is sent again
+        on another connection only, so that is what is due next."""
         news, self.deaf = self.deaf, False
+        self._renew = self._renew or news
         self._proven, self._misses, self._sent_at = True, 0, None
         return news
 
@@ -75,6 +79,8 @@ class Canary:
         now = self._clock()
         if not self._every:
             return ""
+        if self._renew and not self.deaf:
+            return "reconnect"
         if self._sent_at is not None:
             return self._waiting(now, seen, held) if now - self._sent_at > self._patience else ""
         if now < self._next_at:

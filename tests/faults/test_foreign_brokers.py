@@ -118,7 +118,7 @@ async def test_messages_we_hold_back_ourselves_are_no_deafness(tmp_path: Path) -
             found.acknowledge = False
             for number in range(40):
                 await publish(broker.port, ("devices/a/telemetry", str(number)))
-            await asyncio.sleep(3)
+            await asyncio.sleep(6)
             assert (found.device.trouble, failures(found)) == ("", [])
 
 

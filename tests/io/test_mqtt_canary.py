@@ -43,6 +43,9 @@ def test_a_deaf_one_is_noticed_within_90_s_and_connected_anew_but_not_for_ever()
     assert 3 <= done.count("reconnect") <= 8
     assert case.canary.heard()
     assert not case.canary.deaf
+    assert case.run(1, answer=True) == ["reconnect"]  # what was sent to deaf ears comes again
+    case.canary.connected()
+    assert case.run(29, answer=True) == []
 
 
 def test_none_is_sent_where_messages_tell_as_much() -> None:
