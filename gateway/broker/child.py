@@ -18,6 +18,7 @@ import psutil
 from gateway.broker.configuration import BrokerOptions, mosquitto_conf
 from gateway.broker.files import set_aside, write
 from gateway.broker.lan import Lan
+from gateway.broker.orphans import Orphans
 from gateway.broker.probing import accepts, answers, owner
 from gateway.core.contracts import Endpoint
 from gateway.core.errors import ConfigError
@@ -61,6 +62,7 @@ class EmbeddedBroker:
         self._options = options
         self._emit = emit
         self._lan = lan
+        self._orphans = Orphans(directory)
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
@@ -80,7 +82,7 @@ class EmbeddedBroker:
         """The broker, answering on its port. Raises ConfigError if it cannot be."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            await self._reclaim()
+            await self._orphans.reclaim(self.endpoint)
             if await answers(self.endpoint):
                 await self._use_foreign()
                 yield self
@@ -187,16 +189,10 @@ class EmbeddedBroker:
         )  # fmt: skip
         try:
             await self._answering(self._process, config)
-            self._remember(psutil.Process(self._process.pid))
+            self._orphans.remember(self._process.pid)
         except BaseException:
             await self._stop(_STOP)  # nobody else knows of it: it would keep the port
             raise
-
-    def _remember(self, process: psutil.Process) -> None:
-        try:
-            self._pid_file.write_text(f"{process.pid} {process.create_time()}")
-        except OSError as error:  # a full disk is no reason to have no broker
-            log.warning("broker: cannot note its process, %s: %s", self._pid_file, error.strerror)
 
     async def _answering(self, process: asyncio.subprocess.Process, config: Path) -> None:
         """Wait until a child that was just started takes connections. Raises ConfigError."""
@@ -267,8 +263,7 @@ class EmbeddedBroker:
         except TimeoutError:
             process.kill()
             await process.wait()
-        with suppress(OSError):
-            self._pid_file.unlink()
+        self._orphans.forget()
 
     async def _log(self, process: asyncio.subprocess.Process, lines: list[str]) -> None:
         """What mosquitto says goes to our log: warnings as they are, the rest for debugging."""
@@ -278,26 +273,6 @@ class EmbeddedBroker:
             lines[:] = [*lines[-19:], line]
             loud = line.startswith(("Error", "Warning"))
             log.log(logging.WARNING if loud else logging.DEBUG, "mosquitto: %s", line)
-
-    async def _reclaim(self) -> None:
-        """End a child of an earlier life that was left behind on our port."""
-        try:
-            pid, created = self._pid_file.read_text().split()
-            orphan = psutil.Process(int(pid))
-            if abs(orphan.create_time() - float(created)) > 0.01 or orphan.name() != "mosquitto":
-                return  # the number was given to another process since
-            log.warning("broker: ending mosquitto %s, left behind by an earlier run", pid)
-            orphan.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(orphan.wait, _STOP)
-        except psutil.TimeoutExpired:
-            orphan.kill()
-            await asyncio.to_thread(orphan.wait, _STOP)
-        except (OSError, ValueError, psutil.Error):
-            return
-
-    @property
-    def _pid_file(self) -> Path:
-        return self._directory / "mosquitto.pid"
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:

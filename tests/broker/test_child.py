@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from gateway.broker import BrokerOptions, EmbeddedBroker, accepts, answers
+from gateway.broker.orphans import Orphans
 from gateway.core.errors import ConfigError
 from gateway.core.events import Connected, Disconnected, Event
 from tests.support.mosquitto import mosquitto
@@ -146,6 +147,30 @@ async def test_an_orphan_of_an_earlier_life_is_reclaimed(tmp_path: Path) -> None
             assert not made.foreign
             assert made.pid != left.process.pid
             assert left.process.wait(5) is not None
+
+
+async def test_an_orphan_without_a_pid_file_is_reclaimed(tmp_path: Path) -> None:
+    """The disk was full when it was to be noted. Used as a stranger's it would never end."""
+    first = broker(tmp_path, free_port())
+    async with first.running():
+        assert first.pid is not None
+        orphan = psutil.Process(first.pid)
+        (tmp_path / "mosquitto.pid").unlink()
+        await Orphans(tmp_path).reclaim(first.endpoint)
+        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_broker_that_wants_a_password_is_a_clear_error(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "theirs", "allow_anonymous false") as theirs:
+        made = broker(tmp_path / "ours", theirs.port)
+        with pytest.raises(
+            ConfigError, match=r"mosquitto \(process \d+\) .* does not let us in"
+        ) as no:
+            async with made.running():
+                pass
+        assert "with a username" in (no.value.fix or "")
+        assert theirs.process is not None
+        assert theirs.process.poll() is None
 
 
 async def test_a_number_given_to_another_process_is_not_ended(tmp_path: Path) -> None:
