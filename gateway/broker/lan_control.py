@@ -72,11 +72,12 @@ class LanControl:
             if tls:
                 await asyncio.to_thread(self._lan.certificates.ensure)
             new = await asyncio.to_thread(self._first_user, user)
-            if before != [listener] or listener.port in self._lan.trouble:
-                await asyncio.to_thread(self._lan.open, listener)
-                await self._restarted(before, listener)
-            else:
-                await self._reloaded()
+            try:
+                await self._listen(before, listener)
+            except (BerrygateError, OSError):
+                if new:  # nobody has seen its password, nor ever will
+                    await asyncio.to_thread(self._lan.accounts.remove, new[0])
+                raise
             if new:
                 await self._until_in(listener, *new)
             log.warning("broker: open to the network on %s", listener)
@@ -139,6 +140,13 @@ class LanControl:
                 f"the broker on {where} is not the gateway's own",
                 fix="open that one to the network itself, or stop it and restart the gateway",
             )
+
+    async def _listen(self, before: list[Listener], listener: Listener) -> None:
+        if before == [listener] and listener.port not in self._lan.trouble:
+            await self._reloaded()
+            return
+        await asyncio.to_thread(self._lan.open, listener)
+        await self._restarted(before, listener)
 
     async def _restarted(self, before: list[Listener], listener: Listener) -> None:
         """Start the broker again; with the listeners it had, if it will not have the new one."""

@@ -193,6 +193,24 @@ async def test_a_port_that_is_taken_is_told_before_anything_is_stopped(tmp_path:
             assert (await found.control.show())["users"] == []
 
 
+async def test_opening_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    configured = Listener("127.0.0.1", free_port(), False, {"scale": "secret"})
+    async with standing(tmp_path, configured) as found:
+        with pytest.raises(ConfigError, match="the configuration has a listener"):
+            found.lan.open(configured)
+        first = await found.control.open("127.0.0.1", free_port(), False, "pump")
+        found.lan._file, kept = tmp_path / "nowhere" / "listeners.json", found.lan._file
+        with pytest.raises(OSError, match="nowhere"):
+            await found.control.open("127.0.0.1", free_port(), False, "valve")
+        found.lan._file = kept
+        shown = await found.control.show()
+        assert shown["users"] == ["pump", "scale"]
+        assert [each["port"] for each in shown["listeners"]] == [
+            configured.port, first["listeners"][-1]["port"],
+        ]  # fmt: skip
+        assert await accepts(found.endpoint(first))
+
+
 async def test_a_listener_that_cannot_be_had_keeps_no_other_from_starting(tmp_path: Path) -> None:
     """The network's port is taken: devices on this machine must not notice."""
     with mosquitto(tmp_path / "theirs") as theirs:
