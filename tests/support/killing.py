@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.packets import PacketProxy, kind_of, packet_id, packet_proxy
 from tests.support.points import Point, Ports, stopping
 from tests.support.ports import free_port
-from tests.support.publisher import Publisher
+from tests.support.publisher import Publisher, payload
 
 DEVICES = 3
 RATE = 600
@@ -146,8 +146,15 @@ class Kills:
 
 
 @contextmanager
-def kills(directory: Path, *, embedded: bool, extra: str = "") -> Iterator[Kills]:
-    """A gateway with its embedded broker, or with another one. extra: that one's configuration."""
+def kills(
+    directory: Path,
+    *,
+    embedded: bool,
+    extra: str = "",
+    make: Callable[[int], bytes] = payload,
+) -> Iterator[Kills]:
+    """A gateway with its embedded broker, or with another one. extra: that one's configuration.
+    make: the payload of each number."""
     with ExitStack() as stack:
         influx = stack.enter_context(influx_1(directory / "influx"))
         broker = None
@@ -167,7 +174,7 @@ def kills(directory: Path, *, embedded: bool, extra: str = "") -> Iterator[Kills
             journal={"gather": "200ms"},
         ).start()  # fmt: skip
         house.wait(lambda: house.api("status")["sources"][0]["state"] == "running")
-        publisher = Publisher(port, DEVICES, clean=False)
+        publisher = Publisher(port, DEVICES, make, clean=False)
         try:
             yield Kills(house, influx, proxy, publisher, acknowledged, broker)
         finally:
