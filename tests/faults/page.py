@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 OUTCOMES = HERE / "outcomes"
 PAGE = HERE.parent.parent / "docs" / "what-can-be-lost.md"
 COMMAND = "python -m tests.faults.page"
+NOT_RUN = "### Not run yet"
 
 
 def cases() -> Iterator[str]:
@@ -46,14 +47,18 @@ def page(directory: Path) -> str:
         "figures are those of its last run that was kept; a seed repeats that run",
         "(`BERRYGATE_FULL=1 BERRYGATE_SEED=… ./install.sh test -k …`).",
     ]
-    file = ""
+    waiting, file = [], ""
     for case in cases():
+        found = [_line(name, told) for name, told in seen.items() if told["test"] == case]
+        if not found:
+            waiting.append(f"- {_words(case.split('::')[1])} (`{case.split('::')[0]}`)")
+            continue
         if case.split("::")[0] != file:
             file = case.split("::")[0]
             lines += ["", f"### {_words(file.removesuffix('.py'))}", ""]
-        lines.append(f"- {_words(case.split('::')[1])}:")
-        found = [_line(name, told) for name, told in seen.items() if told["test"] == case]
-        lines += found or ["  not run yet"]
+        lines += [f"- {_words(case.split('::')[1])}:", *found]
+    if waiting:
+        lines += ["", NOT_RUN, "", *waiting]
     return "\n".join(lines) + "\n"
 
 
