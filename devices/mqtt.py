@@ -115,6 +115,7 @@ class MqttDevice:
         self._connection: Connection | None = None
         self._refusal = ""
         self._forgotten = False
+        self._renewed = False
         self._window = Window()
         self._backlog = Backlog()
         self._seen = 0
@@ -220,7 +221,9 @@ class MqttDevice:
             urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
             late=late,
             boottime=moment,
+            renewed=self._renewed and bool(acknowledged),
         )
+        self._renewed = self._renewed and not acknowledged
         self._handover.put(burst)
 
     def _seed(self, topic: bytes, payload: bytes, head: int) -> bool:
@@ -270,6 +273,7 @@ class MqttDevice:
         client.opened()
         self._backlog.connected(flags.session_present)
         self._forgotten = not flags.session_present
+        self._renewed = self._renewed or self._forgotten
         self._told = False
         self._watch.connected(client)
 

@@ -81,6 +81,7 @@ class Burst:
     urgent: nothing more comes from this source before it is acknowledged: commit at once.
     late: the frames waited somewhere before they came.
     boottime: `received` by CLOCK_BOOTTIME, by which it is put right where our clock was wrong.
+    renewed: the first one of a new session: nothing that came before it is sent again.
     """
 
     received: int
@@ -94,6 +95,7 @@ class Burst:
     urgent: bool = False
     late: bool = False
     boottime: int = field(default_factory=boottime)
+    renewed: bool = False
 
     def __len__(self) -> int:
         return len(self.payloads) if self.readings is None else len(self.readings)

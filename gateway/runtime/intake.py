@@ -196,6 +196,8 @@ class Intake:
             return self.decoder.decode(burst), 0, None
         hashes = list(map(self.decoder.hash_of, burst.topics, burst.payloads))
         skip: Sequence[bool] = ()
+        if burst.renewed:
+            self._repeats.forget()
         if any(burst.repeats):
             skip = self._repeats.among(burst.repeats, burst.packet_ids, hashes)
         decoded = self.decoder.decode(burst, skip)

@@ -21,6 +21,11 @@ class Repeats:
         for keys in earlier:
             self._remember(array("H", keys.packet_ids), array("I", keys.hashes))
 
+    def forget(self) -> None:
+        """The other side has: its packet ids begin again, and one of them with the same payload
+        would be taken for what it was in the session before."""
+        self._recent, self._older = {}, {}
+
     def among(
         self, repeats: Sequence[bool], packet_ids: Sequence[int], hashes: Sequence[int]
     ) -> list[bool]:

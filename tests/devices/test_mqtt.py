@@ -117,6 +117,7 @@ async def test_what_is_not_acknowledged_comes_again_marked(tmp_path: Path) -> No
             assert [r for burst in again.bursts for r in burst.repeats] == [True, True]
             first = [i for burst in found.bursts for i in burst.packet_ids]
             assert [i for burst in again.bursts for i in burst.packet_ids] == first
+            assert [burst.renewed for burst in (found.bursts[0], again.bursts[0])] == [True, False]
 
 
 async def test_connections_cut_anywhere_lose_nothing(tmp_path: Path) -> None:
@@ -142,6 +143,11 @@ async def test_connections_cut_anywhere_lose_nothing(tmp_path: Path) -> None:
 async def test_a_broker_that_forgot_everything_is_subscribed_again(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
         async with listening(Endpoint(port=broker.port)) as found:
+            await until(lambda: found.device.trouble == "")
+            await publish(broker.port, ("devices/a/telemetry", "0"), ("devices/a/telemetry", "0"))
+            await until(lambda: found.payloads() == [b"0", b"0"])
+            assert [burst.renewed for burst in found.bursts][:2] in ([True], [True, False])
+            found.bursts.clear()
             broker.kill()
             for file in tmp_path.glob("*.db"):
                 file.unlink()
@@ -149,6 +155,7 @@ async def test_a_broker_that_forgot_everything_is_subscribed_again(tmp_path: Pat
             await until(lambda: sum(isinstance(e, Connected) for e in found.events) == 2)
             await publish(broker.port, ("devices/a/telemetry", "1"))
             await until(lambda: found.payloads() == [b"1"])
+            assert found.bursts[0].renewed
 
 
 async def test_retained_messages_are_states_and_our_own_topics_nothing(tmp_path: Path) -> None:

@@ -38,13 +38,14 @@ class Wire:
         while True:
             yield await self.bursts.get()
 
-    def put(self, *frames: tuple[str, bytes, int, bool]) -> None:
+    def put(self, *frames: tuple[str, bytes, int, bool], renewed: bool = False) -> None:
         topics, payloads, ids, repeats = (list(column) for column in zip(*frames, strict=True))
         number = self.bursts.qsize() + len(self.told)
         self.bursts.put_nowait(
             Burst(
                 time.time_ns(), topics, payloads, ids, repeats,
                 on_done=lambda outcome: self.told.append((number, outcome)),
+                renewed=renewed,
             )
         )  # fmt: skip
 
@@ -117,6 +118,18 @@ async def test_what_is_sent_again_is_recognised_also_after_a_restart(tmp_path: P
         # The same packet id with another payload is another message.
         assert await stored(bus) == [("d1", 1.0), ("d2", 2.0), ("d0", 3.0), ("d1", 4.0)]
         assert (intake.ledger.repeated, intake.ledger.difference) == (2, 0)
+
+
+async def test_a_new_session_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    """A door that says "closed" every minute: after a restart of the broker packet ids begin
+    again, and a message that a cut connection had lost looks like one of the session before."""
+    async with pumping(tmp_path) as (wire, intake, bus, _):
+        wire.put(frame(1, 1), frame(1, 2))
+        wire.put(frame(1, 1), renewed=True)
+        wire.put(frame(1, 1, True), frame(1, 2, True))
+        await settled(wire, 3)
+        assert await stored(bus) == [("d1", 1.0)] * 4
+        assert (intake.ledger.repeated, intake.ledger.difference) == (1, 0)
 
 
 async def test_the_same_message_twice_without_a_mark_is_two_messages(tmp_path: Path) -> None:
