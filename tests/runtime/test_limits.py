@@ -86,7 +86,7 @@ async def pumping(
         services = Services(bus, devices, store, Profiler(CollectorRegistry()))
         decoder = Decoder(
             "wire", JsonSettings().build(), lambda topic: topic.split("/")[1], devices, limits,
-            lambda: True,
+            lambda burst: (burst.received, 0),
         )  # fmt: skip
         intake = Intake(wire, decoder, services)
         task = asyncio.create_task(intake.run())
