@@ -134,7 +134,7 @@ async def perform(known: dict[str, Call], request: Request) -> Any:
         raise CallError("failed", str(error), error.fix) from error
     except OSError as error:
         fix = "see that the disk has room: berrygate doctor"
-        raise CallError("failed", f"{error.filename}: {error.strerror}", fix) from error
+        raise CallError("failed", str(error), fix) from error
     except Exception as error:
         # The edge: a bug behind one call must not end the connection without a word.
         log.exception("control: %s failed", request.call)
