@@ -130,15 +130,24 @@ def test_fed_while_the_disk_is_full(tmp_path: Path) -> None:
         journal = {"max_size": "8MB"}
         with watched(tmp_path, gateway=place, journal=journal) as (house, manager):
             publish(house)
-            source = lambda: house.api("status")["ledger"]["sources"]["mqtt"]  # noqa: E731
-            house.wait(lambda: source()["journalled"] >= 10)
+            house.wait(lambda: house.api("status")["ledger"]["sources"]["mqtt"]["journalled"] >= 10)
             fill(disk / "full")
-            publish(house, 10, count=5_000)
+            # More than what is left of the segment that has its room already.
+            publisher = Publisher(
+                house.broker_port, make=lambda n: b'{"seq": %d, "x": "%s"}' % (n, noise())
+            )
+            publisher.run(10, 5_000)
+            publisher.close()
             house.wait(lambda: bool(house.api("status")["journal"]["trouble"]))
             keeps_being_fed(manager, runs(8, 30), "watchdog-disk-full")
             assert house.api("status")["journal"]["trouble"]
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def noise() -> bytes:
+    """400 characters that cannot be made fewer."""
+    return os.urandom(200).hex().encode()
 
 
 def fill(path: Path) -> None:

@@ -28,7 +28,7 @@ release() { readlink "$opt/current"; }
 # --- setting up
 user_is_told() {
     ! su -s /bin/sh nobody -c '/src/install.sh run' 2>/tmp/told &&
-        grep -qx '  fix: sudo apt-get install -y --no-install-recommends python3-venv mosquitto' /tmp/told
+        grep -qx '  fix: sudo apt-get install -y --no-install-recommends python3-venv mosquitto openssl' /tmp/told
 }
 # Root's umask is not the service's: what is installed must be readable all the same.
 install_it() { (umask 077 && /src/install.sh service); }
