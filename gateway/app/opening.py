@@ -28,6 +28,8 @@ from gateway.store.devices import RESCUE as devices_rescue
 from gateway.store.devices import Devices
 from gateway.store.history import History
 
+_BALLAST = 8_000_000  # what SQLite needs to delete and to check point on a full disk
+
 
 @contextmanager
 def only_one(directory: Path) -> Iterator[None]:
@@ -105,5 +107,6 @@ def journal_options(settings: JournalSettings) -> JournalOptions:
         frames=settings.batch,
         max_size=settings.max_size,
         max_age=settings.max_age,
+        ballast=_BALLAST,
         segment=min(SEGMENT_SIZE, max(settings.max_size // 8, 1_000_000)),
     )

@@ -22,7 +22,7 @@ async def remember(house: House) -> None:
     """The pump from the journal into history; first what a crash took from its buffers. Where
     history's database had to be replaced, the journal is read again: it fills in what was lost."""
     history, bus = house.history, house.bus
-    until = bus.head
+    until = bus.journal.written  # not the head: what lay up to there may be lost
     progress = getting_on()
     while True:
         begin = history.position or bus.journal.start

@@ -324,8 +324,9 @@ class Bus:
             await self.keeper.look()
             called = asyncio.ensure_future(self.keeper.called())
             try:
+                pause = min(HOUSEKEEPING, _PAUSE) if self.journal.trouble else HOUSEKEEPING
                 await asyncio.wait(
-                    [failure, called], timeout=HOUSEKEEPING, return_when=asyncio.FIRST_COMPLETED
+                    [failure, called], timeout=pause, return_when=asyncio.FIRST_COMPLETED
                 )
             finally:
                 called.cancel()

@@ -18,6 +18,7 @@ from gateway.bus.block import Block
 from gateway.bus.gather import Entry, Gathering, Taken
 from gateway.bus.records import CursorRecord, Meta, Stamp, merged
 from gateway.bus.recovery import Recovered, recover
+from gateway.bus.room import Room
 from gateway.bus.segment import (
     SEGMENT_SIZE,
     Damage,
@@ -34,6 +35,7 @@ from gateway.core.contracts import Flag
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0
+_SMALLEST = 1_000_000  # bytes of a segment that is not made smaller for want of room
 _MOST_DAMAGE = 1_000  # places remembered: a card that dies may have a great many
 _UNSYNCED = Flag.UNSYNCED.value
 
@@ -41,7 +43,8 @@ _UNSYNCED = Flag.UNSYNCED.value
 @dataclass(frozen=True, slots=True)
 class JournalOptions:
     """gather: longest an entry waits for its commit (s). frames, size: commit earlier at so many
-    readings or bytes. max_size (bytes), max_age (s): what is kept."""
+    readings or bytes. max_size (bytes), max_age (s): what is kept. segment: the most that one
+    file takes (bytes). ballast: what is held to be let go on a full disk (bytes)."""
 
     gather: float = 1.0
     frames: int = 500
@@ -49,6 +52,7 @@ class JournalOptions:
     max_size: int = 10**9
     max_age: float = 7 * 86_400.0
     segment: int = SEGMENT_SIZE
+    ballast: int = 0
 
 
 Committed = Callable[[Block, Sequence[Entry], float], None]
@@ -59,8 +63,8 @@ class Journal:
     """See the module. Open it, `start` it inside a running loop, `stop` it.
 
     trouble: why the disk refuses at the moment, or "". backlog: readings waiting for a commit.
-    damage: what was found that cannot be used, by file name and offset.
-    times: what is known of the boots that its blocks were written in.
+    damage: what was found that cannot be used, by file name and offset. appended: bytes
+    committed since the start. times: what is known of the boots that its blocks were written in.
     """
 
     def __init__(
@@ -71,9 +75,11 @@ class Journal:
         self.backlog = 0
         self.segments: list[Segment] = []
         self.damage: dict[tuple[str, int], Damage] = {}
+        self.appended = 0
         self._aside = 0
         self.times = Times()
         self._directory = directory
+        self._room = Room(directory, options.ballast)
         self._stamp = stamp
         self._gathering = Gathering(options.gather, options.frames, options.size)
         self._uncommitted = threading.Lock()
@@ -101,6 +107,10 @@ class Journal:
         self.segments = found.segments
         self._aside = found.aside
         self.times = found.times
+        self._measure()
+        # On a small disk the files are small too: one must fit several times.
+        segment = min(self.options.segment, max(self.quota // 8, _SMALLEST))
+        self.options = replace(self.options, segment=segment)
         positions = [p for record in found.cursors.values() for p in record.lanes]
         self._next = max([found.end, at_least, *positions])
         self._records = dict(found.cursors)
@@ -206,14 +216,31 @@ class Journal:
             self._writer.close()
             self._writer = None
 
+    @property
+    def quota(self) -> int:
+        """Bytes that may be kept: `max_size`, or less where the file system has not the room."""
+        return self._room.quota
+
+    def size_of(self, segment: Segment) -> int:
+        """Bytes that a segment takes on the disk."""
+        try:
+            return segment.path.stat().st_size
+        except OSError:
+            return 0
+
+    def _measure(self) -> int:
+        used = sum(map(self.size_of, list(self.segments)))
+        self._room.look(used, self.options.segment, self.options.max_size)
+        return used
+
     def expired(self) -> Segment | None:
         """The oldest segment, if it is to go: too many bytes, or too old by a clock that counts
         only while the machine runs, or across boots by the lowest that it can be by now."""
+        used = self._measure()
         if len(self.segments) < 2:
             return None
         oldest = self.segments[0]
-        too_big = len(self.segments) * self.options.segment > self.options.max_size
-        return oldest if too_big or self._age(oldest) > self.options.max_age else None
+        return oldest if used > self.quota or self.age(oldest) > self.options.max_age else None
 
     def now(self) -> int:
         """The time (ns, UTC) as far as it can be told."""
@@ -313,6 +340,7 @@ class Journal:
         writer.append(data)
         writer.sync()
         writer.note(data)
+        self.appended += len(data)
 
     def _encode(self, block: Block, segment: Segment) -> bytes:
         if not segment.firsts:
@@ -330,6 +358,7 @@ class Journal:
 
     def _create(self, first: int) -> SegmentWriter:
         index = max(self._aside, self.segments[-1].index if self.segments else 0) + 1
+        self._room.admit(self.options.segment)
         self._writer = SegmentWriter.create(self._directory, index, first, self.options.segment)
         self.segments.append(self._writer.segment)
         return self._writer
@@ -348,7 +377,7 @@ class Journal:
                 writer.segment.path.unlink(missing_ok=True)
             writer.close()
 
-    def _age(self, segment: Segment) -> float:
+    def age(self, segment: Segment) -> float:
         """Seconds since the segment's last block, rather too few than too many."""
         newest = self._newest(segment)
         if newest is None:

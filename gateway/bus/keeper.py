@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.bus.forecast import Forecast
 from gateway.bus.records import CursorRecord
 from gateway.bus.segment import Segment
 from gateway.bus.subscription import Subscription
+from gateway.core.events import DropsSoon
+from gateway.core.words import about
 
 if TYPE_CHECKING:
     from gateway.bus.bus import Bus
@@ -25,12 +28,18 @@ class Keeper:
         self._bus = bus
         self._cursors = cursors
         self._call = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._forecast = Forecast(bus.journal)
         self._gaps: set[int] = set()
         # What was damaged while nobody ran may be missing from what the cursors count.
         self._suspect = bool(bus.journal.damage)
 
     async def look(self) -> None:
         """Do what is due."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         self._call.clear()
         self._forget()
         journal = self._bus.journal
@@ -38,6 +47,9 @@ class Keeper:
             self._suspect = False
             for subscription in list(self._bus.subscriptions.values()):
                 await self._reconcile(subscription)
+        await asyncio.to_thread(self._forecast.look)
+        for subscription in list(self._bus.subscriptions.values()):
+            await self._warn(subscription)
         while (segment := await asyncio.to_thread(journal.expired)) is not None:
             if not await self._retire(segment):
                 break
@@ -65,6 +77,19 @@ class Keeper:
             elif journal.now_at_least() - record.removed_at > _FORGET:
                 del self._cursors[name]
                 journal.remove(name)
+
+    async def _warn(self, subscription: Subscription) -> None:
+        """Say once, before it happens, that readings will be dropped for a subscription."""
+        subscription.drops_in, near = await asyncio.to_thread(self._forecast.of, subscription)
+        if near and not subscription.endangered:
+            text = "soon" if subscription.drops_in is None else about(subscription.drops_in)
+            log.warning(
+                "journal: readings for %s will be dropped %s unless it gets through: they "
+                "reach what max_age and max_size allow", subscription.name, text,
+            )  # fmt: skip
+            left = subscription.drops_in
+            self._bus.emit(DropsSoon(kind="bridge", name=subscription.name, seconds=left))
+        subscription.endangered = near
 
     async def _reconcile(self, subscription: Subscription) -> None:
         """Readings were lost to damage: those that the subscription would have had are dropped.

@@ -146,7 +146,11 @@ class Source:
 
 
 class Subscription:
-    """See the module. Made by Bus.subscribe."""
+    """See the module. Made by Bus.subscribe.
+
+    drops_in: seconds until retention begins to drop readings it has not had, as things are; None
+    where that cannot be said. endangered: it stands in the oldest quarter of what is kept.
+    """
 
     def __init__(
         self, name: str, patterns: Sequence[str], lanes: int, record: CursorRecord, source: Source
@@ -161,6 +165,8 @@ class Subscription:
             replayed=record.replayed,
         )
         self.ledger.dropped.update(record.dropped)
+        self.drops_in: float | None = None
+        self.endangered = False
         self.ledger.fetched = record.delivered + record.dead_lettered + sum(record.dropped.values())
         self.paused = record.paused
         self.replay = record.replay

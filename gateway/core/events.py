@@ -64,6 +64,14 @@ class Limited(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DropsSoon(Event):
+    """A bridge is so far behind that the journal will drop readings it has not had, in about
+    `seconds`; None where that cannot be told."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateSeen(Event):
     """A retained message told us the last state of a device; it is not a new reading.
 

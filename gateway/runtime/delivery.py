@@ -231,6 +231,10 @@ class Delivery:
         times = [lane.oldest for lane in self.subscription.lanes if lane.in_flight]
         return max((time.time_ns() - min(times)) / 1e9, 0.0) if times else 0.0
 
+    def _drops_in(self) -> int | None:
+        left = self.subscription.drops_in if self.subscription else None
+        return None if left is None else round(left)
+
     @property
     def state(self) -> str:
         """running, paused (by a person), failing (it tries again) or denied (a person must
@@ -253,6 +257,7 @@ class Delivery:
             "breaker": self.pool.breaker.state.value,
             "next_try": round(max(waiting, 0.0), 1),
             "oldest": round(self.oldest(), 3),
+            "drops_in": self._drops_in(),
             "delivered_at": self.delivered_at // 1_000_000 or None,
             "last_error": self.retry.failing or None,
             "failed": dict(self.health.failed),

@@ -116,6 +116,9 @@ class House:
             "segments": len(journal.segments),
             "backlog": journal.backlog,
             "trouble": journal.trouble or None,
+            "quota": journal.quota,
+            "max_size": journal.options.max_size,
+            "damage": [damage.as_dict() for damage in list(journal.damage.values())],
             "history_behind": max(self.bus.head - self.history.reached, 0),
         }
 

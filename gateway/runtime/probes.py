@@ -7,7 +7,9 @@ from typing import Any
 import psutil
 
 from gateway.bus.journal import Journal
+from gateway.bus.subscription import Subscription
 from gateway.core.contracts import Detailed
+from gateway.core.words import about
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
@@ -65,6 +67,11 @@ def bridge(delivery: Delivery) -> Probe:
         if delivery.subscription is not None:
             ledger = delivery.subscription.ledger
             found += difference(ledger.difference(delivery.pending))
+            found += _endangered(delivery.subscription)
+            if ledger.dropped["damaged"]:
+                lost = ledger.dropped["damaged"]
+                text = f"{lost} readings lost to damage of the journal"
+                found.append(Deduction("damaged", lost, 0, 10, text))
             if ledger.dropped["retention"]:
                 dropped = ledger.dropped["retention"]
                 text = f"{dropped} readings dropped by retention"
@@ -72,6 +79,15 @@ def bridge(delivery: Delivery) -> Probe:
         return found
 
     return probe
+
+
+def _endangered(subscription: Subscription) -> list[Deduction]:
+    """Said before retention drops anything, while there is time to do something."""
+    if not subscription.endangered:
+        return []
+    left = subscription.drops_in
+    text = f"drops readings {about(left) if left is not None else 'soon'} unless it gets through"
+    return [Deduction("retention", round(left or 0), "a quarter left", 30, text)]
 
 
 def difference(unexplained: int) -> list[Deduction]:
@@ -87,9 +103,18 @@ def journal(log: Journal) -> Probe:
     def probe() -> Sequence[Deduction]:
         if log.trouble:
             return [Deduction("disk", log.trouble, "writable", 80, f"disk refuses: {log.trouble}")]
-        return above(
+        found = above(
             "backlog", log.backlog, 5_000, 10_000, f"{log.backlog} readings wait to commit"
         )
+        limit = log.options.max_size
+        if log.quota < limit:
+            text = f"the disk has room for {log.quota / 1e6:.0f} MB of {limit / 1e6:.0f}"
+            found.append(Deduction("quota", log.quota, limit, 10, text))
+        if log.damage:
+            first = next(iter(log.damage.values()))
+            text = f"{len(log.damage)} places damaged, first {first.path.name}: {first.reason}"
+            found.append(Deduction("damage", len(log.damage), 0, 10, text))
+        return found
 
     return probe
 

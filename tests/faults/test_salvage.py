@@ -17,7 +17,7 @@ from gateway.bus.segment import START, Segment
 from gateway.bus.subscription import Subscription
 from tests.support import journalling
 from tests.support.faults import outcome, runs, seeded
-from tests.support.journal import open_bus, options, publish, running
+from tests.support.journal import open_bus, options, publish, running, take
 
 SETTINGS = options(segment=journalling.SEGMENT)
 NAMES = {"quick": (("*",), 2, 0.7), "some": (("d[1-4]",), 1, 0.2)}  # filter, lanes, share taken
@@ -34,23 +34,6 @@ class Base:
     @property
     def count(self) -> int:
         return self.blocks[-1][3].stop
-
-
-async def take(subscription: Subscription, until: int, delivered: set[int]) -> None:
-    """Let every lane deliver what it has below sequence `until`."""
-    for lane in subscription.lanes:
-        while lane.fetched < until:
-            task = asyncio.create_task(lane.next_batch(20, 0.0))
-            async with asyncio.timeout(10):
-                while not task.done() and (lane.fetched < until or lane.in_flight):
-                    await asyncio.sleep(0.001)
-            if not task.done():
-                task.cancel()  # nothing of what was left is this lane's
-                break
-            batch = task.result()
-            batch.tally.delivered = len(batch)
-            delivered.update(int(r.values["n"]) for r in batch.readings)
-            lane.done(batch)
 
 
 async def subscribe(bus: Bus, name: str) -> Subscription:
@@ -72,8 +55,8 @@ async def make(directory: Path, chance: random.Random) -> Base:
                 )
                 number += count
             for subscription in subscriptions:
-                taken = base.delivered[subscription.name] = set()
-                await take(subscription, int(number * NAMES[subscription.name][2]), taken)
+                name = subscription.name
+                base.delivered[name] = set(await take(subscription, int(number * NAMES[name][2])))
             await publish(bus, [journalling.reading(number, 1)])
         for segment in bus.journal.segments:
             base.blocks += blocks_of(segment)
@@ -192,8 +175,7 @@ async def examine(directory: Path, base: Base, damage: Damage) -> Counter[str]:
         cursors = {name: bus._recovered.cursors.get(name) for name in NAMES}
         async with running(bus):
             for subscription in subscriptions:
-                got: set[int] = set()
-                await take(subscription, bus.head, got)
+                got = set(await take(subscription, bus.head))
                 name = subscription.name
                 wanted = {n for n in whole if subscription.wants(f"d{n % 7}")}
                 missing = wanted - got - base.delivered[name]
@@ -208,8 +190,7 @@ async def examine(directory: Path, base: Base, damage: Damage) -> Counter[str]:
             new = [journalling.reading(n, 2) for n in range(head - 1, head + 4)]
             await publish(bus, new)
             for subscription in subscriptions:
-                got = set()
-                await take(subscription, bus.head, got)
+                got = set(await take(subscription, bus.head))
                 fresh = {int(r.values["n"]) for r in new if subscription.wants(r.device)}
                 assert got == fresh
                 await settled(subscription)

@@ -11,6 +11,7 @@ from gateway.bus.bus import Bus
 from gateway.bus.gather import Entry
 from gateway.bus.journal import Journal, JournalOptions
 from gateway.bus.records import Stamp
+from gateway.bus.subscription import Subscription
 from gateway.core.contracts import Reading
 
 SEGMENT = 1 << 16
@@ -74,3 +75,22 @@ async def numbers(bus: Bus, position: int = 0) -> list[int]:
         async for block in bus.blocks(position, follow=False)
         for reading in block.readings
     ]
+
+
+async def take(subscription: Subscription, until: int) -> list[int]:
+    """The numbers of what every lane delivers below sequence `until`, lane by lane."""
+    got: list[int] = []
+    for lane in subscription.lanes:
+        while lane.fetched < until:
+            task = asyncio.create_task(lane.next_batch(50, 0.0))
+            async with asyncio.timeout(10):
+                while not task.done() and (lane.fetched < until or lane.in_flight):
+                    await asyncio.sleep(0)
+            if not task.done():
+                task.cancel()  # nothing of what was left is this lane's
+                break
+            batch = task.result()
+            batch.tally.delivered = len(batch)
+            got.extend(int(r.values["n"]) for r in batch.readings)
+            lane.done(batch)
+    return got
