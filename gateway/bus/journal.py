@@ -35,7 +35,6 @@ from gateway.core.contracts import Flag
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0
-_SMALLEST = 1_000_000  # bytes of a segment that is not made smaller for want of room
 _MOST_DAMAGE = 1_000  # places remembered: a card that dies may have a great many
 _UNSYNCED = Flag.UNSYNCED.value
 
@@ -107,10 +106,10 @@ class Journal:
         self.segments = found.segments
         self._aside = found.aside
         self.times = found.times
-        self._measure()
-        # On a small disk the files are small too: one must fit several times.
-        segment = min(self.options.segment, max(self.quota // 8, _SMALLEST))
+        used = sum(map(self.size_of, self.segments))
+        segment = self._room.fitting(used, self.options.segment)
         self.options = replace(self.options, segment=segment)
+        self._measure()
         positions = [p for record in found.cursors.values() for p in record.lanes]
         self._next = max([found.end, at_least, *positions])
         self._records = dict(found.cursors)

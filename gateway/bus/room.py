@@ -9,6 +9,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _SHARE = 16  # of a small disk the ballast takes at most this part
+_FIT = 8  # segments that should fit into what there is
+_SMALLEST = 1_000_000  # a segment is not made smaller than this for want of room (bytes)
 _FLOOR = 2  # segments that are kept however full the disk is: the current one and one before it
 
 
@@ -35,6 +37,15 @@ class Room:
             return self._path.stat().st_size
         except OSError:
             return 0
+
+    def fitting(self, used: int, most: int) -> int:
+        """Bytes that a segment should take, `most` where there is room: on a small disk one must
+        fit several times."""
+        try:
+            room = used + shutil.disk_usage(self._directory).free
+        except OSError:
+            return most
+        return min(most, max(room // _FIT, _SMALLEST))
 
     def look(self, used: int, segment: int, max_size: int) -> None:
         """Measure again. used: bytes of all segments; segment: bytes of the next one."""

@@ -3,13 +3,12 @@
 Which readings survive a power cut after such an error is tried in test_power_cuts.py.
 """
 
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.disks import errors
+from tests.support.disks import errors, needs_strace
 from tests.support.faults import FULL, outcome
 from tests.support.mosquitto import mosquitto
 from tests.support.troubled import RATE, Load, everything_arrived, gateway_on, resumed
@@ -17,7 +16,7 @@ from tests.support.troubled import RATE, Load, everything_arrived, gateway_on, r
 SECONDS = 60 if FULL else 5
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@needs_strace
 @pytest.mark.timeout(300)
 def test_an_fdatasync_that_fails_now_and_then_loses_and_repeats_nothing(tmp_path: Path) -> None:
     with (

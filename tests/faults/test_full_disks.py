@@ -3,17 +3,26 @@
 Only the gateway's data is on the disk; the broker is elsewhere and keeps what is not acknowledged.
 """
 
-import shutil
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.disks import Card, errors, fill, small_disk
+from tests.support.disks import (
+    Card,
+    Filler,
+    errors,
+    needs_loop,
+    needs_root,
+    needs_strace,
+    small_disk,
+)
 from tests.support.faults import FULL, outcome
 from tests.support.gateway import Gateway
 from tests.support.mosquitto import Mosquitto, mosquitto
+from tests.support.publisher import payload
 from tests.support.troubled import (
     RATE,
     Load,
@@ -25,7 +34,12 @@ from tests.support.troubled import (
 )
 
 SECONDS = 60 if FULL else 3
-needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+
+
+def large(number: int) -> bytes:
+    """A message that does not compress, so that a segment is soon full."""
+    noise = b", ".join(b'"v%d": %a' % (n, random.random()) for n in range(50))
+    return b'{"seq": %d, %s}' % (number, noise)
 
 
 @pytest.fixture
@@ -35,10 +49,14 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 def through(
-    house: Gateway, broker: Mosquitto, why: str, begin: Callable[[], Callable[[], None]]
+    house: Gateway,
+    broker: Mosquitto,
+    why: str,
+    begin: Callable[[], Callable[[], None]],
+    make: Callable[[int], bytes] = payload,
 ) -> dict[str, float]:
     """Load before, during and after a trouble; `begin` starts it and gives how it ends."""
-    with Load(broker.port) as load:
+    with Load(broker.port, make) as load:
         house.wait(lambda: house.api("status")["journal"]["next"] > RATE)
         end = begin()
         in_trouble(house, why)
@@ -57,6 +75,7 @@ def through(
     }  # fmt: skip
 
 
+@needs_root
 @pytest.mark.timeout(300)
 def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(
     tmp_path: Path, broker: Mosquitto
@@ -67,11 +86,12 @@ def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(
     ):
 
         def begin() -> Callable[[], None]:
-            filled = fill(disk)
-            # What the segment has prepared takes a while to use up.
-            return filled.unlink
+            return Filler(disk).end
 
-        outcome("disk-full", **through(house, broker, "No space", begin))
+        figures = through(house, broker, "No space", begin, large)
+        assert "ballast is let go" in house.log.read_text()
+        house.wait(lambda: (disk / "data" / "journal" / "ballast").exists(), 30)
+        outcome("disk-full", **figures)
 
 
 @needs_strace
@@ -90,6 +110,7 @@ def test_a_disk_that_refuses_writes_loses_nothing_and_goes_on(
         outcome("disk-refuses", **through(house, broker, "Read-only", begin))
 
 
+@needs_loop
 @pytest.mark.timeout(300)
 def test_a_card_that_turns_read_only_loses_nothing(tmp_path: Path, broker: Mosquitto) -> None:
     """Such a file system is not writable again until it was unmounted and checked."""

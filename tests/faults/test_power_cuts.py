@@ -28,6 +28,7 @@ from gateway.bus.recovery import Recovered
 from gateway.core.contracts import Reading
 from gateway.core.ids import device_filter
 from tests.support import journalling
+from tests.support.disks import needs_strace
 from tests.support.faults import outcome, runs, seeded
 from tests.support.journal import numbered, numbers, open_bus, options, publish, running, stamp
 from tests.support.power_cut import Call, Disk, record
@@ -179,6 +180,7 @@ def examine(seed: int, states: int, directory: Path, sync: bool = True) -> Count
     return seen
 
 
+@needs_strace
 @pytest.mark.timeout(900)
 def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     chance, states = seeded(), runs(200, 10_000)
@@ -204,6 +206,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     )
 
 
+@needs_strace
 def test_without_fdatasync_the_same_power_cuts_lose_readings(tmp_path: Path) -> None:
     """That nothing is lost must be the journal's doing, not this test's blindness."""
     seen = examine(seeded().randrange(10**9), 60, tmp_path, sync=False)

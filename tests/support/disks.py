@@ -2,13 +2,23 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 _CALLS = "pwrite64,write,fallocate,ftruncate,fdatasync,fsync,unlink,rename"
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+needs_loop = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="no loop devices here"
+)
+needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
 @contextmanager
@@ -23,15 +33,28 @@ def small_disk(directory: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", directory], check=True)
 
 
-def fill(directory: Path) -> Path:
-    """Take all the room there is, as somebody else's file; its path, to give the room back."""
-    path = directory / "somebody-elses"
-    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        for size in (1 << 20, 4096):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(size))
-    return path
+class Filler:
+    """Somebody else who takes all the room there is, and all that is let go, until it ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "somebody-elses"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._path.open("ab", buffering=0) as file:
+            while not self._stop.wait(0.02):
+                for size in (1 << 20, 4096):
+                    with contextlib.suppress(OSError):
+                        while file.write(bytes(size)):
+                            pass
+
+    def end(self) -> None:
+        """Give the room back."""
+        self._stop.set()
+        self._thread.join()
+        self._path.unlink()
 
 
 class Card:

@@ -3,13 +3,13 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.gateway import Gateway
 from tests.support.mosquitto import Mosquitto
-from tests.support.publisher import Publisher
+from tests.support.publisher import Publisher, payload
 
 DEVICES = 5
 RATE = 300
@@ -36,8 +36,8 @@ def gateway_on(disk: Path, broker: Mosquitto, home: Path) -> Iterator[Gateway]:
 class Load:
     """Messages, at an even rate, until it is stopped."""
 
-    def __init__(self, port: int) -> None:
-        self._publisher = Publisher(port, DEVICES)
+    def __init__(self, port: int, make: Callable[[int], bytes] = payload) -> None:
+        self._publisher = Publisher(port, DEVICES, make)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.sent = 0
