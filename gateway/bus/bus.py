@@ -150,13 +150,14 @@ class Bus:
             record = CursorRecord([position], filter=" ".join(patterns))
         subscription = Subscription(name, patterns, lanes, record, self._source)
         self.subscriptions[name] = subscription  # `publish` counts for it from here on
-        self.journal.move(name, subscription.record())
-        if (
+        # What `matched` counted is void if it was for another filter or not at all.
+        subscription.counted = not (
             (new and subscription.position < self._head)
             or record.removed_at
             or record.filter != subscription.filter
-        ):
-            # What `matched` counted is void, for it was for another filter or not at all.
+        )
+        self.journal.move(name, subscription.record())
+        if not subscription.counted:
             await self._recount(subscription)
         return subscription
 
@@ -189,6 +190,8 @@ class Bus:
         )
         ledger.matched += difference
         self.journal.recount(subscription.name, difference)
+        subscription.counted = True
+        subscription.moved()
 
     async def count(self, subscription: Subscription, places: Sequence[int], until: int) -> int:
         """How many readings the subscription's lanes have from these places on, before `until`."""
@@ -259,7 +262,7 @@ class Bus:
         the head, because that is reached or because what lay before it is lost."""
         found = await self._block(sequence) if sequence < self._head else None
         if sequence < self._head and (found is None or found.first > sequence):
-            self.keeper.gap(found.first if found else self._head)
+            self.keeper.gap(sequence, found.first if found else self._head)
         return found
 
     async def _block(self, sequence: int) -> Block | None:

@@ -92,6 +92,7 @@ class Gathering:
         """What a cursor's subscription has matched was counted again."""
         with self._ready:
             self._recounted[name] += difference
+            self._expect(1.0)
 
     def remove(self, name: str) -> None:
         """A cursor is gone for good."""
@@ -121,7 +122,9 @@ class Gathering:
         with self._ready:
             while not self._ending and (wait := self._due - time.monotonic()) > 0:
                 self._ready.wait(wait if wait < threading.TIMEOUT_MAX else None)
-            if self._ending and not (self._entries or self._moved or self._removed):
+            if self._ending and not (
+                self._entries or self._moved or self._recounted or self._removed
+            ):
                 return None
             entries, self._entries = _cut(self._entries)
             self._readings = sum(len(entry.readings) for entry in self._entries)

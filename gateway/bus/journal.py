@@ -289,7 +289,7 @@ class Journal:
         self._records.update(taken.moved)
         for name, difference in taken.recounted.items():
             self._matched[name] += difference
-        changed = set(taken.moved)
+        changed = {*taken.moved, *taken.recounted}
         for entry in taken.entries:
             for name, count in entry.matched.items():
                 self._matched[name] += count

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from gateway.bus.forecast import Forecast
+from gateway.bus.gather import Entry
 from gateway.bus.records import CursorRecord
 from gateway.bus.segment import Segment
 from gateway.bus.subscription import Subscription
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 2.0  # how long a segment that is to go waits for what counts its readings (s)
 _FORGET = 7 * 86_400 * 10**9  # a removed subscription's cursor is kept so long (ns)
 
 
@@ -33,6 +36,7 @@ class Keeper:
         self._gaps: set[int] = set()
         # What was damaged while nobody ran may be missing from what the cursors count.
         self._suspect = bool(bus.journal.damage)
+        self._damaged = False  # whether a gap lay behind the oldest reading that is kept
 
     async def look(self) -> None:
         """Do what is due."""
@@ -58,10 +62,11 @@ class Keeper:
         """Wait until a look is due at once."""
         await self._call.wait()
 
-    def gap(self, end: int) -> None:
-        """A reader met a stretch without readings, up to sequence `end`."""
+    def gap(self, begin: int, end: int) -> None:
+        """A reader met a stretch without readings, from sequence `begin` up to `end`."""
         if end not in self._gaps:
             self._gaps.add(end)
+            self._damaged = self._damaged or begin >= self._bus.journal.start
             self._suspect = True
             self._call.set()
 
@@ -92,11 +97,14 @@ class Keeper:
         subscription.endangered = near
 
     async def _reconcile(self, subscription: Subscription) -> None:
-        """Readings were lost to damage: those that the subscription would have had are dropped.
+        """Readings are gone uncounted: those that the subscription would have had are dropped.
 
         What it counted as they entered the journal, against what can still be read: that tells
-        the number whatever its filter and its lanes, and telling it twice changes nothing.
+        the number whatever its filter and its lanes, and telling it twice changes nothing. They
+        went by damage, or with a segment that was deleted just before a crash, or that held what
+        was then in flight.
         """
+        journal = self._bus.journal
         lanes, ledger = subscription.lanes, subscription.ledger
         for lane in lanes:
             await lane.lock.acquire()
@@ -108,11 +116,12 @@ class Keeper:
         if lost < 0:
             # What counted them was lost, and they were not.
             ledger.matched -= lost
-            self._bus.journal.recount(subscription.name, -lost)
+            journal.recount(subscription.name, -lost)
         elif lost:
-            ledger.dropped["damaged"] += lost
+            reason = "damaged" if journal.damage or self._damaged else "retention"
+            ledger.dropped[reason] += lost
             ledger.fetched += lost
-            log.error("journal: %d readings for %s are lost to damage", lost, subscription.name)
+            log.error("journal: %d readings for %s are lost: %s", lost, subscription.name, reason)
         if lost:
             subscription.moved()
 
@@ -121,6 +130,7 @@ class Keeper:
         False if it cannot be deleted."""
         journal = self._bus.journal
         end = journal.segments[1].first
+        skipped = False
         for subscription in list(self._bus.subscriptions.values()):
             dropped = 0
             for lane in subscription.lanes:
@@ -130,6 +140,7 @@ class Keeper:
                         places[lane.number] = lane.fetched
                         count = await self._bus.count(subscription, places, end)
                         lane.skip(end, count)
+                        skipped = True
                         dropped += count
             if dropped:
                 log.error(
@@ -138,9 +149,20 @@ class Keeper:
                     dropped,
                     subscription.name,
                 )
+        if skipped and not journal.trouble:
+            await self._counted()
         try:
             await asyncio.to_thread(journal.retire, segment)
         except OSError as error:
             log.error("journal: %s cannot be deleted: %s", segment.path.name, error)
             return False
         return True
+
+    async def _counted(self) -> None:
+        """Wait until the moved cursors are durable: what is deleted before it was counted is
+        counted as lost after a crash. On a disk that refuses, deleting comes first."""
+        told = asyncio.Event()
+        self._bus.journal.append(Entry([], gather=0.0, done=told.set))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await told.wait()

@@ -150,6 +150,7 @@ class Subscription:
 
     drops_in: seconds until retention begins to drop readings it has not had, as things are; None
     where that cannot be said. endangered: it stands in the oldest quarter of what is kept.
+    counted: False while `matched` is being counted anew: a crash then makes the next life count.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class Subscription:
         self.ledger.dropped.update(record.dropped)
         self.drops_in: float | None = None
         self.endangered = False
+        self.counted = True
         self.ledger.fetched = record.delivered + record.dead_lettered + sum(record.dropped.values())
         self.paused = record.paused
         self.replay = record.replay
@@ -261,7 +263,7 @@ class Subscription:
             dead_lettered=ledger.dead_lettered,
             dropped=dict(ledger.dropped),
             replayed=ledger.replayed,
-            filter=self.filter,
+            filter=self.filter if self.counted else "",
             paused=self.paused,
             # A copy: the journal's thread writes it down while this one is counted on.
             replay=copy(self.replay),
