@@ -45,7 +45,7 @@ class Facts:
     published: dict[int, set[int]] = field(default_factory=dict)
     acknowledged: dict[int, int] = field(default_factory=dict)
     retired: int = 0
-    keys: list[int] = field(default_factory=list)
+    keys: list[tuple[int, int]] = field(default_factory=list)
     sent: dict[str, set[int]] = field(default_factory=dict)
 
     def take(self, words: list[str]) -> None:
@@ -53,11 +53,12 @@ class Facts:
             case ["publish", number, run]:
                 self.published.setdefault(int(number), set()).add(int(run))
             case ["ack", number, run]:
+                self.acknowledged.pop(int(number), None)  # the last one said is the last one here
                 self.acknowledged[int(number)] = int(run)
             case ["retire", sequence]:
                 self.retired = int(sequence)
             case ["key", packet_id]:
-                self.keys.append(int(packet_id))
+                self.keys.append((next(reversed(self.acknowledged)), int(packet_id)))
             case ["sent", name, *sent]:
                 self.sent.setdefault(name, set()).update(map(int, sent))
 
@@ -100,7 +101,9 @@ async def complaints(directory: Path, facts: Facts, probe: bool) -> list[str]:
     wrong += _cursors_wrong(recovered, found, facts)
     keys = bus.recovered_keys(journalling.SOURCE)
     known = {packet_id for entry in keys for packet_id in array("H", entry.packet_ids)}
-    if unknown := set(facts.keys[-KEYS:]) - known:
+    # A frame's key goes with its reading when that is retired.
+    kept = {i for number, i in facts.keys[-KEYS:] if number + 1 >= facts.retired}
+    if unknown := kept - known:
         wrong.append(f"{len(unknown)} acknowledged frames would not be recognised")
     for name, patterns, lanes in (("quick", ("*",), 2), ("some", ("d[1-4]",), 1)):
         subscription = await bus.subscribe(name, patterns, "earliest", lanes)

@@ -185,7 +185,7 @@ async def examine(directory: Path, base: Base, damage: Damage) -> Counter[str]:
                 await settled(subscription)
                 found["damaged"] += ledger.dropped["damaged"]
                 if cursors[name] is not None and name == "quick":
-                    told = ledger.delivered + ledger.dropped["damaged"]
+                    told = ledger.delivered + sum(ledger.dropped.values())
                     assert told == ledger.matched
             new = [journalling.reading(n, 2) for n in range(head - 1, head + 4)]
             await publish(bus, new)
