@@ -26,22 +26,27 @@ async def remember(house: House) -> None:
     progress = getting_on()
     while True:
         begin = history.position or bus.journal.start
-        if begin >= until:
-            house.starting.discard("history")
         generation = history.generation
-        async with aclosing(bus.blocks(begin)) as blocks:  # type: ignore[type-var]
-            async for block in blocks:
-                await history.room()
-                if history.generation != generation:
-                    break
-                stamp = block.meta.stamp
-                origin = NOWHERE if block.settled else (stamp.boot, base_of(stamp))
-                history.add(block.first, block.readings, origin)
-                if "history" in house.starting:
-                    progress(f"reading {until - block.end} readings again for history")
-                # A disk that refuses must not keep the gateway from being ready.
-                if block.end >= until or history.failing:
-                    house.starting.discard("history")
+        # To the end first: where the journal was lost there is nothing to read, and then nothing
+        # to wait for.
+        for follow in (False, True):
+            async with aclosing(bus.blocks(begin, follow=follow)) as blocks:  # type: ignore[type-var]
+                async for block in blocks:
+                    await history.room()
+                    if history.generation != generation:
+                        break
+                    stamp = block.meta.stamp
+                    origin = NOWHERE if block.settled else (stamp.boot, base_of(stamp))
+                    history.add(block.first, block.readings, origin)
+                    begin = block.end
+                    if "history" in house.starting:
+                        progress(f"reading {until - block.end} readings again for history")
+                    # A disk that refuses must not keep the gateway from being ready.
+                    if history.failing:
+                        house.starting.discard("history")
+            if history.generation != generation:
+                break
+            house.starting.discard("history")
 
 
 def own_devices(house: House, sources: Mapping[str, Device]) -> dict[str, Device]:

@@ -89,6 +89,7 @@ class SqliteFile:
         if done > 9_999:
             raise salvage.DamagedError("of a version that no release has")
         if done > max((number for number, _ in files), default=done):
+            salvage.must_fit(connection, self._model)  # or it is another program's
             raise ConfigError(
                 f"{self.path} was written by a newer release",
                 fix="install that release again, or go back with sudo ./install.sh rollback",
