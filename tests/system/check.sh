@@ -155,9 +155,9 @@ taken_back() {
         is_active && eventually http /readyz && [[ $(release) == "$before" ]] || found=1
     return "$found"
 }
-hanging_release() { other_release hanging gateway/app.py 'import time; time.sleep(3600)' && taken_back hanging; }
+hanging_release() { other_release hanging gateway/app/__init__.py 'import time; time.sleep(3600)' && taken_back hanging; }
 dying_release() {
-    other_release dying gateway/app.py 'import os, threading; threading.Timer(4, os._exit, [1]).start()' &&
+    other_release dying gateway/app/__init__.py 'import os, threading; threading.Timer(4, os._exit, [1]).start()' &&
         taken_back dying
 }
 version_of() { "$opt"/current/bin/python -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("PRAGMA user_version").fetchone()[0])' "/var/lib/berrygate/$1.db"; }
