@@ -1,7 +1,7 @@
 """Config -> objects -> running parts; and from one configuration to another, part by part."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from gateway.runtime.watchdog import Watchdog
 from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
+_FINISH = 1.0  # how long a write on its way may take when its bridge ends (s)
 _FACES = ("report", "announce", "announcer")
 
 
@@ -78,6 +79,7 @@ class Wiring:
         """End everything: sources first, then what they had said is committed, then the rest."""
         await self._parts.end(*self._parts.names("device "))
         await pumps.drain(self._house)
+        await self._end_bridges(list(self._house.deliveries))
         await self._parts.end_all()
 
     async def apply(self, config: Config) -> Changes:
@@ -114,7 +116,7 @@ class Wiring:
         house, parts, sections = self._house, self._parts, found.sections
         self.config = config
         await parts.end(*(f"device {name}" for name in found.devices.gone))
-        await parts.end(*(f"bridge {name}" for name in found.bridges.gone))
+        await self._end_bridges(found.bridges.gone)
         for name in found.bridges.removed:
             if house.deliveries.pop(name, None) is not None:
                 house.bus.unsubscribe(name)
@@ -215,6 +217,11 @@ class Wiring:
         await delivery.subscribe()
         house.deliveries[name] = delivery
         house.health_.register("bridge", name, probes.bridge(delivery))
+
+    async def _end_bridges(self, names: Sequence[str]) -> None:
+        there = [self._house.deliveries[name] for name in names if f"bridge {name}" in self._parts]
+        await asyncio.gather(*(delivery.finish(_FINISH) for delivery in there))
+        await self._parts.end(*(f"bridge {name}" for name in names))
 
     def _start_bridge(self, name: str) -> None:
         self._parts.start(f"bridge {name}", self._house.deliveries[name].run())

@@ -11,7 +11,7 @@ from gateway.doctor.findings import Finding, Scene, fail, is_there, matching, ok
 
 _LONGEST = 4.0  # s; a large database on a slow card is looked at in part
 _STEPS = 10_000  # of SQLite's machine between two looks at the time
-_FIX = "make a backup of the data directory, then restart: what is damaged is set aside"
+_FIX = "berrygate check --store tells more; a restart sets aside what is damaged and keeps the rest"
 
 
 def journal(scene: Scene) -> list[Finding]:

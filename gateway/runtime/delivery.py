@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from gateway.store.dead_letters import DeadLetter, DeadLetters
 log = logging.getLogger(__name__)
 
 _DURABLE = 5.0  # longest that an answer waits for the disk (s)
+_LOOK = 0.02  # s
 _HOLD = 600.0  # longest that readings wait for the clock (s)
 
 
@@ -50,6 +52,7 @@ class Delivery:
         self.retry = Retry(self.name, settings.retry, self._dead_letter)
         self.health = HealthStage(self.name, bus.emit)
         self.delivered_at = 0
+        self._at_work = 0  # lanes with a batch on its way
         self._bus = bus
         self._dead_letters = dead_letters
         self._clock = clock
@@ -80,6 +83,15 @@ class Delivery:
         finally:
             await self.pool.close()
 
+    async def finish(self, within: float) -> None:
+        """Begin nothing more, and let what is on its way arrive, for at most `within` seconds:
+        cancelled in between, it would be sent again."""
+        self._flowing.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._at_work and not self.retry.failing:  # noqa: ASYNC110 - lanes end singly
+                    await asyncio.sleep(_LOOK)
+
     async def _lane(self, lane: Lane) -> None:
         batching = self.settings.batch
         while True:
@@ -88,8 +100,12 @@ class Delivery:
                 await self._clock.wait(self._hold_left())
                 continue
             await self._flowing.wait()
-            await self._chain(batch)
-            lane.done(batch)
+            self._at_work += 1
+            try:
+                await self._chain(batch)
+                lane.done(batch)
+            finally:
+                self._at_work -= 1
             self.delivered_at = time.time_ns()
 
     async def _send(self, bridge: Bridge[Any], batch: Batch) -> None:

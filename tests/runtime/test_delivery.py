@@ -277,3 +277,26 @@ async def test_a_subscription_that_takes_anothers_place_is_paused_too(tmp_path: 
         assert taken.paused
         work.bus.unsubscribe("sink")
         assert (await work.bus.subscribe("sink")).paused
+
+
+async def test_a_bridge_that_ends_in_good_order_sends_nothing_twice(tmp_path: Path) -> None:
+    sink = Sink()
+    sink.thinks = 0.3
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, now_numbered(0, 50))
+        await work.until(lambda: bool(sink.taken))
+        await work.delivery.finish(5.0)
+    sink.thinks = 0.0
+    async with delivering(tmp_path, sink) as work:
+        await work.settled()
+        assert sorted(sink.numbers()) == list(range(50))
+
+
+async def test_ending_does_not_wait_for_a_sink_that_never_answers(tmp_path: Path) -> None:
+    sink = Sink()
+    sink.thinks = 60.0
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, now_numbered(0, 50))
+        await work.until(lambda: bool(sink.taken))
+        async with asyncio.timeout(10):
+            await work.delivery.finish(0.2)

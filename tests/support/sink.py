@@ -10,7 +10,8 @@ from gateway.core.errors import BerrygateError, Rejected
 
 class Sink:
     """A bridge. fails: raised by each send while set. refuses: readings it never takes; named: it
-    says which. slow: seconds that a send of a device's readings takes."""
+    says which. slow: seconds that a send of a device's readings takes. thinks: seconds until it
+    says that it has what it took."""
 
     name = "sink"
 
@@ -21,6 +22,7 @@ class Sink:
         self.refuses: Callable[[Reading], bool] = lambda reading: False
         self.named = True
         self.slow: dict[str, float] = {}
+        self.thinks = 0.0
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[None]:
@@ -36,6 +38,7 @@ class Sink:
         if bad and not self.named:
             raise Rejected("refused")
         self.taken += [r for index, r in enumerate(batch.readings) if index not in bad]
+        await asyncio.sleep(self.thinks)
         if bad:
             raise Rejected("refused", indices=bad)
 
