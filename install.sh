@@ -204,7 +204,7 @@ cmd_test() {
     mypy
     lint-imports >/dev/null || lint-imports
     say "running the tests"
-    exec pytest -n auto --maxprocesses 4 "${chosen[@]}" "$@"
+    exec pytest -n auto --maxprocesses 4 --dist worksteal "${chosen[@]}" "$@"
 }
 
 need_root() {
