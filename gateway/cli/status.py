@@ -46,7 +46,7 @@ def status(args: Namespace) -> int:
 
 
 def _is_well(found: dict[str, Any]) -> bool:
-    sides = found["ledger"].values()
+    sides = found["ledger"]["sources"], found["ledger"]["bridges"]
     explained = all(ledger["difference"] == 0 for side in sides for ledger in side.values())
     return found["ready"] and explained and found["health"]["level"] not in _UNHEALTHY
 
@@ -81,6 +81,8 @@ def _ledger(found: dict[str, Any]) -> None:
         print()
         rows = [[plain(name), *_numbers(sources[name], _SOURCE)] for name in sources]
         table(["SOURCE", *_heads(_SOURCE)], rows)
+    if thrown := found["ledger"]["broker"]["dropped"]:
+        print(colored(f"  the broker itself threw away {count(thrown)}", "WARNING"))
     if bridges:
         print()
         states = {bridge["name"]: bridge for bridge in found["bridges"]}

@@ -146,6 +146,7 @@ class House:
                 for name, delivery in self.deliveries.items()
                 if delivery.subscription is not None
             },
+            "broker": {"dropped": self.broker().get("dropped")},
         }
 
     def sources(self) -> list[dict[str, Any]]:

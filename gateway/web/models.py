@@ -56,11 +56,20 @@ class BridgeLedger(Answer):
     """Readings nobody can explain; anything but 0 is a bug."""
 
 
+class BrokerLedger(Answer):
+    """What never reached a source."""
+
+    dropped: int | None
+    """Messages that the broker itself threw away, of all its clients; null where that is not
+    known."""
+
+
 class Ledger(Answer):
     """What came in and what became of it."""
 
     sources: dict[str, SourceLedger]
     bridges: dict[str, BridgeLedger]
+    broker: BrokerLedger
 
 
 class Replay(Answer):

@@ -135,6 +135,9 @@ def test_status_tells_what_is_not_well(house: SmallHouse, berrygate: Berrygate) 
     done = berrygate("status", "--json")
     assert done.code == 1
     assert "not ready: history is starting" in berrygate("status").out
+    assert "threw away" not in berrygate("status").out
+    house.thrown = 1_250
+    assert "the broker itself threw away 1,250" in berrygate("status").out
 
 
 @pytest.mark.usefixtures("up")

@@ -35,6 +35,7 @@ class SmallHouse:
         self.source.dropped["rate"] = 1
         self.bridge = BridgeLedger(matched=8, delivered=5)
         self.pending = 3
+        self.thrown = 0
         self.asked: list[tuple[Any, ...]] = []
         self.points: list[tuple[int, Any]] = [(STARTED, 21.5), (STARTED + 1000, float("nan"))]
         self.tails = 0
@@ -53,6 +54,7 @@ class SmallHouse:
         return {
             "sources": {"mqtt": self.source.as_dict()},
             "bridges": {"home": self.bridge.as_dict(self.pending)},
+            "broker": {"dropped": self.thrown},
         }
 
     def status(self) -> dict[str, Any]:
