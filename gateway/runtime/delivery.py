@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _DURABLE = 5.0  # longest that an answer waits for the disk (s)
 _LOOK = 0.02  # s
+_GIVE_WAY = 0.05  # longest that a lane with a backlog rests after a write as long (s)
 _HOLD = 600.0  # longest that readings wait for the clock (s)
 
 
@@ -101,11 +102,15 @@ class Delivery:
                 continue
             await self._flowing.wait()
             self._at_work += 1
+            began = time.monotonic()
             try:
                 await self._chain(batch)
                 lane.done(batch)
             finally:
                 self._at_work -= 1
+            if len(batch) >= batching.size:
+                # A backlog: it would take the machine from what comes in and from other bridges.
+                await asyncio.sleep(min(time.monotonic() - began, _GIVE_WAY))
             self.delivered_at = time.time_ns()
 
     async def _send(self, bridge: Bridge[Any], batch: Batch) -> None:

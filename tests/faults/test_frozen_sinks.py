@@ -134,6 +134,10 @@ def of(house: Gateway, name: str) -> dict[str, Any]:
     return found
 
 
+def journalled(house: Gateway) -> int:
+    return int(house.api("status")["ledger"]["sources"]["mqtt"]["journalled"])
+
+
 @pytest.mark.timeout(1200)
 def test_a_frozen_sink_costs_its_neighbour_nothing_and_drains_unaided(tmp_path: Path) -> None:
     seconds = 600 if FULL else 60
@@ -164,6 +168,7 @@ def test_a_frozen_sink_costs_its_neighbour_nothing_and_drains_unaided(tmp_path: 
         drain = live.p99(draining, max(drained, draining + 2))
         differences = house.differences()
         live.__exit__()
+        house.wait(lambda: journalled(house) >= live.count)
         house.wait(lambda: of(house, "frozen")["pending"] == of(house, "healthy")["pending"] == 0)
         for server in (frozen, healthy):
             stored = sum(len(server.values(f"d{n}", "seq")) for n in range(DEVICES))
