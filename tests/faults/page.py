@@ -67,9 +67,15 @@ def _words(name: str) -> str:
 
 
 def _line(name: str, told: dict[str, Any]) -> str:
-    figures = ", ".join(f"{_plain(key)} {value}" for key, value in told["figures"].items())
+    figures = ", ".join(f"{_plain(key)} {_short(value)}" for key, value in told["figures"].items())
     seed = f", seed {told['seed']}" if told["seed"] is not None else ""
     return f"  - **{_plain(name)}**: {figures} ({told['form']} form{seed})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.3g}" if isinstance(value, float) and value < 1_000 else f"{value:,}"
 
 
 def _plain(key: str) -> str:
