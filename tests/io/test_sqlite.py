@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.errors import ConfigError
 from gateway.io.salvage import Rescue
 from gateway.io.sqlite import Database, statements
 
@@ -60,6 +61,25 @@ def test_migrations_run_once_each_and_in_order(path: Path, migrations: Path) -> 
         assert database.read_now(lambda c: c.execute("PRAGMA user_version").fetchone()) == (2,)
         assert database.set_aside == []
         database.close()
+
+
+def test_a_newer_release_s_file_is_refused_and_a_flipped_bit_is_not_taken_for_one(
+    path: Path, migrations: Path
+) -> None:
+    (migrations / "0002_sizes.sql").write_text(SECOND)
+    database = Database(path, migrations)
+    insert(database, "kept")
+    database.close()
+    (migrations / "0002_sizes.sql").unlink()
+    with pytest.raises(ConfigError, match="newer release"):
+        Database(path, migrations)
+    (migrations / "0002_sizes.sql").write_text(SECOND)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 10")
+    database = Database(path, migrations)
+    assert [aside.reason for aside in database.set_aside] == ["of a version that no release has"]
+    assert names(database) == ["kept"]
+    database.close()
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(path: Path, migrations: Path) -> None:
