@@ -163,7 +163,7 @@ def health(scene: Scene) -> list[Finding]:
     level, score = status["health"]["level"], status["health"]["score"]
     texts = [reason.get("text") or reason["metric"] for reason in status["health"]["reasons"]]
     seen = "; ".join([f"{level} {score}", *status["reasons"], *texts])
-    sides = status["ledger"].values()
+    sides = status["ledger"]["sources"], status["ledger"]["bridges"]
     lost = sum(abs(each["difference"]) for side in sides for each in side.values())
     if lost:
         fix = "this is a bug: please report it with berrygate doctor --bundle FILE"

@@ -68,7 +68,14 @@ def lives(directory: Path, log: Path, chance: random.Random, sync: bool) -> Iter
     """The recording; None between two lives."""
     command = [sys.executable, "-m", "tests.support.journalling", str(directory)]
     for run, commits in enumerate((70, 100, 60, 30), 1):
-        extra = ["--run", str(run), "--commits", str(commits), "--seed", str(chance.random())[2:]]
+        extra = [
+            "--run",
+            str(run),
+            "--commits",
+            str(commits),
+            "--seed",
+            str(chance.randrange(10**9)),
+        ]
         inject = ""
         if not sync:
             extra.append("--no-sync")
