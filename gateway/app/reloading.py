@@ -15,6 +15,7 @@ from typing import Any
 from gateway.app.wiring import Wiring
 from gateway.config import Config, InvalidConfig, find, load
 from gateway.config.changes import changes
+from gateway.config.load import LOOKED_AT
 from gateway.config.trial import Trial
 from gateway.core.errors import BerrygateError, ConfigError
 from gateway.runtime.notify import notify
@@ -98,7 +99,7 @@ class Reloader:
             )
         file = self._file or find()
         if file is None:
-            raise ConfigError("there is no configuration file", fix="see berrygate check --help")
+            raise ConfigError("there is no configuration file", fix=f"write one: {LOOKED_AT[-1]}")
         config = await asyncio.to_thread(load, file)
         old = self._wiring.config
         if fixed := changes(old, config).fixed:
@@ -119,7 +120,7 @@ class Reloader:
         if confirm is None:
             await self._keep()
         else:
-            self._before, self._until = self._before or old, time.monotonic() + confirm
+            self._before, self._until = old, time.monotonic() + confirm
             self._going_back = asyncio.create_task(self._go_back(confirm), name="going back")
         log.info("config: %s", "in use" if found else "nothing has changed")
         return {"ok": True, "changes": found.as_dict(), "confirm": confirm}

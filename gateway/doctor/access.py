@@ -209,8 +209,8 @@ def certificates(scene: Scene) -> list[tuple[str, Path]]:
     if scene.config is not None:
         _collect(scene.config, found)
     own = scene.data_dir / "broker"
-    found += [("cert_file", path) for path in matching(own, "**/*.crt")]
-    found += [("key_file", path) for path in matching(own, "**/*.key")]
+    for path in matching(own, "**/*.crt"):
+        found += [("cert_file", path), ("key_file", path.with_suffix(".key"))]
     return list(dict.fromkeys(found))
 
 

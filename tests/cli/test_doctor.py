@@ -208,6 +208,21 @@ def test_a_certificate_with_another_ones_key_or_none_at_all(tmp_path: Path) -> N
     assert one(found, "certificate", "nothing.pem")["state"] == "FAIL"
 
 
+def test_certificates_of_the_own_broker_go_with_their_own_keys(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    own = tmp_path / "data/broker"
+    for name in ("ca", "server"):
+        crt, key = certificate(tmp_path, name)
+        own.mkdir(parents=True, exist_ok=True)
+        crt.rename(own / f"{name}.crt")
+        key.rename(own / f"{name}.key")
+    found = [each for each in doctor(path) if each["check"] == "certificate"]
+    assert [each["state"] for each in found] == ["OK", "OK"]
+    (own / "server.key").write_bytes((own / "ca.key").read_bytes())
+    states = [each["state"] for each in doctor(path) if "server.crt" in each["subject"]]
+    assert "FAIL" in states
+
+
 def test_a_server_whose_certificate_nobody_vouches_for(tmp_path: Path) -> None:
     crt, key = certificate(tmp_path, "server")
     with mosquitto(tmp_path / "broker", f"certfile {crt}\nkeyfile {key}") as broker:
