@@ -185,9 +185,9 @@ cmd_run() {
 }
 
 cmd_test() {
-    local chosen=(-m 'not slow') wanted
+    local chosen='not slow' wanted
     if [[ ${1:-} == --full ]]; then
-        chosen=()
+        chosen='slow or not slow'
         export BERRYGATE_FULL=1
         shift
     fi
@@ -204,7 +204,21 @@ cmd_test() {
     mypy
     lint-imports >/dev/null || lint-imports
     say "running the tests"
-    exec pytest -n auto --maxprocesses 4 --dist worksteal "${chosen[@]}" "$@"
+    run_tests "not alone and ($chosen)" -n auto --maxprocesses 4 --dist worksteal "$@"
+    say "running the tests that measure, one after the other"
+    run_tests "alone and ($chosen)" -n 0 "$@"
+    ((chosen_tests)) || die "no test has been chosen" "see what pytest takes: $*"
+    return "$failed_tests"
+}
+
+# run_tests MARKED ARGS: pytest; that ARGS choose none of them is no failure of its own.
+chosen_tests=0 failed_tests=0
+run_tests() {
+    local marked=$1 code=0
+    shift
+    pytest -m "$marked" "$@" || code=$?
+    ((code == 5)) || chosen_tests=1
+    ((code == 0 || code == 5)) || failed_tests=$code
 }
 
 need_root() {

@@ -11,6 +11,7 @@ from tests.faults.test_frozen_sinks import DEVICES, RATE, of, two_sinks
 from tests.support.faults import FULL, outcome
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_replay_does_not_disturb_live_readings(tmp_path: Path) -> None:
     """Readings go out again at the highest rate a replay has, four times the live one, through the

@@ -114,6 +114,7 @@ def p99(delays: list[float]) -> float:
     return sorted(delays)[int(len(delays) * 0.99)]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_device_that_floods_delays_no_other(tmp_path: Path) -> None:
     """20,000 messages a second of one device, beside ten quiet ones."""
@@ -215,6 +216,7 @@ FLOODS: dict[str, tuple[Callable[[int], bytes], Callable[[int], bytes], float]] 
 """What -> (its topics, its payloads, share of the count)."""
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_flood_of_things_never_seen_before_fills_no_memory(tmp_path: Path) -> None:
     """Distinct topics, names, metrics and sets of them; payloads too large, too deep, too wide."""
@@ -257,6 +259,7 @@ def test_a_flood_of_things_never_seen_before_fills_no_memory(tmp_path: Path) -> 
         assert p99(quiet.delays) <= 2.0, "the quiet devices' readings come within 2 s"
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_what_comes_faster_than_history_can_write_waits_on_the_disk(tmp_path: Path) -> None:
     """Payloads as large as they may be, all of them to be kept, as fast as the broker takes them:

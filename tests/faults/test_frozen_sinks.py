@@ -138,6 +138,7 @@ def journalled(house: Gateway) -> int:
     return int(house.api("status")["ledger"]["sources"]["mqtt"]["journalled"])
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_a_frozen_sink_costs_its_neighbour_nothing_and_drains_unaided(tmp_path: Path) -> None:
     seconds = 600 if FULL else 60

@@ -150,6 +150,7 @@ def delays(
     return sorted(peer_seen[number] - stamped.sent[number] for number in wanted)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_bad_payloads_of_twelve_kinds_delay_no_good_one(tmp_path: Path) -> None:
     """1 % malformed payloads at 1,000 messages/s: nothing good waits longer than 2 s."""

@@ -30,7 +30,7 @@ from gateway.core.contracts import Reading
 from gateway.core.ids import device_filter
 from tests.support import journalling
 from tests.support.disks import needs_strace
-from tests.support.faults import outcome, runs, seeded
+from tests.support.faults import FULL, outcome, runs, seeded
 from tests.support.journal import numbered, numbers, open_bus, options, publish, running, stamp
 from tests.support.power_cut import Call, Disk, record
 
@@ -220,7 +220,7 @@ def examine(seed: int, states: int, directory: Path, sync: bool = True) -> Count
 
 
 @needs_strace
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3_000 if FULL else 900)
 def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     chance, states = seeded(), runs(200, 10_000)
     recordings = max(1, states // PER_RECORDING)

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(
-        os.geteuid() != 0, reason="booting a machine needs root: sudo ./install.sh test -m system"
+        os.geteuid() != 0, reason="booting needs root: sudo ./install.sh test tests/system"
     ),
 ]
 
