@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _TOPICS = 20_000  # topics whose text is remembered
 _LONG = 1_024  # bytes of a topic; longer ones are not remembered
+_PATIENCE = 1 / 20  # of the time until a commit, what may be spent on gathering
 _RETAIN, _QOS, _DUP = 0x01, 0x06, 0x08
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
@@ -162,6 +163,7 @@ class MqttDevice:
         assert isinstance(made, BulkClient)
         client = made
         client.limit = self._context.payload
+        client.patience = lambda: self._context.gather() * _PATIENCE
         client.on_frames = partial(self._frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
@@ -193,7 +195,36 @@ class MqttDevice:
     def _frames(self, client: BulkClient, frames: Frames, generation: int) -> None:
         received, moment = time.time_ns(), boottime()
         late = self._backlog.late()
+        heads = set(frames.heads)
+        retained = any(head & _RETAIN for head in heads)
         # Filtered only when there is something to filter: a burst is nearly always plain.
+        if retained or self._handover.full or not self._names.keys() >= set(frames.topics):
+            frames = self._filtered(client, frames, generation)
+            if not frames.payloads:
+                return
+        topics = [self._names.get(topic) or self._name(topic) for topic in frames.topics]
+        self._seen += len(frames.payloads)
+        acknowledged = frames.packet_ids
+        if 0 in acknowledged:
+            acknowledged = [packet_id for packet_id in acknowledged if packet_id]
+        burst = Burst(
+            received,
+            topics,
+            frames.payloads,
+            frames.packet_ids if acknowledged else (),
+            self._repeats(frames, heads) if acknowledged else (),
+            # The client is kept with its generation: another one counts from the start again.
+            on_done=partial(self._done, client, acknowledged, generation) if acknowledged else None,
+            urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
+            late=late,
+            boottime=moment,
+            renewed=self._renewed and bool(acknowledged),
+        )
+        self._renewed = self._renewed and not acknowledged
+        self._handover.put(burst)
+
+    def _filtered(self, client: BulkClient, frames: Frames, generation: int) -> Frames:
+        """Without last states, what is our own, and what there is no room for."""
         unwanted: list[int] = []
         if any(head & _RETAIN for head in frames.heads):
             frames, seeds = frames.without(self._seed)
@@ -205,26 +236,12 @@ class MqttDevice:
             client.acknowledge(unwanted, generation)
         if self._handover.full:
             frames, _ = frames.without(self._overload)
-        if not frames.payloads:
-            return
-        self._seen += len(frames.payloads)
-        topics = [self._names.get(topic) or self._name(topic) for topic in frames.topics]
-        acknowledged = [packet_id for packet_id in frames.packet_ids if packet_id]
-        burst = Burst(
-            received,
-            topics,
-            frames.payloads,
-            frames.packet_ids if acknowledged else (),
-            [bool(head & _DUP) for head in frames.heads] if acknowledged else (),
-            # The client is kept with its generation: another one counts from the start again.
-            on_done=partial(self._done, client, acknowledged, generation) if acknowledged else None,
-            urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
-            late=late,
-            boottime=moment,
-            renewed=self._renewed and bool(acknowledged),
-        )
-        self._renewed = self._renewed and not acknowledged
-        self._handover.put(burst)
+        return frames
+
+    def _repeats(self, frames: Frames, heads: set[int]) -> list[bool]:
+        if any(head & _DUP for head in heads):
+            return [bool(head & _DUP) for head in frames.heads]
+        return [False] * len(frames.heads)
 
     def _seed(self, topic: bytes, payload: bytes, head: int) -> bool:
         """A retained message tells the last state of a device and is no new reading."""
@@ -253,8 +270,10 @@ class MqttDevice:
 
     def _name(self, topic: bytes) -> str:
         name = topic.decode("utf-8", "replace")
-        if len(topic) > _LONG:
-            return name  # refused anyway; 20,000 of 64 kB would be more than a Pi has
+        # A long one is refused anyway: 20,000 of 64 kB would be more than a Pi has. One of our
+        # own is looked at each time: whoever is remembered passes.
+        if len(topic) > _LONG or topic.startswith(self._own):
+            return name
         if len(self._names) >= _TOPICS:
             self._names.clear()
         self._names[topic] = name

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 
+from gateway.bus.live import Item
 from gateway.bus.times import base_of
 from gateway.core.contracts import Described, Device, TopicMapped
 from gateway.core.events import Event
@@ -63,7 +64,11 @@ async def announce(house: House, readings: ReadingsAnnouncer, own: Mapping[str, 
     for name, device in own.items():
         if isinstance(device, Described):
             readings.describe(name, await asyncio.to_thread(device.info))
-    with house.bus.live() as live:
+
+    def wants(item: Item) -> bool:
+        return not isinstance(item, Event) and any(reading.device in own for reading in item)
+
+    with house.bus.live(wants=wants) as live:
         async with aclosing(live.items()) as items:  # type: ignore[type-var]
             async for item in items:
                 if not isinstance(item, Event):

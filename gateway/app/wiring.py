@@ -199,6 +199,7 @@ class Wiring:
             broker=endpoint,
             emit=self._broker.emit if self._broker else house.bus.emit,
             payload=config.limits.payload,
+            gather=lambda: house.bus.journal.options.gather,
             facts={"broker_pid": lambda: self._broker.pid if self._broker else None},
         )
 

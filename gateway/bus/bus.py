@@ -123,12 +123,16 @@ class Bus:
     def emit(self, item: Item) -> None:
         """Tell every live subscription."""
         for subscription in self._live:
-            subscription.put(item)
+            if subscription.wants(item):
+                subscription.put(item)
 
     @contextmanager
-    def live(self, limit: int = 1_000) -> Iterator[LiveSubscription]:
-        """A live subscription for as long as the context lasts; `limit`: items it may hold."""
-        subscription = LiveSubscription(limit)
+    def live(
+        self, limit: int = 1_000, wants: Callable[[Item], bool] = lambda item: True
+    ) -> Iterator[LiveSubscription]:
+        """A live subscription for as long as the context lasts; `limit`: items it may hold;
+        `wants`: what it is woken for."""
+        subscription = LiveSubscription(limit, wants)
         self._live.append(subscription)
         try:
             yield subscription

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.core.contracts import Reading
 from gateway.core.events import Event
@@ -16,11 +16,13 @@ Item = Sequence[Reading] | Event
 class LiveSubscription:
     """What happens from now on: lists of readings as decoded, and events.
 
-    dropped: items that were thrown away because they were not taken in time.
+    dropped: items that were thrown away because they were not taken in time. wants: for what it
+    wants to be woken at all.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, wants: Callable[[Item], bool] = lambda item: True) -> None:
         self.dropped = 0
+        self.wants = wants
         self._limit = limit
         self._items: deque[Item] = deque()
         self._values = 0

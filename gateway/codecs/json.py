@@ -38,7 +38,8 @@ _EXACT = 2.0**53  # up to here a float holds every whole number
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 
-_flat = msgspec.json.Decoder(dict[str, float | bool | str])
+_MISFITS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_flat = msgspec.json.Decoder(dict[str, float | bool | str]).decode
 _any = msgspec.json.Decoder(strict=True)
 
 
@@ -59,14 +60,21 @@ class JsonCodec:
     def __init__(self) -> None:
         self.names: set[str] = set()
 
+    def plain(self, payload: bytes) -> dict[str, Value] | None:
+        """See gateway.core.contracts.Plain."""
+        try:
+            # In so short a payload no text is too long and no report has too many metrics.
+            return _flat(payload) if len(payload) <= MAX_TEXT else None
+        except _MISFITS:
+            return None
+
     def decode(self, device: str, payload: bytes, received: int) -> Iterable[Report]:
         """The reports in `payload`. Raises DecodeError with reason malformed, empty, time,
         too_deep, too_many or metric."""
         try:
-            values = _flat.decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            values = _flat(payload)
+        except _MISFITS:
             return self._general(payload)
-        # In a shorter payload no text is too long and no report has too many metrics.
         if len(payload) > MAX_TEXT and not _within_limits(values):
             return self._general(payload)
         if values and values.keys() <= self.names:

@@ -7,11 +7,16 @@ the server would refuse it with the batch around it, or (a field `time`, a line 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from math import isfinite
+
+import msgspec
 
 from gateway.core.contracts import Flag, Reading, Value
 
 _CACHE = 20_000
+_UNSYNCED = Flag.UNSYNCED.value
+_numbers = msgspec.json.Encoder().encode
 MOST_TEXT = 65_536
 """The longest text in a field (bytes)."""
 _MOST_KEY = 65_535  # measurement, tags and one field's name together (bytes)
@@ -48,6 +53,10 @@ def reserved(name: str, underscore: bool) -> bool:
     return not name or name == "time" or (underscore and name.startswith("_"))
 
 
+_Forms = dict[tuple[str, int], str]
+"""By device and mark: a line with a %s for each of its values and one for its time."""
+
+
 class LineEncoder:
     """Encodes the readings of one bridge.
 
@@ -68,10 +77,19 @@ class LineEncoder:
         self._underscore = underscore
         self._prefixes: dict[tuple[str, int], str] = {}
         self._keys: dict[str, str] = {}
+        self._forms: dict[tuple[str, ...], _Forms] = {}
+        self._known = 0  # forms
 
     def lines(self, readings: Sequence[Reading]) -> tuple[list[str], dict[int, str]]:
         """A line for each reading, in order, "" for one that cannot be written; and for these
         why, by position. NaN and infinities are no values: they are left out of their line."""
+        numbers = list(chain.from_iterable([reading.values.values() for reading in readings]))
+        # A sum is finite only if each of its parts is.
+        if set(map(type, numbers)) == {float} and isfinite(sum(numbers)):  # type: ignore[arg-type]
+            try:
+                return self._plain(readings, numbers), {}
+            except UnfitError:
+                pass  # which one it is, is found out one by one
         lines, unfit = [], {}
         for index, reading in enumerate(readings):
             try:
@@ -80,6 +98,46 @@ class LineEncoder:
                 lines.append("")
                 unfit[index] = str(error)
         return lines, unfit
+
+    def _plain(self, readings: Sequence[Reading], numbers: Sequence[Value]) -> list[str]:
+        """Lines of readings whose values are all finite floats: `numbers`, one after the other.
+        Written together they cost a quarter. Raises UnfitError."""
+        times = [reading.time for reading in readings]
+        if min(times) not in _TIMES or max(times) not in _TIMES:
+            raise UnfitError("a time that InfluxDB cannot store")
+        written = _numbers(numbers).decode()[1:-1].split(",")
+        lines, place = [], 0
+        shape: tuple[str, ...] = ()
+        for reading, time in zip(readings, times, strict=True):
+            names = tuple(reading.values)
+            if names != shape:
+                forms, shape = self._forms_of(names), names
+            form = forms.get((reading.device, reading.flags & _UNSYNCED)) or self._form(
+                forms, names, reading
+            )
+            stop = place + len(names)
+            lines.append(form % (*written[place:stop], time))
+            place = stop
+        return lines
+
+    def _forms_of(self, names: tuple[str, ...]) -> _Forms:
+        """What lines with these metrics look like, by device and mark. Raises UnfitError."""
+        if not names:
+            raise UnfitError("no value that can be written")
+        return self._forms.setdefault(names, {})
+
+    def _form(self, forms: _Forms, names: tuple[str, ...], reading: Reading) -> str:
+        """What all lines of a device with these metrics have in common, with a %s for each value
+        and one for the time. Raises UnfitError."""
+        if self._known >= _CACHE:
+            self._forms.clear()
+            self._known = 0
+        self._known += 1
+        key = (reading.device, reading.flags & _UNSYNCED)
+        prefix = self._prefixes.get(key) or self._prefix(*key)
+        keys = [(self._keys.get(name) or self._key(name)).replace("%", "%%") for name in names]
+        form = forms[key] = prefix.replace("%", "%%") + "%s,".join(keys) + "%s %s"
+        return form
 
     def measurement_of(self, reading: Reading) -> str:
         """The name of its measurement, not escaped."""
@@ -93,7 +151,7 @@ class LineEncoder:
         return ""
 
     def _line(self, reading: Reading) -> str:
-        marked = reading.flags & Flag.UNSYNCED.value
+        marked = reading.flags & _UNSYNCED
         prefix = self._prefixes.get((reading.device, marked))
         if prefix is None:
             prefix = self._prefix(reading.device, marked)

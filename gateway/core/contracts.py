@@ -175,6 +175,18 @@ class Codec(Protocol):
         ...
 
 
+@runtime_checkable
+class Plain(Protocol):
+    """A codec with a quick way for payloads that are like those before."""
+
+    def plain(self, payload: bytes) -> dict[str, Value] | None:
+        """What is in the payload by name, if that is one flat object; None where it is not, or may
+        be over a limit. It is what `decode` would give if that has given, of another payload with
+        the same names in the same order, one report without a time and with these names. Never
+        raises."""
+        ...
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of a batch's readings; each number is counted where it happens."""
@@ -271,6 +283,8 @@ class Context:
     keep files. broker: the gateway's broker. emit: tell the bus that something happened.
     payload: largest payload taken (bytes); more of one need not be read.
     facts: readings about our own processes that only the house knows, e.g. {"broker_pid": 123}.
+    gather: the longest a reading waits for its commit as things are set (s); against it a source
+    may weigh how long it lets what comes gather.
     """
 
     gateway: str
@@ -280,3 +294,4 @@ class Context:
     emit: Callable[[Event], None]
     payload: int = 256_000
     facts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    gather: Callable[[], float] = lambda: 1.0

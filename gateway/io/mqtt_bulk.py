@@ -33,8 +33,10 @@ _READ = 64 * 1024
 _READS = 16  # most reads before what was read is handed up
 _HEADER = 65_543  # longest that comes before the properties: topic, packet id, properties' length
 _HEADERS = 131_072  # topic and properties of one packet that are held until all of them are there
-_GATHER = 0.02  # under load, how long data may gather before it is read (s)
-_BUSY = 300.0  # messages a second from which waking up for each costs more than it brings
+_GATHER = 0.02  # under load, how long data gathers before it is read, at least and at most (s)
+_GATHER_MOST = 0.05
+_WORTH = 200  # messages that are worth waking up for
+_BUSY = 100.0  # messages a second from which waking up for each costs more than it brings
 
 
 @dataclass(slots=True)
@@ -156,10 +158,12 @@ def _length(buffer: bytes, at: int) -> tuple[int, int]:
 
 
 class BulkClient(Client):
-    """See the module. Set `on_frames` (called in the network thread) and `limit` (bytes)."""
+    """See the module. Set `on_frames` (called in the network thread), `limit` (bytes), and
+    `patience`: the longest that data may gather before it is read (s), asked each time."""
 
     on_frames: Callable[[Frames, int], None]
     limit: int = 256_000
+    patience: Callable[[], float] = staticmethod(lambda: _GATHER_MOST)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -238,7 +242,8 @@ class BulkClient(Client):
         now = time.monotonic()
         elapsed, self._read_at = now - self._read_at, now
         if (count > 1 and count > _BUSY * elapsed) or elapsed < 1 / _BUSY:
-            time.sleep(_GATHER)
+            wanted = max(_WORTH * elapsed / count, _GATHER)
+            time.sleep(min(wanted, _GATHER_MOST, self.patience()))
 
     def _new_splitter(self) -> Splitter:
         return Splitter(self.limit, self._protocol == MQTTv5, self._other)

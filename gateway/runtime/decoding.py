@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from gateway.core.contracts import Burst, Codec, Flag, Reading, Value
+from gateway.core.contracts import Burst, Codec, Flag, Plain, Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.runtime.rates import Rates
 
@@ -19,6 +19,7 @@ _OURS = 60 * 10**9  # ns
 _BACK = 10**9  # ns
 _MILLISECOND = 1_000_000
 _TOPICS = 20_000
+_SHAPES = 8  # sets of metrics that are remembered of each topic
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
@@ -90,6 +91,20 @@ def _no_codec(device: str, payload: bytes, received: int) -> Iterable[Report]:
     raise DecodeError("this source has no codec", reason="codec")
 
 
+def _never_plain(payload: bytes) -> dict[str, Value] | None:
+    return None
+
+
+@dataclass(slots=True)
+class _Sender:
+    """What is known of a topic: whose it is, its CRC-32, and which metrics were in its plain
+    reports: these may come again without being looked at name by name."""
+
+    device: str
+    crc: int
+    shapes: set[tuple[str, ...]] = field(default_factory=set)
+
+
 class _Moment(NamedTuple):
     """When a burst came. flags: of readings that get that time; late: of those with their own."""
 
@@ -113,41 +128,51 @@ class Decoder:
     ) -> None:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
+        self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
         self._device_of = device_of
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._received = received
-        self._topics: dict[str, tuple[str, int]] = {}
+        self._topics: dict[str, _Sender] = {}
         self._last = 0
 
     def hash_of(self, topic: str, payload: bytes) -> int:
         """CRC-32 of topic and payload: by it a frame that is sent again is recognised."""
         known = self._topics.get(topic)
-        return zlib.crc32(payload, known[1] if known else zlib.crc32(topic.encode()))
+        return zlib.crc32(payload, known.crc if known else zlib.crc32(topic.encode()))
 
     def decode(self, burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
         """The burst's readings in order, without frames marked in `skip`."""
         result = Decoded()
         moment = self._moment(burst)
         left = self._left(burst.topics, self._device)
+        senders, plain, most = self._topics.get, self._plain, self._limits.payload
+        frames, size = 0, 0
         for index, payload in enumerate(burst.payloads):
             if skip and skip[index]:
                 continue
             topic = burst.topics[index]
             device = _NOBODY
             try:
-                device, _ = self._topics.get(topic) or self._learn(topic)
+                sender = senders(topic) or self._learn(topic)
+                device = sender.device
                 if left and _is_over(left, device, result.over):
                     continue
-                self._append(result.readings, device, payload, moment)
+                values = plain(payload)
+                if values is not None and tuple(values) in sender.shapes and len(payload) <= most:
+                    self._last = when = self._last + 1
+                    result.readings.append(Reading(device, when, values, moment.flags))
+                else:
+                    result.readings += self._reports(sender, payload, values, moment)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     continue
                 result.bad.append(Bad(device, topic, payload, error.reason, str(error)))
             else:
-                result.frames += 1
-                result.size += len(payload)
+                frames += 1
+                size += len(payload)
+        result.frames, result.size = frames, size
         self._tell(result.over)
         return result
 
@@ -195,13 +220,13 @@ class Decoder:
         topics = self._topics
         for sender, count in Counter(senders).items():
             known = topics.get(sender)
-            device = known[0] if known is not None else device_of(sender)
+            device = known.device if known is not None else device_of(sender)
             counts[device] = counts.get(device, 0) + count
         return self._rates.left(counts.items(), time.monotonic())
 
     def _device(self, topic: str) -> str:
         try:
-            return self._learn(topic)[0]
+            return self._learn(topic).device
         except DecodeError:
             return _NOBODY
 
@@ -217,55 +242,66 @@ class Decoder:
 
     def state(self, topic: str, payload: bytes) -> tuple[str, dict[str, Value]]:
         """The device and the values of a message that tells a last state. Raises DecodeError."""
-        device, _ = self._topics.get(topic) or self._learn(topic)
+        device = (self._topics.get(topic) or self._learn(topic)).device
         values: dict[str, Value] = {}
         for _, report in self._decode(device, payload, 0):
             values |= self._registry.admit(device, report)
         return device, values
 
-    def _learn(self, topic: str) -> tuple[str, int]:
+    def _learn(self, topic: str) -> _Sender:
         encoded = topic.encode()
         if len(encoded) > self._limits.topic:
             raise DecodeError(f"topic of {len(encoded)} bytes", reason="topic_too_long")
         if len(self._topics) >= _TOPICS:
             self._topics.clear()
         device = self._registry.id_of(self._device_of(topic), self._source)
-        known = self._topics[topic] = (device, zlib.crc32(encoded))
+        known = self._topics[topic] = _Sender(device, zlib.crc32(encoded))
         return known
 
     def _moment(self, burst: Burst) -> "_Moment":
         received, flags = self._received(burst)
         late = int(Flag.LATE) if burst.late else 0
-        return _Moment(received, flags | late, late)
-
-    def _append(
-        self, readings: list[Reading], device: str, payload: bytes, moment: "_Moment"
-    ) -> None:
-        if len(payload) > self._limits.payload:
-            raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
-        made = []
-        for given, values in self._decode(device, payload, moment.received):
-            if given is None:
-                when, flags = self._next(moment.received), moment.flags
-            else:
-                when = self._sane(given, moment)
-                flags = moment.late if when == given else moment.flags
-            made.append(Reading(device, when, self._registry.admit(device, values), flags))
-        readings += made
-
-    def _next(self, received: int) -> int:
-        """A time for a reading that brings none: whole ms, which history packs best, and never
-        the same twice, since sinks take two readings of one time for one."""
         time = received - received % _MILLISECOND
         # Once the clock was set back, the last time given is no measure any more.
-        forward = time > self._last or self._last - time > _BACK
-        self._last = time if forward else self._last + 1
+        if time > self._last or self._last - time > _BACK:
+            self._last = time - 1
+        return _Moment(received, flags | late, late)
+
+    def _next(self) -> int:
+        """A time for a reading that brings none: whole ms, which history packs best, and never
+        the same twice, since sinks take two readings of one time for one."""
+        self._last += 1
         return self._last
+
+    def _reports(
+        self,
+        sender: _Sender,
+        payload: bytes,
+        plain: dict[str, Value] | None,
+        moment: "_Moment",
+    ) -> list[Reading]:
+        """What a payload reports, looked at in full. plain: what the quick way made of it."""
+        if len(payload) > self._limits.payload:
+            raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
+        made, bare = [], True
+        for given, values in self._decode(sender.device, payload, moment.received):
+            self._registry.admit(sender.device, values)
+            if given is None:
+                when, flags = self._next(), moment.flags
+            else:
+                bare, when = False, self._sane(given, moment)
+                flags = moment.late if when == given else moment.flags
+            made.append(Reading(sender.device, when, values, flags))
+        if plain is not None and bare and len(made) == 1 and len(sender.shapes) < _SHAPES:
+            shape = tuple(plain)
+            if shape == tuple(made[0].values):
+                sender.shapes.add(shape)
+        return made
 
     def _sane(self, time: int, moment: "_Moment") -> int:
         """A device's own time wins where it can be true; ours says nothing while it is not set."""
         # A time that 64 bits cannot hold would stop the journal, whatever the codec let through.
         known = not moment.flags & Flag.UNSYNCED.value
         if not _EARLIEST <= time < _LATEST or (known and time > moment.received + _AHEAD):
-            return self._next(moment.received)
+            return self._next()
         return time

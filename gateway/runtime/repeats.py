@@ -39,10 +39,12 @@ class Repeats:
         self, source: str, packet_ids: Sequence[int], hashes: Sequence[int]
     ) -> RepeatKeys | None:
         """Note frames that are being journalled; what to keep of them in the block."""
-        ids = array("H", (p for p in packet_ids if p))
+        if 0 in packet_ids:
+            pairs = [(p, h) for p, h in zip(packet_ids, hashes, strict=True) if p]
+            packet_ids, hashes = [p for p, _ in pairs], [h for _, h in pairs]
+        ids, values = array("H", packet_ids), array("I", hashes)
         if not ids:
             return None
-        values = array("I", (h for p, h in zip(packet_ids, hashes, strict=True) if p))
         self._remember(ids, values)
         return RepeatKeys(source, ids.tobytes(), values.tobytes())
 

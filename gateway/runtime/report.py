@@ -100,11 +100,11 @@ class Report:
 
     async def _events(self) -> None:
         """Notices of dead letters; last states told by retained messages."""
-        with self._house.bus.live() as live:
+        with self._house.bus.live(wants=lambda item: isinstance(item, Event)) as live:
             async with aclosing(live.items()) as items:  # type: ignore[type-var]
                 async for item in items:
-                    if isinstance(item, Event):
-                        self._event(item)
+                    assert isinstance(item, Event), "it asked for nothing else"
+                    self._event(item)
 
     def _event(self, event: Event) -> None:
         if isinstance(event, DeadLettered):
