@@ -322,6 +322,8 @@ def _pool(settings: InfluxdbSettings) -> "urllib3.PoolManager":
 
 def _fitting(lines: Sequence[str], chosen: Sequence[int], most: int) -> int:
     """How many of the chosen lines go into a body of at most `most` bytes; at least one."""
+    if len(chosen) + 4 * sum(map(len, lines)) <= most:  # a character has at most four bytes
+        return len(chosen)
     size = 0
     for count, index in enumerate(chosen):
         line = lines[index]

@@ -175,7 +175,7 @@ class Subscription:
         self._all = tuple(patterns) == ("*",)
         self._test = device_filter(patterns)
         self._wanted: dict[str, bool] = {}
-        self._hashes: dict[str, int] = {}
+        self._lanes: dict[str, int] = {}
         # What the lanes of another number had finished is not sent again, although the new ones
         # begin at the lowest.
         changed = len(record.lanes) != lanes
@@ -227,24 +227,33 @@ class Subscription:
         lanes = len(self.lanes)
         if self._all and lanes == 1 and not self._previous:
             return [Share(range(len(block.readings)), block.readings)]
-        places: list[list[int]] = [[] for _ in range(lanes)]
+        known = self._lanes.get
+        # One more than there are: the last one is for what is not wanted.
+        places: list[list[int]] = [[] for _ in range(lanes + 1)]
         for place, reading in enumerate(block.readings):
             device = reading.device
-            if (self._all or self.wants(device)) and not self._was_finished(
-                device, block.first + place
-            ):
-                places[self._hash(device) % lanes].append(place)
+            lane = known(device)
+            places[self._lane_of(device) if lane is None else lane].append(place)
+        del places[-1]
+        if self._previous:
+            places = [[p for p in own if not self._was_finished(block, p)] for own in places]
         return [Share(own, [block.readings[p] for p in own]) for own in places]
 
-    def _hash(self, device: str) -> int:
-        known = self._hashes.get(device)
-        if known is None:
-            if len(self._hashes) >= _CACHE:
-                self._hashes.clear()
-            known = self._hashes[device] = zlib.crc32(device.encode())
-        return known
+    def _lane_of(self, device: str) -> int:
+        """The number of the device's lane; that of none where its readings are not wanted."""
+        if len(self._lanes) >= _CACHE:
+            self._lanes.clear()
+        count = len(self.lanes)
+        lane = self._hash(device) % count if self._all or self.wants(device) else count
+        self._lanes[device] = lane
+        return lane
 
-    def _was_finished(self, device: str, sequence: int) -> bool:
+    @staticmethod
+    def _hash(device: str) -> int:
+        return zlib.crc32(device.encode())
+
+    def _was_finished(self, block: Block, place: int) -> bool:
+        device, sequence = block.readings[place].device, block.first + place
         return any(sequence < lanes[self._hash(device) % len(lanes)] for lanes in self._previous)
 
     def moved(self) -> None:
