@@ -111,6 +111,7 @@ class House:
         journal = self.bus.journal
         return {
             "bytes": journal.stored,
+            "written": journal.appended,
             "first": journal.start,
             "next": journal.next,
             "segments": len(journal.segments),

@@ -64,7 +64,7 @@ class Card:
         self.directory = directory / "card"
         self._image = directory / "card.img"
         self._size = megabytes << 20
-        self._device = ""
+        self.device = ""
 
     def __enter__(self) -> "Card":
         with self._image.open("wb") as file:
@@ -83,19 +83,19 @@ class Card:
         found = subprocess.run(
             ["losetup", "-f", "--show", self._image], check=True, capture_output=True, text=True
         )
-        self._device = found.stdout.strip()
+        self.device = found.stdout.strip()
         options = ["-o", "errors=remount-ro"]
-        subprocess.run(["mount", *options, self._device, self.directory], check=True)
+        subprocess.run(["mount", *options, self.device, self.directory], check=True)
 
     def fail(self) -> None:
         """An error of the file system: from now on it is read-only."""
-        name = Path(self._device).name
+        name = Path(self.device).name
         (Path("/sys/fs/ext4") / name / "trigger_fs_error").write_text("test")
 
     def unmount(self) -> None:
         """Unmount, once nobody uses it."""
         subprocess.run(["umount", self.directory], check=True)
-        subprocess.run(["losetup", "-d", self._device], check=True)
+        subprocess.run(["losetup", "-d", self.device], check=True)
 
 
 @contextmanager
