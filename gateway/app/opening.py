@@ -11,7 +11,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from gateway.bus.bus import Bus
-from gateway.bus.journal import Journal, JournalOptions
+from gateway.bus.journal import Journal
+from gateway.bus.kept import JournalOptions
 from gateway.bus.segment import SEGMENT_SIZE
 from gateway.config import Config
 from gateway.config.models import JournalSettings

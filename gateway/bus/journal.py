@@ -10,85 +10,49 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.bus import block as blocks
 from gateway.bus.block import Block
 from gateway.bus.gather import Entry, Gathering, Taken
+from gateway.bus.kept import JournalOptions, Kept
 from gateway.bus.records import CursorRecord, Meta, Stamp, merged
 from gateway.bus.recovery import Recovered, recover
-from gateway.bus.room import Room
-from gateway.bus.segment import (
-    SEGMENT_SIZE,
-    Damage,
-    Segment,
-    SegmentWriter,
-    read_meta,
-    scan,
-    settle,
-    sync_directory,
-)
-from gateway.bus.times import Times
+from gateway.bus.segment import Segment, SegmentWriter, settle, sync_directory
 from gateway.core.contracts import Flag
 
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0
-_MOST_DAMAGE = 1_000  # places remembered: a card that dies may have a great many
 _UNSYNCED = Flag.UNSYNCED.value
-
-
-@dataclass(frozen=True, slots=True)
-class JournalOptions:
-    """gather: longest an entry waits for its commit (s). frames, size: commit earlier at so many
-    readings or bytes. max_size (bytes), max_age (s): what is kept. segment: the most that one
-    file takes (bytes). ballast: what is held to be let go on a full disk (bytes)."""
-
-    gather: float = 1.0
-    frames: int = 500
-    size: int = 256 * 1024
-    max_size: int = 10**9
-    max_age: float = 7 * 86_400.0
-    segment: int = SEGMENT_SIZE
-    ballast: int = 0
-
 
 Committed = Callable[[Block, Sequence[Entry], float], None]
 Failed = Callable[[Exception], None]
 
 
-class Journal:
+class Journal(Kept):
     """See the module. Open it, `start` it inside a running loop, `stop` it.
 
     trouble: why the disk refuses at the moment, or "". backlog: readings waiting for a commit.
-    damage: what was found that cannot be used, by file name and offset. appended: bytes
-    committed since the start. times: what is known of the boots that its blocks were written in.
+    appended: bytes committed since the start.
     """
 
     def __init__(
         self, directory: Path, options: JournalOptions, stamp: Callable[[], Stamp]
     ) -> None:
-        self.options = options
+        super().__init__(directory, options, stamp)
         self.trouble = ""
         self.backlog = 0
-        self.segments: list[Segment] = []
-        self.damage: dict[tuple[str, int], Damage] = {}
         self.appended = 0
         self._aside = 0
-        self.times = Times()
-        self._directory = directory
-        self._room = Room(directory, options.ballast)
-        self._stamp = stamp
         self._gathering = Gathering(options.gather, options.frames, options.size)
         self._uncommitted = threading.Lock()
-        self._indexing = threading.Lock()
         self._stopping = threading.Event()
         self._at_work = float("inf")  # since when the thread is at one attempt (monotonic)
         self._records: dict[str, CursorRecord] = {}
         self._matched: Counter[str] = Counter()
         self._writer: SegmentWriter | None = None
-        self._next = 1
         self._thread: threading.Thread | None = None
 
     def open(
@@ -130,45 +94,6 @@ class Journal:
                 sync_directory(directory)
         except OSError as error:
             log.error("journal: what was found cannot be made durable: %s", error)
-
-    def note(self, damage: Damage) -> None:
-        """Remember what cannot be used, and say so once. Any thread may call it."""
-        place = damage.path.name, damage.offset
-        if place not in self.damage and len(self.damage) < _MOST_DAMAGE:
-            self.damage[place] = damage
-            log.error(
-                "journal: %s: %d bytes at %d cannot be used (%s) and are skipped; what is whole "
-                "is kept", damage.path.name, damage.length, damage.offset, damage.reason,
-            )  # fmt: skip
-
-    def index(self, segment: Segment) -> None:
-        """Look for a segment's blocks, if that was not done yet. Raises OSError."""
-        with self._indexing:  # two readers at once would note every block twice
-            if not segment.scanned:
-                for found in scan(segment):
-                    if isinstance(found, Damage):
-                        self.note(found)
-
-    @property
-    def start(self) -> int:
-        """The oldest sequence that is kept."""
-        return self.segments[0].first if self.segments else self._next
-
-    @property
-    def next(self) -> int:
-        """The sequence that the next committed reading gets."""
-        return self._next
-
-    @property
-    def written(self) -> int:
-        """The sequence after the last reading that can be read; `next` where nothing is lost."""
-        return self.segments[-1].end if self.segments else self._next
-
-    @property
-    def stored(self) -> int:
-        """What the journal's blocks take, without the space prepared ahead."""
-        total = sum(s.tail for s in self.segments if s.scanned)
-        return total + self.options.segment * sum(not s.scanned for s in self.segments)
 
     def run(self, loop: asyncio.AbstractEventLoop, committed: Committed, failed: Failed) -> None:
         """Start the writer thread; `committed` is called on `loop` after each commit, `failed` if
@@ -215,40 +140,6 @@ class Journal:
             self._writer.close()
             self._writer = None
 
-    @property
-    def quota(self) -> int:
-        """Bytes that may be kept: `max_size`, or less where the file system has not the room."""
-        return self._room.quota
-
-    def size_of(self, segment: Segment) -> int:
-        """Bytes that a segment takes on the disk."""
-        try:
-            return segment.path.stat().st_size
-        except OSError:
-            return 0
-
-    def _measure(self) -> int:
-        used = sum(map(self.size_of, list(self.segments)))
-        self._room.look(used, self.options.segment, self.options.max_size)
-        return used
-
-    def expired(self) -> Segment | None:
-        """The oldest segment, if it is to go: too many bytes, or too old by a clock that counts
-        only while the machine runs, or across boots by the lowest that it can be by now."""
-        used = self._measure()
-        if len(self.segments) < 2:
-            return None
-        oldest = self.segments[0]
-        return oldest if used > self.quota or self.age(oldest) > self.options.max_age else None
-
-    def now(self) -> int:
-        """The time (ns, UTC) as far as it can be told."""
-        return self.times.of(self._stamp())
-
-    def now_at_least(self) -> int:
-        """The time (ns, UTC) that it is at the least, for what deletes."""
-        return self.times.at_least(self._stamp())
-
     def stuck_for(self) -> float:
         """How long (s) the writer has been at one attempt to write, or has left what is due; 0.0
         while there is nothing for it to do. A disk that refuses ends an attempt; one that hangs
@@ -256,12 +147,6 @@ class Journal:
         if self._thread is None or self._stopping.is_set():
             return 0.0
         return max(time.monotonic() - self._at_work, 0.0) or self._gathering.overdue()
-
-    def retire(self, segment: Segment) -> None:
-        """Delete the oldest segment. Raises OSError."""
-        self.segments.remove(segment)
-        segment.path.unlink(missing_ok=True)
-        sync_directory(self._directory)
 
     # -- the writer thread ------------------------------------------------------------------
 
@@ -375,20 +260,3 @@ class Journal:
                 self.segments.remove(writer.segment)
                 writer.segment.path.unlink(missing_ok=True)
             writer.close()
-
-    def age(self, segment: Segment) -> float:
-        """Seconds since the segment's last block, rather too few than too many."""
-        newest = self._newest(segment)
-        if newest is None:
-            return 0.0
-        now = self._stamp()
-        if newest.boot == now.boot:
-            return (now.monotonic - newest.monotonic) / 1e9
-        return (self.times.at_least(now) - self.times.of(newest)) / 1e9
-
-    def _newest(self, segment: Segment) -> Stamp | None:
-        try:
-            self.index(segment)
-            return read_meta(segment, len(segment.offsets) - 1).stamp
-        except (OSError, IndexError, blocks.CorruptBlockError):
-            return None

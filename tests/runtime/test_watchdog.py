@@ -17,7 +17,8 @@ import pytest
 
 from gateway.bus.bus import Bus
 from gateway.bus.gather import Entry
-from gateway.bus.journal import Journal, JournalOptions
+from gateway.bus.journal import Journal
+from gateway.bus.kept import JournalOptions
 from gateway.bus.records import Stamp
 from gateway.bus.subscription import Subscription
 from gateway.core.contracts import Reading
