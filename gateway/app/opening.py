@@ -26,7 +26,7 @@ from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import RESCUE as devices_rescue
-from gateway.store.devices import Devices
+from gateway.store.devices import SAVE_EVERY, Devices
 from gateway.store.history import History
 
 _BALLAST = 8_000_000  # what SQLite needs to delete and to check point on a full disk
@@ -64,6 +64,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     stack.push_async_callback(asyncio.to_thread, state.close)
     limits = config.limits
     devices = Devices(state, limits.devices, limits.series, limits.total_series)
+    devices.every = counts_every(config.journal)
     stack.push_async_callback(devices.close)
     history = History(directory, config.history.retention)
     stack.push_async_callback(history.close)
@@ -99,6 +100,12 @@ def _bus(
     history.times, history.now = journal.times, clocks[0].at_least
     stack.push_async_callback(asyncio.to_thread, journal.stop)
     return Bus(journal, recovered), clocks[0]
+
+
+def counts_every(settings: JournalSettings) -> float:
+    """How often what is counted of devices is saved (s): less often where commits spare the card
+    as well."""
+    return max(SAVE_EVERY, 20 * settings.gather)
 
 
 def journal_options(settings: JournalSettings) -> JournalOptions:

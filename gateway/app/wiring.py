@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gateway.app import pumps
-from gateway.app.opening import journal_options
+from gateway.app.opening import counts_every, journal_options
 from gateway.app.parts import Parts
 from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
 from gateway.config import Config
@@ -150,6 +150,7 @@ class Wiring:
         house.history.retention = config.history.retention
         limits = config.limits
         house.devices_.adjust(limits.devices, limits.series, limits.total_series)
+        house.devices_.every = counts_every(config.journal)
         house.limits_ = limits.model_dump()
 
     # -- the broker, and what speaks for the gateway there -----------------------------------

@@ -83,10 +83,11 @@ class Gathering:
                 self._expect(self._longest if entry.gather is None else entry.gather)
 
     def move(self, name: str, record: CursorRecord) -> None:
-        """Add a moved cursor: it rides with the next entries, alone after a second."""
+        """Add a moved cursor: it rides with the next entries, alone after a second, or after as
+        long as an entry may wait: whoever spares the card loses no more by it than by that."""
         with self._ready:
             self._moved[name] = record
-            self._expect(1.0)
+            self._expect(max(self._longest, 1.0))
 
     def recount(self, name: str, difference: int) -> None:
         """What a cursor's subscription has matched was counted again."""

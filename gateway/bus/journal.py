@@ -119,7 +119,7 @@ class Journal(Kept):
         self._gathering.hurry()
 
     def move(self, name: str, record: CursorRecord) -> None:
-        """A cursor has moved: it rides in the next block, alone after a second."""
+        """A cursor has moved: it rides in the next block, alone after a while."""
         self._gathering.move(name, record)
 
     def recount(self, name: str, difference: int) -> None:

@@ -20,7 +20,8 @@ from gateway.store.checksums import checksum, is_whole
 log = logging.getLogger(__name__)
 
 _SQL = statements((files(__package__) / "devices.sql").read_text())
-_SAVE_EVERY = 10.0
+SAVE_EVERY = 60.0
+"""How often counts and times of devices are saved (s); a write wears a card by some 10 kB."""
 _RETRY = 1.0
 _ID = re.compile(rf"[a-z0-9_-]{{1,{MAX_LENGTH}}}")
 _SHAPES = 500_000  # names in all shapes that are remembered, of all devices
@@ -86,7 +87,7 @@ class Devices:
 
     database: where they are kept. limit: how many it may know; series: how many metrics each of
     them may have; total_series: all of them together. trouble: why nothing can be saved at the
-    moment, or "".
+    moment, or "". every: how often what is counted is saved (s).
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Devices:
         total_series: int = 100_000,
     ) -> None:
         self.database = database
+        self.every = SAVE_EVERY
         self._limit = limit
         self._series = series
         self._total_series = total_series
@@ -239,9 +241,9 @@ class Devices:
         return known
 
     async def run(self) -> None:
-        """Save what changed every few seconds; a crash costs counts of that time, no ids."""
+        """Save what changed now and then; a crash costs counts of that time, no ids."""
         while True:
-            await asyncio.sleep(_SAVE_EVERY)
+            await asyncio.sleep(self.every)
             await self._saved()
 
     async def close(self) -> None:
