@@ -6,8 +6,7 @@ shared by two objects, so that another log (NATS JetStream) can stand behind it.
 
 import asyncio
 import logging
-from bisect import bisect_right
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,12 +22,11 @@ from gateway.bus.records import CursorRecord, RepeatKeys
 from gateway.bus.recovery import Recovered
 from gateway.bus.segment import read_block, read_meta
 from gateway.bus.subscription import Source, Subscription
+from gateway.bus.tail import Tail
 from gateway.core.settings import parse_duration
 
 log = logging.getLogger(__name__)
 
-_TAIL_BYTES = 16_000_000  # as received; decoded they are several times as many
-_TAIL = 20_000  # readings kept decoded behind the head: whoever keeps up never reads the disk
 _CACHED = 8  # blocks read back, shared by lanes that catch up side by side
 _PAUSE = 1.0  # before what could not be read for want of something is read again (s)
 HOUSEKEEPING = 5.0
@@ -42,10 +40,7 @@ class Bus:
         self.subscriptions: dict[str, Subscription] = {}
         self.commit_observers: list[Callable[[int, float], None]] = []
         self._recovered = recovered
-        self._tail: deque[Block] = deque()
-        self._tail_size = 0
-        self._tail_sizes: deque[int] = deque()  # bytes as received, of each block
-        self._tail_bytes = 0
+        self._tail = Tail()
         self._cache: OrderedDict[int, asyncio.Task[Block | None]] = OrderedDict()
         self._waiters: list[asyncio.Future[None]] = []
         self._room: list[asyncio.Future[None]] = []
@@ -86,16 +81,7 @@ class Bus:
     def _committed(self, block: Block, entries: Sequence[Entry], took: float) -> None:
         if block.readings:
             self._head = block.end
-            self._tail.append(block)
-            size = sum(entry.size for entry in entries)
-            self._tail_sizes.append(size)
-            self._tail_size += len(block.readings)
-            self._tail_bytes += size
-            while len(self._tail) > 1 and (
-                self._tail_size > _TAIL or self._tail_bytes > _TAIL_BYTES
-            ):
-                self._tail_size -= len(self._tail.popleft().readings)
-                self._tail_bytes -= self._tail_sizes.popleft()
+            self._tail.add(block, sum(entry.size for entry in entries))
         sequence = block.first
         for entry in entries:
             entry.first = sequence
@@ -270,17 +256,13 @@ class Bus:
         return found
 
     async def _block(self, sequence: int) -> Block | None:
-        if self._tail and sequence >= self._tail[0].first:
-            number = bisect_right(self._tail, sequence, key=lambda b: b.first) - 1
-            if sequence >= self._tail[number].end:
-                number += 1
-            if number >= len(self._tail):
-                return None
-            self._tail[number] = self._resolved(self._tail[number])
-            return self._tail[number]
+        start = self._tail.start
+        if start is not None and sequence >= start:
+            return self._tail.find(sequence, self._resolved)
         found = await self._read(sequence)
-        if found is None and self._tail and sequence < self._tail[0].first:
-            found = self._tail[0]
+        start = self._tail.start
+        if found is None and start is not None and sequence < start:
+            found = self._tail.first()
         return None if found is None else self._resolved(found)
 
     async def _read(self, sequence: int) -> Block | None:

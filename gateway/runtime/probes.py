@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -16,7 +17,7 @@ from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
 from gateway.stages.health import Deduction, Probe, above
 from gateway.store.dead_letters import DeadLetters
-from gateway.store.devices import Devices
+from gateway.store.devices import Device, Devices
 from gateway.store.history import History
 
 _GRACE = 10.0  # a source or sink that comes back within this was never news (s)
@@ -205,22 +206,24 @@ def broker(connected: Callable[[], bool], state: Callable[[], Mapping[str, Any]]
     return probe
 
 
-def device(seen: Callable[[], tuple[float | None, float]]) -> Probe:
-    """A device: silent for longer than its own rhythm allows. seen: (how long it has been silent
-    in s or None, its usual interval in s or 0)."""
+@dataclass(slots=True)
+class Silence:
+    """The probe of a device: silent for longer than its own rhythm allows. No closure: there are
+    thousands of them."""
 
-    def probe() -> Sequence[Deduction] | None:
-        age, interval = seen()
+    device: Device
+
+    def __call__(self) -> Sequence[Deduction] | None:
+        """See gateway.stages.health.Probe."""
+        age = self.device.silent
         if age is None:
             return None
-        limit = max(_SILENT, _MISSED * interval)
+        limit = max(_SILENT, _MISSED * self.device.interval)
         if age <= limit:
             return []
         cost = 40 if age <= 5 * limit else 80
         text = f"no message for {age:.0f} s (limit {limit:.0f} s)"
         return [Deduction("staleness", round(age), round(limit), cost, text)]
-
-    return probe
 
 
 def down_for(down: bool, since: list[float]) -> float:

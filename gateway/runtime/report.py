@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -48,7 +47,7 @@ class Report:
             for device in self._house.devices_.list():
                 if device.id in health.devices:
                     continue
-                health.watch(device.id, probes.device(self._seen(device.id)))
+                health.watch(device.id, probes.Silence(device))
             changed = health.evaluate()
             now = time.monotonic()
             if now - repeated >= _REPEAT:
@@ -59,15 +58,6 @@ class Report:
             if changed:
                 self._publisher.publish(self._topics.summary, health.summary(), retain=True)
             await asyncio.sleep(_EVALUATE)
-
-    def _seen(self, device: str) -> Callable[[], tuple[float | None, float]]:
-        devices = self._house.devices_
-
-        def seen() -> tuple[float | None, float]:
-            known = devices.get(device)
-            return known.silent, known.interval
-
-        return seen
 
     def _publish(self, part: Component) -> None:
         if part.level is Level.UNKNOWN and part.kind == "device":

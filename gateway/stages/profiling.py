@@ -18,8 +18,10 @@ _WINDOW = 60.0
 
 @dataclass(slots=True)
 class _Timings:
-    """The last durations of one stage. recent: (end in monotonic s, seconds, records)."""
+    """The last durations of one stage. recent: (end in monotonic s, seconds, records); histogram:
+    all of them."""
 
+    histogram: Histogram
     recent: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=_KEPT))
 
 
@@ -45,9 +47,11 @@ class Profiler:
 
     def observe(self, stage: str, seconds: float, records: int = 1) -> None:
         """`records` went through `stage` together in `seconds`."""
-        timings = self._stages.setdefault(stage, _Timings())
+        timings = self._stages.get(stage)
+        if timings is None:
+            timings = self._stages[stage] = _Timings(self._seconds.labels(stage))
         timings.recent.append((time.monotonic(), seconds, records))
-        self._seconds.labels(stage).observe(seconds)
+        timings.histogram.observe(seconds)
 
     def committed(self, records: int, seconds: float) -> None:
         """A journal block of `records` readings was made durable in `seconds`."""

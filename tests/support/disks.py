@@ -69,7 +69,10 @@ class Card:
     def __enter__(self) -> "Card":
         with self._image.open("wb") as file:
             os.truncate(file.fileno(), self._size)
-        subprocess.run(["mkfs.ext4", "-q", "-F", self._image], check=True)
+        subprocess.run(
+            ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", self._image],
+            check=True,
+        )
         self.directory.mkdir()
         self.mount()
         return self
