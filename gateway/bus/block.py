@@ -15,17 +15,16 @@ from itertools import chain, repeat
 
 import msgspec
 import numpy as np
-import zstandard
 
 from gateway.bus.records import Meta
 from gateway.core.contracts import Reading, Value
+from gateway.io.packing import PackError, pack, unpack
 
 MAGIC = b"BGB1"
 _HEADER = struct.Struct("<4sIIQII")  # magic, crc, length of meta + data, first, count, len(meta)
 HEADER_SIZE = _HEADER.size
 MAX_LENGTH = 64 * 1024 * 1024
 _CRC_START = 8  # the CRC covers what follows it
-_LEVEL = 1
 
 _meta_encoder = msgspec.msgpack.Encoder()
 _meta_decoder = msgspec.msgpack.Decoder(Meta)
@@ -174,10 +173,10 @@ def _cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:
 
 def encode(block: Block, segment: int) -> bytes:
     """The block's bytes for the segment with this index."""
-    meta = zstandard.compress(_meta_encoder.encode(block.meta), _LEVEL)
+    meta = pack(_meta_encoder.encode(block.meta))
     data = b""
     if block.readings:
-        data = zstandard.compress(_data_encoder.encode(_columns(block.readings)), _LEVEL)
+        data = pack(_data_encoder.encode(_columns(block.readings)))
     length = len(meta) + len(data)
     tail = struct.pack("<IQII", length, block.first, len(block.readings), len(meta)) + meta + data
     return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
@@ -208,10 +207,8 @@ def decode_meta(data: bytes | memoryview, offset: int, header: Header) -> Meta:
     """The meta part of a checked block. Raises CorruptBlockError."""
     start = offset + HEADER_SIZE
     try:
-        return _meta_decoder.decode(
-            zstandard.decompress(memoryview(data)[start : start + header.meta_length])
-        )
-    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        return _meta_decoder.decode(unpack(memoryview(data)[start : start + header.meta_length]))
+    except (PackError, msgspec.MsgspecError) as error:
         raise CorruptBlockError(str(error)) from error
 
 
@@ -224,8 +221,8 @@ def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
     if not header.count:
         return Block(header.first, [], meta)
     try:
-        readings = _readings(_data_decoder.decode(zstandard.decompress(body)))
-    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError) as error:
+        readings = _readings(_data_decoder.decode(unpack(body)))
+    except (PackError, msgspec.MsgspecError, ValueError, IndexError) as error:
         raise CorruptBlockError(str(error)) from error
     if len(readings) != header.count:
         raise CorruptBlockError("fewer readings than the header says")

@@ -6,6 +6,7 @@ shared by two objects, so that another log (NATS JetStream) can stand behind it.
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from gateway.core.settings import parse_duration
 
 log = logging.getLogger(__name__)
 
-_CACHED = 8  # blocks read back, shared by lanes that catch up side by side
+_RUNS = 8  # of blocks read back, shared by lanes that catch up side by side
 _PAUSE = 1.0  # before what could not be read for want of something is read again (s)
 HOUSEKEEPING = 5.0
 
@@ -41,7 +42,7 @@ class Bus:
         self.commit_observers: list[Callable[[int, float], None]] = []
         self._recovered = recovered
         self._tail = Tail()
-        self._cache: OrderedDict[int, asyncio.Task[Block | None]] = OrderedDict()
+        self._runs: OrderedDict[int, asyncio.Task[list[Block]]] = OrderedDict()
         self._waiters: list[asyncio.Future[None]] = []
         self._room: list[asyncio.Future[None]] = []
         self._live: list[LiveSubscription] = []
@@ -266,20 +267,24 @@ class Bus:
         return None if found is None else self._resolved(found)
 
     async def _read(self, sequence: int) -> Block | None:
-        while True:
-            task = self._cache.get(sequence)
-            if task is None or task.done():
-                known = task.result() if task is not None and _succeeded(task) else None
+        """From the disk; what was read along with a block is kept for whoever goes on there."""
+        for run in self._runs.values():
+            if run.done() and _succeeded(run):
+                known = _within(run.result(), sequence)
                 if known is not None:
                     return known
+        while True:
+            task = self._runs.get(sequence)
+            if task is None or task.done():
                 task = asyncio.create_task(asyncio.to_thread(read, self.journal, sequence))
-                self._cache[sequence] = task
-                while len(self._cache) > _CACHED:
-                    self._cache.popitem(last=False)
+                self._runs[sequence] = task
+                while len(self._runs) > _RUNS:
+                    self._runs.popitem(last=False)
             try:
                 # Shielded: the lane that asked first may be stopped while another waits for the
                 # same.
-                return await asyncio.shield(task)
+                found = await asyncio.shield(task)
+                return found[0] if found else None
             except OSError as error:
                 log.error("journal: cannot be read at the moment: %s", error)
                 await asyncio.sleep(_PAUSE)
@@ -322,5 +327,11 @@ class Bus:
         failure.result()
 
 
-def _succeeded(task: "asyncio.Task[Block | None]") -> bool:
+def _succeeded(task: "asyncio.Task[list[Block]]") -> bool:
     return not task.cancelled() and task.exception() is None
+
+
+def _within(run: Sequence[Block], sequence: int) -> Block | None:
+    """The block of a run that holds `sequence`."""
+    place = bisect_right(run, sequence, key=lambda block: block.first) - 1
+    return run[place] if place >= 0 and sequence < run[place].end else None

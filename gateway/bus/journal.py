@@ -217,8 +217,8 @@ class Journal(Kept):
         writer = self._writer or self._resume(block.first)
         data = self._encode(block, writer.segment)
         if not writer.fits(len(data)):
-            writer.close()
             self._writer = None
+            writer.finish()
             writer = self._create(block.first)
             data = self._encode(block, writer.segment)
         writer.append(data)

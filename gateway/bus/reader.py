@@ -5,7 +5,7 @@ from bisect import bisect_right
 
 from gateway.bus.block import Block, CorruptBlockError
 from gateway.bus.journal import Journal
-from gateway.bus.segment import Damage, Segment, read_block
+from gateway.bus.segment import Damage, Segment, read_blocks
 
 _LOST = frozenset({
     errno.EIO, errno.ENOENT, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENXIO,
@@ -15,9 +15,13 @@ _LOST = frozenset({
 does: skipping for them would lose what is whole."""
 
 
-def read(journal: Journal, sequence: int) -> Block | None:
-    """The block that holds `sequence`, or the next one there is; None where nothing follows on
-    the disk. Blocking. What is damaged is noted and skipped. Raises OSError for what passes."""
+_RUN = 2_000  # readings that are read at once, if one block has not as many
+
+
+def read(journal: Journal, sequence: int) -> list[Block]:
+    """The block that holds `sequence`, or the next one there is, and some that come right behind
+    it; none where nothing follows on the disk. Blocking. What is damaged is noted and skipped.
+    Raises OSError for what passes."""
     segments = list(journal.segments)
     # The newest segment that begins at or before the sequence: after a failed fsync an older
     # one may hold the same block, which is not to be trusted.
@@ -32,20 +36,28 @@ def read(journal: Journal, sequence: int) -> Block | None:
             if segment in journal.segments:  # else it was retired meanwhile
                 journal.note(Damage(segment.path, 0, 0, error.strerror or str(error)))
             continue
-        if found is not None:
+        if found:
             return found
-    return None
+    return []
 
 
-def _find(journal: Journal, segment: Segment, sequence: int) -> Block | None:
+def _find(journal: Journal, segment: Segment, sequence: int) -> list[Block]:
     number = segment.find(sequence)
+    found: list[Block] = []
+    count = 0
     while number is not None and number < len(segment.offsets):
         try:
-            block = read_block(segment, number)
-            if block.end > sequence:
-                return block
+            for block in read_blocks(segment, number):
+                number += 1
+                if block.end > sequence:
+                    found.append(block)
+                    count += len(block.readings)
+                if count >= _RUN:
+                    return found
         except CorruptBlockError as error:
+            if found:
+                return found  # whoever comes to it, notes it
             offsets = [*segment.offsets[number : number + 2], segment.tail]
             journal.note(Damage(segment.path, offsets[0], offsets[1] - offsets[0], str(error)))
-        number += 1
-    return None
+            number += 1
+    return found

@@ -20,6 +20,9 @@ from gateway.bus.records import Meta
 
 SEGMENT_SIZE = 64 * 1024 * 1024
 _STEP = 1024 * 1024  # zeroed ahead at a time
+_AHEAD = 64 * 1024  # read at once where blocks are asked for
+MOST_BLOCKS = 16_384
+"""Blocks in one segment: a start looks at each of the last one's, and may not take long."""
 _HEAD = struct.Struct("<8sQQI")
 _MAGIC = b"BGSEG\x00\x00\x01"
 START = 64  # where the first block begins
@@ -109,10 +112,11 @@ def scan(segment: Segment) -> Iterator[tuple[Header, bytes] | Damage]:
     segment.firsts, segment.offsets = array("Q"), array("Q")
     segment.end, segment.tail = segment.first, START
     with segment.path.open("rb") as file:
+        window = _Window(file.fileno())
         while True:
-            found = _block_at(file.fileno(), segment.tail, segment.index)
+            found = _block_at(window, segment.tail, segment.index)
             if found is None:
-                resumed = _next_block(file.fileno(), segment)
+                resumed = _next_block(window, segment)
                 if resumed is None:
                     break
                 yield Damage(segment.path, segment.tail, resumed - segment.tail, "not a block")
@@ -123,23 +127,42 @@ def scan(segment: Segment) -> Iterator[tuple[Header, bytes] | Damage]:
     segment.scanned = True
 
 
-def _block_at(fd: int, offset: int, index: int) -> tuple[Header, bytes] | None:
+class _Window:
+    """A file read a stretch at a time: with two system calls for each small block, a start would
+    spend most of its time on them."""
+
+    def __init__(self, fd: int, stretch: int = _STEP) -> None:
+        self._fd = fd
+        self._stretch = stretch
+        self._begin = 0
+        self._data = b""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """So many bytes from there; fewer at the end of the file. Raises OSError."""
+        at = offset - self._begin
+        if at < 0 or at + length > len(self._data):
+            self._data = os.pread(self._fd, max(length, self._stretch), offset)
+            self._begin, at = offset, 0
+        return self._data[at : at + length]
+
+
+def _block_at(window: _Window, offset: int, index: int) -> tuple[Header, bytes] | None:
     try:
-        header = blocks.read_header(os.pread(fd, blocks.HEADER_SIZE, offset), 0)
-        data = os.pread(fd, blocks.HEADER_SIZE + header.length, offset)
+        header = blocks.read_header(window.read(offset, blocks.HEADER_SIZE), 0)
+        data = window.read(offset, blocks.HEADER_SIZE + header.length)
         return blocks.check(data, 0, index), data
     except CorruptBlockError:
         return None
 
 
-def _next_block(fd: int, segment: Segment) -> int | None:
+def _next_block(window: _Window, segment: Segment) -> int | None:
     """The offset of the next whole block behind a place that holds none."""
     offset = segment.tail + 1
     overlap = len(blocks.MAGIC) - 1
-    while data := os.pread(fd, _STEP, offset):
+    while data := window.read(offset, _STEP):
         at = data.find(blocks.MAGIC)
         while at >= 0:
-            found = _block_at(fd, offset + at, segment.index)
+            found = _block_at(window, offset + at, segment.index)
             if found is not None and found[0].first >= segment.end:
                 return offset + at
             at = data.find(blocks.MAGIC, at + 1)
@@ -151,11 +174,17 @@ def _next_block(fd: int, segment: Segment) -> int | None:
 
 def read_block(segment: Segment, number: int) -> Block:
     """The segment's block with this number, decoded. Raises CorruptBlockError, OSError."""
-    offset = segment.offsets[number]
+    return next(read_blocks(segment, number))
+
+
+def read_blocks(segment: Segment, number: int) -> Iterator[Block]:
+    """The segment's blocks from this number on, decoded. Raises CorruptBlockError, OSError."""
     with segment.path.open("rb") as file:
-        header = blocks.read_header(os.pread(file.fileno(), blocks.HEADER_SIZE, offset), 0)
-        data = os.pread(file.fileno(), blocks.HEADER_SIZE + header.length, offset)
-    return blocks.decode(data, 0, segment.index)
+        window = _Window(file.fileno(), _AHEAD)
+        for offset in segment.offsets[number:]:
+            header = blocks.read_header(window.read(offset, blocks.HEADER_SIZE), 0)
+            data = window.read(offset, blocks.HEADER_SIZE + header.length)
+            yield blocks.decode(data, 0, segment.index)
 
 
 def read_meta(segment: Segment, number: int) -> Meta:
@@ -228,6 +257,8 @@ class SegmentWriter:
 
     def fits(self, length: int) -> bool:
         """Whether a block of `length` bytes still goes in; the first one always does."""
+        if len(self.segment.offsets) >= MOST_BLOCKS:
+            return False
         return self.segment.tail + length <= self._size or self.segment.tail == START
 
     def append(self, data: bytes) -> None:
@@ -247,6 +278,14 @@ class SegmentWriter:
     def note(self, data: bytes) -> None:
         """Count the block just made durable as part of the segment."""
         self.segment.note(blocks.read_header(data, 0), self.segment.tail)
+
+    def finish(self) -> None:
+        """Nothing more goes in: give back the room that was prepared, and close. What it holds is
+        durable already. Raises OSError."""
+        try:
+            os.ftruncate(self._fd, self.segment.tail)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file."""
