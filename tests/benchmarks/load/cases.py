@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
+from gateway.core.settings import parse_duration
 from tests.benchmarks.ingest.measure import cpu_seconds, program
 from tests.support.disks import Card
 from tests.support.gateway import Gateway
@@ -22,6 +23,7 @@ from tests.support.ports import free_port, wait_for_port
 HERE = Path(__file__).parent
 _DRAIN = 60.0  # how long what was published may take to arrive before it counts as lost (s)
 _SECTOR = 512
+_DEVICES = 100
 
 
 @dataclass
@@ -123,10 +125,10 @@ def latency(directory: Path, rate: int, seconds: float, *, least: bool) -> dict[
         extra = {"journal": {"gather": "1ms"}, "bridge": {"batch": {"wait": "0ms"}}}
     count = int(rate * seconds)
     with bench(directory, **extra) as here:
-        here.publish(int(rate), rate, 100)
+        here.publish(int(rate), rate, _DEVICES)
         here.drain(int(rate))
         httpx.get(f"{here.sink}/forget", timeout=30)
-        here.publish(count, rate, 100)
+        here.publish(count, rate, _DEVICES)
         here.drain(count)
         seen = here.delivered()
         return {
@@ -145,10 +147,12 @@ def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, f
         bench(directory, card.directory / "data", journal={"gather": gather}) as here,
     ):
         stat = Path("/sys/block") / Path(card.device).name / "stat"
-        time.sleep(max(10.0 - 1.0, 0.0))  # what a start writes is over
+        # What a start writes, and each device once, is over.
+        here.publish(_DEVICES, 0, _DEVICES)
+        time.sleep(5.0 + parse_duration(gather))
         before, began = int(stat.read_text().split()[6]), time.monotonic()
         journal = here.house.api("status")["journal"]["written"]
-        here.publish(count, rate, 100)
+        here.publish(count, rate, _DEVICES)
         time.sleep(max(seconds - (time.monotonic() - began), 0.0))
         subprocess.run(["sync", "-f", str(card.directory)], check=True)
         written = (int(stat.read_text().split()[6]) - before) * _SECTOR
