@@ -185,9 +185,10 @@ cmd_run() {
 }
 
 cmd_test() {
-    local chosen='not slow' wanted
+    local chosen='not slow' longer=() wanted
     if [[ ${1:-} == --full ]]; then
         chosen='slow or not slow'
+        longer=(--timeout 900) # tests that do not say themselves how long they may take
         export BERRYGATE_FULL=1
         shift
     fi
@@ -204,9 +205,9 @@ cmd_test() {
     mypy
     lint-imports >/dev/null || lint-imports
     say "running the tests"
-    run_tests "not alone and ($chosen)" -n auto --maxprocesses 4 --dist worksteal "$@"
+    run_tests "not alone and ($chosen)" -n auto --maxprocesses 4 --dist worksteal "${longer[@]}" "$@"
     say "running the tests that measure, one after the other"
-    run_tests "alone and ($chosen)" -n 0 "$@"
+    run_tests "alone and ($chosen)" -n 0 "${longer[@]}" "$@"
     ((chosen_tests)) || die "no test has been chosen" "see what pytest takes: $*"
     return "$failed_tests"
 }

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -259,4 +260,6 @@ class Journal(Kept):
             if not writer.segment.firsts:
                 self.segments.remove(writer.segment)
                 writer.segment.path.unlink(missing_ok=True)
-            writer.close()
+            # The room prepared in it would count as kept, and retention would drop what is young.
+            with suppress(OSError):
+                writer.finish()

@@ -65,10 +65,12 @@ def other_kind(chance: random.Random, file: Path) -> None:
     if kind in ("text", "random"):
         file.write_bytes(b"hello\n" * 99 if kind == "text" else chance.randbytes(20_000))
         return
-    other = sqlite3.connect(file)
+    # Made in memory: beside a log that is damaged too, SQLite would refuse to make it.
+    other = sqlite3.connect(":memory:")
     other.execute("CREATE TABLE chunk (something TEXT)" if kind == "newer" else "CREATE TABLE t(x)")
     other.execute(f"PRAGMA user_version = {chance.choice((0, 99))}")
     other.commit()
+    file.write_bytes(other.serialize())
     other.close()
 
 
