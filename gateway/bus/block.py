@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ _HEADER = struct.Struct("<4sIIQII")  # magic, crc, length of meta + data, first,
 HEADER_SIZE = _HEADER.size
 MAX_LENGTH = 64 * 1024 * 1024
 _CRC_START = 8  # the CRC covers what follows it
+_FEW = 64  # steps that cost less to add up one by one than an array costs to make
 
 _meta_encoder = msgspec.msgpack.Encoder()
 _meta_decoder = msgspec.msgpack.Decoder(Meta)
@@ -146,20 +147,38 @@ def _columns(readings: Sequence[Reading]) -> Columns:
 
 
 def _readings(columns: Columns) -> list[Reading]:
-    device = np.frombuffer(columns.device, dtype=np.uint32).tolist()
-    names = columns.devices
-    steps = _unshuffle(columns.times, np.int64) if columns.times else np.zeros(0, dtype=np.int64)
-    times = np.concatenate(([columns.start], columns.start + np.cumsum(steps))).tolist()
-    flags = columns.flags or bytes(len(device))
-    values: list[dict[str, Value]] = [{}] * len(device)
-    for group in columns.groups:
-        rows = np.frombuffer(group.rows, dtype=np.uint32).tolist()
-        for row, cells in zip(rows, _cells(group, len(rows)), strict=True):
-            values[row] = dict(zip(group.names, cells, strict=True))
+    device = memoryview(columns.device).cast("I").tolist()
+    names, count = columns.devices, len(device)
+    flags = columns.flags or bytes(count)
     return [
         Reading(names[index], time, value, flag)
-        for index, time, value, flag in zip(device, times, values, flags, strict=False)
+        for index, time, value, flag in zip(
+            device, _times(columns), _values(columns.groups, count), flags, strict=False
+        )
     ]
+
+
+def _times(columns: Columns) -> Iterable[int]:
+    if not columns.times:
+        return (columns.start,)
+    steps = _unshuffle(columns.times, np.int64)
+    if len(steps) < _FEW:
+        return accumulate(steps.tolist(), initial=columns.start)
+    times: list[int] = np.concatenate(([columns.start], columns.start + np.cumsum(steps))).tolist()
+    return times
+
+
+def _values(groups: list[Group], count: int) -> list[dict[str, Value]]:
+    """The values of each reading."""
+    if len(groups) == 1:  # of all of them, in their order
+        names = groups[0].names
+        return [dict(zip(names, cells, strict=True)) for cells in _cells(groups[0], count)]
+    values: list[dict[str, Value]] = [{}] * count
+    for group in groups:
+        rows = memoryview(group.rows).cast("I").tolist()
+        for row, cells in zip(rows, _cells(group, len(rows)), strict=True):
+            values[row] = dict(zip(group.names, cells, strict=True))
+    return values
 
 
 def _cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:

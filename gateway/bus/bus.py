@@ -268,7 +268,7 @@ class Bus:
 
     async def _read(self, sequence: int) -> Block | None:
         """From the disk; what was read along with a block is kept for whoever goes on there."""
-        for run in self._runs.values():
+        for run in reversed(self._runs.values()):
             if run.done() and _succeeded(run):
                 known = _within(run.result(), sequence)
                 if known is not None:
