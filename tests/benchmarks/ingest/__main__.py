@@ -1,15 +1,18 @@
 """CPU per QoS 1 message of 3 values, side by side in one run.
 
-python -m tests.benchmarks.ingest [--rates 1000,10000,0] [--seconds 10] [--rounds 2]
+python -m tests.benchmarks.ingest [--rates 1000,10000,0] [--seconds 10] [--rounds 2] [--keep]
 A rate of 0 is as fast as it goes. Take the ratios: absolute times belong to one machine.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from tests.benchmarks.chart import FIGURES
 from tests.benchmarks.ingest.measure import Result, ingest, receive
 
 _FASTEST = 5_000  # messages a second of the saturated run are counted by this
@@ -21,12 +24,15 @@ def main() -> None:
     parser.add_argument("--rates", default="1000,10000,0")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--keep", action="store_true", help="for the chart in the documentation")
     args = parser.parse_args()
     rates = [int(rate) for rate in args.rates.split(",")]
     print("broker to InfluxDB write: us of CPU a message")
-    compare(ingest, "usual", rates, args.seconds, args.rounds)
+    kept = compare(ingest, "usual", rates, args.seconds, args.rounds)
     print("receive and acknowledge: us of CPU a message")
-    compare(receive, "paho", rates, args.seconds, args.rounds)
+    kept += compare(receive, "paho", rates, args.seconds, args.rounds)
+    if args.keep:
+        FIGURES.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def compare(
@@ -35,8 +41,9 @@ def compare(
     rates: list[int],
     seconds: float,
     rounds: int,
-) -> None:
-    """Both in turn, each round; medians and the ratio."""
+) -> list[dict[str, Any]]:
+    """Both in turn, each round; medians and the ratio, printed, and as the chart wants them."""
+    kept: list[dict[str, Any]] = []
     print(f"{'rate':>8} {'ours':>8} {other:>8} {'ratio':>7} {'ours/s':>9} {other + '/s':>9}  lost")
     for rate in rates:
         count = int((rate or _FASTEST) * seconds)
@@ -53,6 +60,9 @@ def compare(
             f"{speeds[0]:9.0f} {speeds[1]:9.0f}  {lost[0]}, {lost[1]}",
             flush=True,
         )
+        what = "to InfluxDB" if other == "usual" else "receive"
+        kept.append({"what": what, "rate": rate, "ours_us": ours, "other_us": theirs})
+    return kept
 
 
 if __name__ == "__main__":
