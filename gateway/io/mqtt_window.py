@@ -7,20 +7,24 @@ limit both would wait for each other until the longest time a commit may wait is
 
 import threading
 import time
+from collections.abc import Callable
 
 _LEAST = 8  # fewer unacknowledged messages than this are no sign of a limit
-_QUIET = 0.05  # the broker had stopped if nothing came for so long before we acknowledged (s)
+_QUIET = 0.05  # the broker had stopped if nothing came for so long before we acknowledged (s),
+_GAPS = 8  # and for so many times what lay between two messages before: devices may be slow
 _SOON = 0.1  # … and had been waiting for us if something came so soon after (s)
 
 
 class Window:
     """What one connection is seen to allow. limit: None while there is no sign of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit: int | None = None
+        self._clock = clock
         self._lock = threading.Lock()
         self._unacknowledged = 0
-        self._arrived_at = 0.0
+        self._began_at = 0.0  # when the first of them came
+        self._arrived_at = 0.0  # and the last
         self._stopped_at: int | None = None
         self._acknowledged_at = 0.0
 
@@ -32,11 +36,13 @@ class Window:
     def arrived(self, count: int) -> bool:
         """`count` messages have come that want an acknowledgement; True if no more will come
         before they get one."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             if self._stopped_at is not None and now - self._acknowledged_at < _SOON:
                 self.limit = self._stopped_at
             self._stopped_at = None
+            if not self._unacknowledged:
+                self._began_at = now
             self._arrived_at = now
             self._unacknowledged += count
             if self.limit is not None and self._unacknowledged > self.limit:
@@ -45,13 +51,17 @@ class Window:
 
     def acknowledged(self, count: int) -> None:
         """`count` of them were acknowledged."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
-            quiet = now - self._arrived_at > _QUIET
-            if quiet and self._unacknowledged >= _LEAST:
+            if self._unacknowledged >= _LEAST and now - self._arrived_at > self._quiet():
                 self._stopped_at = self._unacknowledged
             self._acknowledged_at = now
             self._unacknowledged = max(self._unacknowledged - count, 0)
+
+    def _quiet(self) -> float:
+        """How long nothing may have come before that says something (s)."""
+        gap = (self._arrived_at - self._began_at) / self._unacknowledged
+        return max(_QUIET, _GAPS * gap)
 
     def renewed(self) -> None:
         """The connection is a new one: nothing is unacknowledged on it."""

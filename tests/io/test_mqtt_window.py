@@ -1,0 +1,47 @@
+"""A broker's limit of unacknowledged messages is learnt, and slow devices are not taken for one."""
+
+from gateway.io.mqtt_window import Window
+
+
+class Clock:
+    """Time that is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_broker_that_stops_at_its_limit_is_known_by_it() -> None:
+    clock = Clock()
+    window = Window(clock)
+    for _ in range(20):
+        clock.now += 0.01
+        assert not window.arrived(1)
+    clock.now += 1.0  # it waits for us
+    window.acknowledged(20)
+    clock.now += 0.01  # and goes on at once
+    window.arrived(10)
+    assert window.limit == 20
+    clock.now += 0.01
+    assert window.arrived(10), "nothing more comes before these are acknowledged"
+    window.acknowledged(20)
+    clock.now += 0.01
+    window.arrived(21)
+    assert window.limit is None, "it allows more than was thought"
+
+
+def test_slow_devices_are_no_limit() -> None:
+    """Ten messages a second and a commit every 30 s: before each acknowledgement nothing had come
+    for a while, and something comes soon after. Taken for a limit, it would write the card
+    three times as often."""
+    clock = Clock()
+    window = Window(clock)
+    for _ in range(20):
+        for _ in range(300):
+            clock.now += 0.1
+            assert not window.arrived(1)
+        clock.now += 0.09
+        window.acknowledged(300)
+    assert window.limit is None
