@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,9 +23,10 @@ from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, 
 from gateway.core.topics import Topics, TopicTemplate, check_filter, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_backlog import Backlog
-from gateway.io.mqtt_bulk import BulkClient, Frames
+from gateway.io.mqtt_bulk import FORWARDED, OWN, BulkClient, Frames
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
+from gateway.io.mqtt_mark import mark_of
 from gateway.io.mqtt_outgoing import forget_outgoing
 from gateway.io.mqtt_subscriptions import Subscriptions
 from gateway.io.mqtt_watch import Watch
@@ -84,6 +85,10 @@ class MqttSettings(BrokerAddress, DeviceSettings):
             )
         return self
 
+    def listens(self, broker: Endpoint) -> tuple[Endpoint, Sequence[str]]:
+        """See DeviceSettings."""
+        return self.endpoint(broker), self.topics
+
     def build(self, name: str, context: Context) -> Device:
         """The driver."""
         return MqttDevice(name, self, context)
@@ -95,7 +100,7 @@ class MqttSettings(BrokerAddress, DeviceSettings):
 
 class MqttDevice:
     """See the module. trouble: why nothing can be heard at the moment, or "". retained: messages
-    that told a last state; ignored: messages of our own root. Both are no readings."""
+    that told a last state; ignored: messages of our own root and bridges. Both are no readings."""
 
     def __init__(self, name: str, settings: MqttSettings, context: Context) -> None:
         self.name = name
@@ -162,6 +167,7 @@ class MqttDevice:
         assert isinstance(made, BulkClient)
         client = made
         client.limit = self._context.payload
+        client.own = mark_of(self._context.gateway)
         client.on_frames = partial(self._frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
@@ -201,6 +207,10 @@ class MqttDevice:
         if any(topic.startswith(self._own) for topic in frames.topics):
             frames, own = frames.without(self._ignore)
             unwanted += own
+        marked = max(frames.heads, default=0) >= FORWARDED
+        if marked:
+            frames, own = frames.without(self._ignore_bridged)
+            unwanted += own
         if unwanted:
             client.acknowledge(unwanted, generation)
         if self._handover.full:
@@ -222,6 +232,7 @@ class MqttDevice:
             late=late,
             boottime=moment,
             renewed=self._renewed and bool(acknowledged),
+            forwarded=[bool(head & FORWARDED) for head in frames.heads] if marked else (),
         )
         self._renewed = self._renewed and not acknowledged
         self._handover.put(burst)
@@ -243,6 +254,12 @@ class MqttDevice:
             self._canary_back()
         else:
             self.ignored += own
+        return own
+
+    def _ignore_bridged(self, topic: bytes, payload: bytes, head: int) -> bool:
+        """Neither does what its own mqtt bridges send."""
+        own = bool(head & OWN)
+        self.ignored += own
         return own
 
     def _overload(self, topic: bytes, payload: bytes, head: int) -> bool:

@@ -97,6 +97,10 @@ class _Moment(NamedTuple):
     flags: int
     late: int
 
+    def flagged(self, flag: Flag) -> "_Moment":
+        """The same, for readings with another flag."""
+        return _Moment(self.received, self.flags | flag.value, self.late | flag.value)
+
 
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
@@ -130,6 +134,7 @@ class Decoder:
         """The burst's readings in order, without frames marked in `skip`."""
         result = Decoded()
         moment = self._moment(burst)
+        forwarded, theirs = burst.forwarded, moment.flagged(Flag.FORWARDED)
         left = self._left(burst.topics, self._device)
         for index, payload in enumerate(burst.payloads):
             if skip and skip[index]:
@@ -140,7 +145,8 @@ class Decoder:
                 device, _ = self._topics.get(topic) or self._learn(topic)
                 if left and _is_over(left, device, result.over):
                     continue
-                self._append(result.readings, device, payload, moment)
+                mine = not forwarded or not forwarded[index]
+                self._append(result.readings, device, payload, moment if mine else theirs)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     continue
