@@ -1,17 +1,16 @@
 """Another MQTT broker: each reading a message, done with once that broker has acknowledged it."""
 
-import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import Field, field_validator, model_validator
 
-from gateway.core.contracts import Batch, Bridge, Context, Endpoint, Flag, Reading, Value
-from gateway.core.errors import BerrygateError, Denied, Rejected
+from gateway.codecs.json_message import finite, json_of, payload
+from gateway.core.contracts import Batch, Bridge, Context, Endpoint, Flag, Reading
+from gateway.core.errors import BerrygateError, Denied, Rejected, Unavailable
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import (
     BridgeSettings,
@@ -29,10 +28,9 @@ from gateway.io.mqtt_sender import Sender, Sending
 
 _PLACES = ("gateway", "device", "metric")
 _CONTENT_TYPE = "application/json"
+_SUSPECT = 3  # connections that the broker closed over a batch, from which on it goes singly
 _KEPT = 64  # batches whose beginning was taken and whose rest was not
 _PORT, _TLS_PORT = 1883, 8883
-
-_encode = msgspec.json.Encoder().encode
 
 
 class OneConnection(PoolSettings):
@@ -125,11 +123,32 @@ class MqttBridgeSettings(BrokerAddress, BridgeSettings):
 @dataclass(slots=True)
 class _Work:
     """A batch that is being sent. left: places of readings that are not done with; refused: why
-    the others were not taken."""
+    others were not taken. falls: connections that the broker closed, giving no reason, since it
+    last took something; first: what was next then."""
 
     batch: Batch
     left: list[int]
     refused: dict[int, str] = field(default_factory=dict)
+    falls: int = 0
+    first: int = -1
+
+    @property
+    def chosen(self) -> list[int]:
+        """What to send next: all, or one alone, to see whether the broker minds that one."""
+        return self.left[:1] if self.falls >= _SUSPECT else self.left
+
+    def fell(self, took: bool) -> None:
+        """The broker closed the connection; took: after it had taken something. Over one message
+        it would do so for ever: MQTT 3.1.1 has no other way to refuse one."""
+        same = self.first == self.left[0]
+        self.first = self.left[0]
+        if self.falls >= _SUSPECT:
+            self.falls = self.falls + 1 if same else _SUSPECT + 1
+        else:
+            self.falls = 0 if took else self.falls + 1
+        if self.falls >= 2 * _SUSPECT:
+            self.refused[self.left.pop(0)] = "the broker closes the connection over it"
+            self.falls = 0
 
 
 class MqttBridge:
@@ -204,8 +223,12 @@ class MqttBridge:
             try:
                 if packets:
                     await conn.send(sending, self._settings.qos > 0)
-            finally:
+            except Unavailable:
                 failed = self._settle(work, sending, owners, taken)
+                if conn.hung_up and work.left:
+                    work.fell(len(sending.unanswered) < len(packets))
+                raise
+            failed = self._settle(work, sending, owners, taken)
             if failed is not None:
                 raise failed
 
@@ -215,7 +238,7 @@ class MqttBridge:
         packets: list[bytes] = []
         owners: list[int] = []
         readings, make = work.batch.readings, self._messages.make
-        for count, place in enumerate(work.left):
+        for count, place in enumerate(work.chosen):
             try:
                 made = make(readings[place], len(packets) + 1, most)
             except ValueError as error:
@@ -225,7 +248,7 @@ class MqttBridge:
                 return packets, owners, count
             packets += made
             owners += [place] * len(made)
-        return packets, owners, len(work.left)
+        return packets, owners, len(work.chosen)
 
     def _settle(
         self, work: _Work, sending: Sending, owners: Sequence[int], taken: int
@@ -261,9 +284,9 @@ class Messages:
         if self._single:
             made = [
                 self._packets.make(
-                    self._topic(reading.device, metric), (packet_id + n) & LONGEST, _json(value)
+                    self._topic(reading.device, metric), (packet_id + n) & LONGEST, json_of(value)
                 )
-                for n, (metric, value) in enumerate(_finite(reading.values).items())
+                for n, (metric, value) in enumerate(finite(reading.values).items())
             ]
         else:
             topic = self._topic(reading.device, "")
@@ -288,48 +311,3 @@ def _properties(settings: MqttBridgeSettings, gateway: str) -> bytes:
         return b""
     expiry = None if settings.expiry is None else round(settings.expiry)
     return properties(_CONTENT_TYPE, expiry, mark_of(gateway))
-
-
-def payload(reading: Reading) -> bytes:
-    """A reading as JSON: `time` in epoch ms, and each metric. `clock` and `historical` are there
-    where they say something. Raises ValueError for what cannot be written."""
-    values: Mapping[str, Value] = reading.values
-    body = _json(values)
-    if b"null" in body:
-        body = _json(_finite(values))
-    if "time" in values:
-        raise ValueError("a metric named time would be taken for the reading's time")
-    if not values:
-        raise ValueError("no value in it")
-    whole, rest = divmod(reading.time, 1_000_000)
-    time = f"{whole}.{rest:06d}".rstrip("0") if rest else f"{whole}"
-    marks = _marks(reading, values) if reading.flags else ""
-    return f'{{"time":{time},{marks}'.encode() + body[1:]
-
-
-def _marks(reading: Reading, values: Mapping[str, Value]) -> str:
-    found = ""
-    if reading.flags & Flag.UNSYNCED.value and "clock" not in values:
-        found += '"clock":"unsynced",'
-    if reading.flags & Flag.HISTORICAL.value and "historical" not in values:
-        found += '"historical":true,'
-    return found
-
-
-def _finite(values: Mapping[str, Value]) -> dict[str, Value]:
-    """What JSON has. Raises ValueError if that is nothing."""
-    found = {
-        metric: value
-        for metric, value in values.items()
-        if not isinstance(value, float) or math.isfinite(value)
-    }
-    if not found:
-        raise ValueError("no value in it that JSON has (NaN and infinity are left out)")
-    return found
-
-
-def _json(value: object) -> bytes:
-    try:
-        return _encode(value)
-    except (msgspec.MsgspecError, OverflowError, TypeError, UnicodeEncodeError) as error:
-        raise ValueError(f"cannot be written as JSON: {error}") from error

@@ -53,7 +53,8 @@ class Allowed:
 
 
 class Sender:
-    """See the module. `send` is for one caller at a time. allowed: known once it is open.
+    """See the module. `send` is for one caller at a time. allowed: known once it is open. hung_up:
+    whether the broker ended the last connection without a word.
 
     window: most messages in flight. timeout: longest without any progress (s).
     """
@@ -62,6 +63,7 @@ class Sender:
         self, endpoint: Endpoint, client_id: str, window: int, timeout: float, threads: Blocking
     ) -> None:
         self.allowed = Allowed()
+        self.hung_up = False
         self._endpoint = endpoint
         self._client_id = client_id
         self._window = window
@@ -86,7 +88,7 @@ class Sender:
     async def open(self) -> None:
         """Connect and be let in. Raises Unavailable, Throttled or Denied."""
         self.close()
-        self._ended, self._accepted = None, False
+        self._ended, self._accepted, self.hung_up = None, False, False
         self._pings = self._pongs = 0
         given_up = threading.Event()
         try:
@@ -109,7 +111,7 @@ class Sender:
         except BaseException:
             self.close()
             raise
-        self._beat()
+        self._beat_later(client)
 
     def close(self) -> None:
         """Say goodbye, if that can be said at once, and hang up."""
@@ -160,7 +162,8 @@ class Sender:
         if flags.is_disconnect_packet_from_server:
             said = _said(reason, properties)
             self._end(of_connection(reason.value, said, self._sending is not None))
-        else:
+        elif self._ended is None:
+            self.hung_up = True
             self._end(Unavailable("the broker closed the connection"))
 
     def _end(self, error: BerrygateError) -> None:
@@ -315,6 +318,9 @@ class Sender:
             return
         if not client.want_write():
             self._ping()
+        self._beat_later(client)
+
+    def _beat_later(self, client: SendingClient) -> None:
         if client.patience:
             loop = asyncio.get_running_loop()
             self._timers["beat"] = loop.call_later(client.patience / 2, self._beat)

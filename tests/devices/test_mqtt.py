@@ -22,6 +22,7 @@ from gateway.io.mqtt import Connection, make_client
 from gateway.io.mqtt_bulk import BulkClient, Frames
 from gateway.io.mqtt_handover import Handover
 from tests.io.test_mqtt_bulk import publish as publish_packet
+from tests.support.certificates import certificates
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.proxy import proxy
 from tests.support.publisher import Publisher
@@ -373,22 +374,6 @@ async def test_wrong_password_is_told_and_tried_slowly(tmp_path: Path) -> None:
         right = Endpoint(port=broker.port, username="user", password="right")
         async with listening(right) as found:
             await until(lambda: found.device.trouble == "")
-
-
-def certificates(directory: Path) -> None:
-    """An authority, and certificates of a server and a client by it."""
-
-    def run(*args: str) -> None:
-        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=directory)
-
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    run("req", "-x509", *new, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt")
-    (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
-    for name in ("server", "client"):
-        key, request = f"{name}.key", f"{name}.csr"
-        run("req", *new, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        run("x509", "-req", "-in", request, "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "2",
-            "-CAcreateserial", "-extfile", "san", "-out", f"{name}.crt")  # fmt: skip
 
 
 async def test_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
