@@ -38,6 +38,7 @@ _MAGNITUDES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
 _MILLISECONDS = 1e11  # from here on a time is in ms or finer
 _EXACT = 2.0**53  # up to here a float holds every whole number
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FRACTION = re.compile(rb'"(?:time|ts|timestamp)"\s*:\s*\d+\.')
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 
 _flat = msgspec.json.Decoder(dict[str, float | bool | str])
@@ -85,7 +86,7 @@ class JsonCodec:
                 if type(given) is float:
                     if given > _EXACT:
                         return self._general(payload)  # its last digits are lost here
-                    if given >= _MILLISECONDS and b"%d." % given in payload:
+                    if given >= _MILLISECONDS and _FRACTION.search(payload):
                         given = _nanoseconds(payload, key)
                 time = _time(given) if time is None else time
         if not values:

@@ -12,6 +12,8 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from devices.mqtt import MqttDevice, MqttSettings
@@ -466,3 +468,30 @@ async def test_only_what_waited_at_the_broker_is_marked_late(tmp_path: Path) -> 
             await until(lambda: len(again.payloads()) == 5_001)
         late = [burst.late for burst in [*found.bursts, *again.bursts] for _ in burst.payloads]
         assert late == [False, *[True] * 5_000, False]
+
+
+async def test_what_gateways_bridged_is_told_and_our_own_ignored(tmp_path: Path) -> None:
+    """In one read: ours, another gateway's, a device's."""
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port)
+        async with listening(endpoint) as found:
+            await until(lambda: found.device.trouble == "")
+            client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+            client.connect("127.0.0.1", broker.port)
+            client.loop_start()
+            for number in range(300):
+                marks = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+                if number % 3 < 2:
+                    marks.UserProperty = [("a", "b"), ("berrygate", ("gw", "gw2")[number % 3])]
+                topic = "devices/a/telemetry"
+                client.publish(topic, b"%d" % number, 1, properties=marks)
+            await until(lambda: len(found.payloads()) == 200)
+            await until(lambda: found.device.details()["ignored"] == 100)
+            client.disconnect()
+            client.loop_stop()
+        marked = [m for b in found.bursts for m in b.forwarded or [False] * len(b)]
+        assert [int(p) for p in found.payloads()] == [n for n in range(300) if n % 3]
+        assert marked == [bool(n % 3 == 1) for n in range(300) if n % 3]
+        async with listening(endpoint) as again:
+            await asyncio.sleep(0.5)
+            assert again.payloads() == []  # everything was acknowledged
