@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gateway.codecs.json_message import finite, json_of, payload
 from gateway.core.contracts import Batch, Bridge, Context, Endpoint, Flag, Reading
-from gateway.core.errors import BerrygateError, Denied, Rejected, Unavailable
+from gateway.core.errors import BerrygateError, Denied, Rejected
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import (
     BridgeSettings,
@@ -69,8 +69,8 @@ class MqttBridgeSettings(BrokerAddress, BridgeSettings):
     window: Annotated[int, Field(ge=1, le=65_535)] = 100
     """Most messages that are sent and not acknowledged; fewer where the broker says so."""
     max_packet: Annotated[Size, Field(ge=128)] | None = None
-    """Largest message with its topic. An MQTT 5 broker says what it takes; one that does not would
-    end the connection over a larger one, again and again."""
+    """Largest message with its topic. An MQTT 5 broker says what it takes; another one ends the
+    connection over a larger one, and it takes some attempts to find out which."""
     timeout: Duration = 5.0
     """Longest the broker may stay silent while it has something to acknowledge."""
     pool: OneConnection = OneConnection()
@@ -137,6 +137,14 @@ class _Work:
         """What to send next: all, or one alone, to see whether the broker minds that one."""
         return self.left[:1] if self.falls >= _SUSPECT else self.left
 
+    def minded(self, reason: str) -> None:
+        """The broker closed the connection over a message, and did not say which."""
+        if self.falls < _SUSPECT:
+            self.falls = _SUSPECT
+        else:
+            self.refused[self.left.pop(0)] = reason
+            self.falls = 0
+
     def fell(self, took: bool) -> None:
         """The broker closed the connection; took: after it had taken something. Over one message
         it would do so for ever: MQTT 3.1.1 has no other way to refuse one."""
@@ -200,8 +208,6 @@ class MqttBridge:
             work = _Work(batch, list(range(len(batch))))
         try:
             await self._publish(conn, work)
-        except Rejected:
-            raise
         except BerrygateError:
             self._keep(work)
             raise
@@ -215,22 +221,28 @@ class MqttBridge:
         self._begun[id(work.batch)] = work
 
     async def _publish(self, conn: Sender, work: _Work) -> None:
-        limits = [each for each in (conn.allowed.packet, self._settings.max_packet) if each]
-        most = min(limits, default=None)
         while work.left:
-            packets, owners, taken = self._pack(work, most)
+            packets, owners, taken = self._pack(work, self._most(conn))
             sending = Sending(packets)
+            ended: BerrygateError | None = None
             try:
                 if packets:
                     await conn.send(sending, self._settings.qos > 0)
-            except Unavailable:
-                failed = self._settle(work, sending, owners, taken)
-                if conn.hung_up and work.left:
-                    work.fell(len(sending.unanswered) < len(packets))
-                raise
+            except BerrygateError as found:
+                ended = found
             failed = self._settle(work, sending, owners, taken)
-            if failed is not None:
-                raise failed
+            if isinstance(ended, Rejected) and work.left:
+                work.minded(str(ended))
+                await self._open(conn)
+                continue
+            if conn.hung_up and work.left:
+                work.fell(len(sending.unanswered) < len(packets))
+            if (error := ended or failed) is not None:
+                raise error
+
+    def _most(self, conn: Sender) -> int | None:
+        limits = (conn.allowed.packet, self._settings.max_packet)
+        return min((each for each in limits if each), default=None)
 
     def _pack(self, work: _Work, most: int | None) -> tuple[list[bytes], list[int], int]:
         """Packets of as many of the readings that are left as there are packet ids, whose each
