@@ -30,10 +30,11 @@ class Message:
 
 
 class Subscriber:
-    """See the module; it connects again by itself."""
+    """See the module; it connects again by itself. connections: how often it did."""
 
     def __init__(self, port: int, topic: str = "#", client_id: str = "subscriber") -> None:
         self.messages: list[Message] = []
+        self.connections = 0
         self._subscribed = threading.Event()
         self._topic = topic
         self._client = paho.Client(
@@ -47,7 +48,19 @@ class Subscriber:
         session.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", port, 30, clean_start=False, properties=session)
 
+    @contextmanager
+    def running(self) -> Iterator["Subscriber"]:
+        """Subscribed, for as long as the context lasts."""
+        self._client.loop_start()
+        try:
+            assert self._subscribed.wait(20), "not subscribed"
+            yield self
+        finally:
+            self._client.disconnect()
+            self._client.loop_stop()
+
     def _connected(self, client: paho.Client, *_: Any) -> None:
+        self.connections += 1
         client.subscribe(self._topic, 1)
 
     def _came(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
@@ -74,11 +87,5 @@ class Subscriber:
 @contextmanager
 def subscriber(port: int, topic: str = "#", client_id: str = "subscriber") -> Iterator[Subscriber]:
     """One that is subscribed."""
-    found = Subscriber(port, topic, client_id)
-    found._client.loop_start()
-    try:
-        assert found._subscribed.wait(20), "not subscribed"
+    with Subscriber(port, topic, client_id).running() as found:
         yield found
-    finally:
-        found._client.disconnect()
-        found._client.loop_stop()
