@@ -233,7 +233,8 @@ class MqttBridge:
             failed = self._settle(work, sending, owners, taken)
             if isinstance(ended, Rejected) and work.left:
                 work.minded(str(ended))
-                await self._open(conn)
+                if work.left:
+                    await self._open(conn)
                 continue
             if conn.hung_up and work.left:
                 work.fell(len(sending.unanswered) < len(packets))
