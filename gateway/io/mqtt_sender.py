@@ -102,6 +102,7 @@ class Sender:
         self._client = client
         found = client.socket()
         if not isinstance(found, socket.socket):
+            self._end(Unavailable("the connection ended at once"))
             raise Unavailable("the connection ended at once")
         self._socket = found
         client.on_socket_close = self._closing
@@ -144,6 +145,8 @@ class Sender:
     def _answered(
         self, client: Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
+        if client is not self._client:
+            return  # one that was given up
         if reason.is_failure:
             self._end(of_connection(reason.value, _said(reason, properties)))
             return
@@ -159,6 +162,8 @@ class Sender:
     def _disconnected(
         self, client: Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
+        if client is not self._client:
+            return  # one that was given up, perhaps in its own thread
         if flags.is_disconnect_packet_from_server:
             said = _said(reason, properties)
             self._end(of_connection(reason.value, said, self._sending is not None))
