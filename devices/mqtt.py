@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,9 +23,10 @@ from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, 
 from gateway.core.topics import Topics, TopicTemplate, check_filter, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_backlog import Backlog
-from gateway.io.mqtt_bulk import BulkClient, Frames
+from gateway.io.mqtt_bulk import FORWARDED, OWN, BulkClient, Frames
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
+from gateway.io.mqtt_mark import mark_of
 from gateway.io.mqtt_outgoing import forget_outgoing
 from gateway.io.mqtt_subscriptions import Subscriptions
 from gateway.io.mqtt_watch import Watch
@@ -85,6 +86,10 @@ class MqttSettings(BrokerAddress, DeviceSettings):
             )
         return self
 
+    def listens(self, broker: Endpoint) -> tuple[Endpoint, Sequence[str]]:
+        """See DeviceSettings."""
+        return self.endpoint(broker), self.topics
+
     def build(self, name: str, context: Context) -> Device:
         """The driver."""
         return MqttDevice(name, self, context)
@@ -96,7 +101,7 @@ class MqttSettings(BrokerAddress, DeviceSettings):
 
 class MqttDevice:
     """See the module. trouble: why nothing can be heard at the moment, or "". retained: messages
-    that told a last state; ignored: messages of our own root. Both are no readings."""
+    that told a last state; ignored: messages of our own root and bridges. Both are no readings."""
 
     def __init__(self, name: str, settings: MqttSettings, context: Context) -> None:
         self.name = name
@@ -164,6 +169,7 @@ class MqttDevice:
         client = made
         client.limit = self._context.payload
         client.patience = lambda: self._context.gather() * _PATIENCE
+        client.own = mark_of(self._context.gateway)
         client.on_frames = partial(self._frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
@@ -196,9 +202,10 @@ class MqttDevice:
         received, moment = time.time_ns(), boottime()
         late = self._backlog.late()
         heads = set(frames.heads)
-        retained = any(head & _RETAIN for head in heads)
+        marked = max(heads, default=0) >= FORWARDED
+        odd = marked or any(head & _RETAIN for head in heads)
         # Filtered only when there is something to filter: a burst is nearly always plain.
-        if retained or self._handover.full or not self._names.keys() >= set(frames.topics):
+        if odd or self._handover.full or not self._names.keys() >= set(frames.topics):
             frames = self._filtered(client, frames, generation)
             if not frames.payloads:
                 return
@@ -219,6 +226,7 @@ class MqttDevice:
             late=late,
             boottime=moment,
             renewed=self._renewed and bool(acknowledged),
+            forwarded=[bool(head & FORWARDED) for head in frames.heads] if marked else (),
         )
         self._renewed = self._renewed and not acknowledged
         self._handover.put(burst)
@@ -231,6 +239,9 @@ class MqttDevice:
             unwanted += seeds
         if any(topic.startswith(self._own) for topic in frames.topics):
             frames, own = frames.without(self._ignore)
+            unwanted += own
+        if max(frames.heads, default=0) >= FORWARDED:
+            frames, own = frames.without(self._ignore_bridged)
             unwanted += own
         if unwanted:
             client.acknowledge(unwanted, generation)
@@ -260,6 +271,12 @@ class MqttDevice:
             self._canary_back()
         else:
             self.ignored += own
+        return own
+
+    def _ignore_bridged(self, topic: bytes, payload: bytes, head: int) -> bool:
+        """Neither does what its own mqtt bridges send."""
+        own = bool(head & OWN)
+        self.ignored += own
         return own
 
     def _overload(self, topic: bytes, payload: bytes, head: int) -> bool:

@@ -53,7 +53,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_known() -> None:
     assert registry.known(registry.DEVICES) == ["mqtt", "system"]
-    assert registry.known(registry.BRIDGES) == ["influxdb"]
+    assert registry.known(registry.BRIDGES) == ["influxdb", "mqtt"]
     assert registry.known(registry.CODECS) == ["json"]
 
 

@@ -115,6 +115,7 @@ class Lane:
         ledger = self._subscription.ledger
         ledger.delivered += batch.tally.delivered
         ledger.dead_lettered += batch.tally.dead_lettered
+        ledger.dropped.update(batch.tally.dropped)
         self._subscription.moved()
 
     def skip(self, sequence: int, dropped: int) -> None:

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -34,13 +35,16 @@ LATEST = 9_214_646_400 * 10**9
 """2262-01-01 in ns: a later time does not fit the 64 bits that everything behind us has for it."""
 _TIME_KEYS = ("time", "ts", "timestamp")
 _MAGNITUDES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
+_MILLISECONDS = 1e11  # from here on a time is in ms or finer
 _EXACT = 2.0**53  # up to here a float holds every whole number
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FRACTION = re.compile(rb'"(?:time|ts|timestamp)"\s*:\s*\d+\.')
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 
 _MISFITS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _flat = msgspec.json.Decoder(dict[str, float | bool | str]).decode
 _any = msgspec.json.Decoder(strict=True)
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class JsonSettings(CodecSettings):
@@ -87,8 +91,11 @@ class JsonCodec:
         for key in _TIME_KEYS:
             if key in values:
                 given = values.pop(key)
-                if type(given) is float and given > _EXACT:
-                    return self._general(payload)  # its last digits are lost here
+                if type(given) is float:
+                    if given > _EXACT:
+                        return self._general(payload)  # its last digits are lost here
+                    if given >= _MILLISECONDS and _FRACTION.search(payload):
+                        given = _nanoseconds(payload, key)
                 time = _time(given) if time is None else time
         if not values:
             raise DecodeError("no metric in it", reason="empty")
@@ -197,6 +204,13 @@ def _time(data: Any) -> int:
             # A fraction to the microsecond: a float has no more digits, only noise.
             return _representable(whole * scale + round((data - whole) * scale / 1000) * 1000)
     raise DecodeError(f"time {data} is no time since 1970", reason="time")
+
+
+def _nanoseconds(payload: bytes, key: str) -> int:
+    """A time in ms or us with a fraction, as it is written: a float has not all of its digits."""
+    written = Decimal(bytes(_raw.decode(payload)[key]).decode())
+    scale = 10**6 if written < _MAGNITUDES[1][0] else 10**3
+    return round(written * scale)
 
 
 def _iso(text: str) -> int:

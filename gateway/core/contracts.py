@@ -29,6 +29,7 @@ class Flag(IntFlag):
     UNSYNCED = 1  # taken before the clock was set
     LATE = 2  # waited somewhere before it reached us
     HISTORICAL = 4  # replayed on request
+    FORWARDED = 8  # came from another gateway's mqtt bridge; such a bridge passes it on no more
 
 
 class Reading(msgspec.Struct, gc=False):
@@ -82,6 +83,7 @@ class Burst:
     late: the frames waited somewhere before they came.
     boottime: `received` by CLOCK_BOOTTIME, by which it is put right where our clock was wrong.
     renewed: the first one of a new session: nothing that came before it is sent again.
+    forwarded: which frames come from another gateway's mqtt bridge; empty where none does.
     """
 
     received: int
@@ -96,6 +98,7 @@ class Burst:
     late: bool = False
     boottime: int = field(default_factory=boottime)
     renewed: bool = False
+    forwarded: Sequence[bool] = ()
 
     def __len__(self) -> int:
         return len(self.payloads) if self.readings is None else len(self.readings)
@@ -193,6 +196,7 @@ class Tally:
 
     delivered: int = 0
     dead_lettered: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -215,6 +219,14 @@ class Batch:
         """The same batch, with the readings [start:stop] only; the tally is shared."""
         return Batch(self.first, self.end, self.readings[start:stop], self.tally)
 
+    def leave_out(self, flag: Flag) -> None:
+        """Take out what carries a flag, and count it as dropped for that."""
+        bit = flag.value
+        kept = [reading for reading in self.readings if not reading.flags & bit]
+        if len(kept) < len(self.readings):
+            self.tally.dropped[str(flag.name).lower()] = len(self.readings) - len(kept)
+            self.readings = kept
+
 
 Conn = TypeVar("Conn")
 ConnT = TypeVar("ConnT")
@@ -236,6 +248,14 @@ class Bridge(Protocol[ConnT]):
         Raises Unavailable, Throttled, Denied or Rejected.
         """
         ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A bridge that must not be given every reading. leaves_out: readings with any of these flags
+    (`Flag`) are counted as dropped, with the flag's name in lower case as the reason."""
+
+    leaves_out: Flag
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ the driver.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from types import NoneType, UnionType
@@ -270,6 +270,11 @@ class DeviceSettings(Settings):
     id: Id | None = None
     """The source's name; defaults to its type, with a number where that is taken."""
 
+    def listens(self, broker: Endpoint) -> tuple[Endpoint, Sequence[str]] | None:
+        """An MQTT broker, and the topic filters there that readings come from; None where they
+        come otherwise. broker: the gateway's. No bridge may publish there: see gateway.config."""
+        return None
+
     def build(self, name: str, context: Context) -> Device:
         """The driver. name: `id`, or the default for it."""
         raise NotImplementedError
@@ -337,6 +342,11 @@ class BridgeSettings(Settings):
     """What happens after a failed write."""
     pool: PoolSettings = PoolSettings()
     """Connections to the other side."""
+
+    def feeds(self, gateway: str) -> tuple[Endpoint, str] | None:
+        """An MQTT broker, and the topic there that readings are published to, in which `{…}` is
+        what varies; None where they go elsewhere. gateway: our id."""
+        return None
 
     def build(self, name: str, context: Context) -> Bridge[Any]:
         """The driver. name: `name`, or the default for it."""

@@ -176,7 +176,15 @@ async def bridges(scene: Scene) -> list[Finding]:
         emit=lambda event: None,
     )
     pairs = scene.config.named_bridges.items()
-    return [*await asyncio.gather(*(_bridge(name, each, context) for name, each in pairs))]
+    return [*await asyncio.gather(*(_reached(name, each, context) for name, each in pairs))]
+
+
+async def _reached(name: str, settings: BridgeSettings, context: Context) -> Finding:
+    broker = settings.feeds(context.gateway)
+    if broker is None:
+        return await _bridge(name, settings, context)
+    # Not as the gateway itself would: with its client id we would throw out the one that runs.
+    return await _greeted("bridge.reachable", broker[0], f"{context.gateway}-doctor", name)
 
 
 async def _bridge(name: str, settings: BridgeSettings, context: Context) -> Finding:

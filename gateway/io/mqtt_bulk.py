@@ -20,11 +20,16 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import MQTTErrorCode
 
+from gateway.io.mqtt_mark import MARK
+
 PRIVATE_NAMES = (
     "_sock", "_sock_recv", "_in_packet", "_packet_handle", "_packet_queue", "_loop_rc_handle",
     "_last_bytes_received", "_msgtime_mutex", "_thread", "_protocol",
 )  # fmt: skip
 """What this file uses of paho that is not documented."""
+
+FORWARDED, OWN = 0x100, 0x200
+"""Added to a frame's head: sent by a gateway's mqtt bridge; by this gateway's own."""
 
 _PUBLISH = 0x30
 _PUBACK, _PUBREC = 0x4002, 0x5002  # with the length of what follows
@@ -42,7 +47,7 @@ _BUSY = 100.0  # messages a second from which waking up for each costs more than
 @dataclass(slots=True)
 class Frames:
     """PUBLISH packets of one read, in columns. packet_ids: 0 for QoS 0. heads: the packets' first
-    bytes, which hold DUP (0x08) and RETAIN (0x01)."""
+    bytes, which hold DUP (0x08) and RETAIN (0x01), and FORWARDED or OWN."""
 
     topics: list[bytes] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
@@ -77,12 +82,16 @@ class Splitter:
     whose topic and properties alone are longer than 128 KiB counts as too large: its payload is
     `limit` + 1 zeros.
     other: called with (first byte, body) of each other packet, in order; returns False to stop.
+    own: the mark of what this gateway's own bridges send.
     """
 
-    def __init__(self, limit: int, properties: bool, other: Callable[[int, bytes], bool]) -> None:
+    def __init__(
+        self, limit: int, properties: bool, other: Callable[[int, bytes], bool], own: bytes = b""
+    ) -> None:
         self._limit = limit
         self._properties = properties
         self._other = other
+        self._own = own
         self.exact: set[int] = set()
         self._rest = b""
         self._skip = 0
@@ -98,6 +107,7 @@ class Splitter:
         position, end = 0, len(buffer)
         topics, payloads = frames.topics.append, frames.payloads.append
         packet_ids, heads = frames.packet_ids.append, frames.heads.append
+        marked = self._properties and MARK in buffer
         while end - position >= 2:
             head, length, body = buffer[position], buffer[position + 1], position + 2
             if length > 127:
@@ -125,6 +135,8 @@ class Splitter:
             if self._properties:
                 skip, at = (buffer[at], at + 1) if buffer[at] < 128 else _length(buffer, at)
                 at += skip
+                if marked and MARK in (found := buffer[at - skip : at]):
+                    head |= OWN if self._own and self._own in found else FORWARDED
             if at > stop:
                 raise MalformedPacketError("PUBLISH shorter than its own header")
             payload = buffer[at : min(stop, at + self._limit + 1)]
@@ -158,11 +170,13 @@ def _length(buffer: bytes, at: int) -> tuple[int, int]:
 
 
 class BulkClient(Client):
-    """See the module. Set `on_frames` (called in the network thread), `limit` (bytes), and
-    `patience`: the longest that data may gather before it is read (s), asked each time."""
+    """See the module. Set `on_frames` (called in the network thread), `limit` (bytes), `own` (see
+    Splitter), and `patience`: the longest that data may gather before it is read (s), asked each
+    time."""
 
     on_frames: Callable[[Frames, int], None]
     limit: int = 256_000
+    own: bytes = b""
     patience: Callable[[], float] = staticmethod(lambda: _GATHER_MOST)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -246,7 +260,7 @@ class BulkClient(Client):
             time.sleep(min(wanted, _GATHER_MOST, self.patience()))
 
     def _new_splitter(self) -> Splitter:
-        return Splitter(self.limit, self._protocol == MQTTv5, self._other)
+        return Splitter(self.limit, self._protocol == MQTTv5, self._other, self.own)
 
     def _other(self, head: int, body: bytes) -> bool:
         if head == _PUBREL and len(body) >= 2:

@@ -62,12 +62,14 @@ class Again:
         send: Send,
         dead_letter: DeadLetter,
         emit: Callable[[Event], None],
+        leaves_out: Flag = Flag.NONE,
     ) -> None:
         self._name = name
         self._settings = settings
         self._bus = bus
         self._send = send
         self._emit = emit
+        self._leaves_out = leaves_out.value
         self._asked = asyncio.Event()
         self._one = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
@@ -172,7 +174,9 @@ class Again:
                 waiting += [
                     historical(reading)
                     for reading in _part(block, record)
-                    if matches(reading.device) and subscription.wants(reading.device)
+                    if matches(reading.device)
+                    and subscription.wants(reading.device)
+                    and not reading.flags & self._leaves_out
                 ]
                 if len(waiting) >= size:
                     await self._flush(subscription, record, waiting, size)

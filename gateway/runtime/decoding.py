@@ -112,6 +112,10 @@ class _Moment(NamedTuple):
     flags: int
     late: int
 
+    def flagged(self, flag: Flag) -> "_Moment":
+        """The same, for readings with another flag."""
+        return _Moment(self.received, self.flags | flag.value, self.late | flag.value)
+
 
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
@@ -146,6 +150,7 @@ class Decoder:
         """The burst's readings in order, without frames marked in `skip`."""
         result = Decoded()
         moment = self._moment(burst)
+        forwarded, theirs = burst.forwarded, moment.flagged(Flag.FORWARDED)
         left = self._left(burst.topics, self._device)
         senders, plain, most = self._topics.get, self._plain, self._limits.payload
         frames, size = 0, 0
@@ -159,12 +164,13 @@ class Decoder:
                 device = sender.device
                 if left and _is_over(left, device, result.over):
                     continue
+                here = theirs if forwarded and forwarded[index] else moment
                 values = plain(payload)
                 if values is not None and tuple(values) in sender.shapes and len(payload) <= most:
                     self._last = when = self._last + 1
-                    result.readings.append(Reading(device, when, values, moment.flags))
+                    result.readings.append(Reading(device, when, values, here.flags))
                 else:
-                    result.readings += self._reports(sender, payload, values, moment)
+                    result.readings += self._reports(sender, payload, values, here)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     continue

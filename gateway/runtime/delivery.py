@@ -11,7 +11,7 @@ from typing import Any
 from gateway.bus.block import Block
 from gateway.bus.bus import Bus
 from gateway.bus.subscription import Lane, Subscription
-from gateway.core.contracts import Batch, Bridge, Reading
+from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective
 from gateway.core.errors import BerrygateError, Conflict, Rejected, Unavailable
 from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
@@ -62,7 +62,10 @@ class Delivery:
         self._chain = compose(
             [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry, self.health], send
         )
-        self._again = Again(self.name, settings, bus, send, self._dead_letter, bus.emit)
+        self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
+        self._again = Again(
+            self.name, settings, bus, send, self._dead_letter, bus.emit, self._leaves_out
+        )
 
     async def subscribe(self) -> None:
         """Take this bridge's place in the journal; before the first reading is published."""
@@ -102,13 +105,16 @@ class Delivery:
                 continue
             await self._flowing.wait()
             self._at_work += 1
-            began = time.monotonic()
+            began, full = time.monotonic(), len(batch) >= batching.size
             try:
-                await self._chain(batch)
+                if self._leaves_out:
+                    batch.leave_out(self._leaves_out)
+                if batch:
+                    await self._chain(batch)
                 lane.done(batch)
             finally:
                 self._at_work -= 1
-            if len(batch) >= batching.size:
+            if full:
                 # A backlog: it would take the machine from what comes in and from other bridges.
                 await asyncio.sleep(min(time.monotonic() - began, _GIVE_WAY))
             self.delivered_at = time.time_ns()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import startup
+from tests.benchmarks import mqtt_bridge, startup
 from tests.benchmarks.ingest.measure import ingest, receive
 
 FROZEN = "ca68d88b1d176ab09f17f0dbb51d8903437c920de900d2b696a024c0e1358da4"
@@ -32,3 +32,8 @@ def test_startup_comes_in_order(tmp_path: Path) -> None:
     found = startup.once(tmp_path)
     assert found["start to /readyz"] < found["start to own data"]
     assert found["publish to history"] <= found["publish to InfluxDB"]
+
+
+def test_the_mqtt_bridge_costs_less_than_publish() -> None:
+    found = mqtt_bridge.main(2_000)
+    assert found["bridge"] * 2 < found["paho"]

@@ -31,6 +31,7 @@ from tests.support.influx2 import BUCKET, ORG, TOKEN, influx_2
 from tests.support.mosquitto import mosquitto
 from tests.support.ports import free_port
 from tests.support.small_house import SmallHouse, open_directory, standing
+from tests.support.subscriber import Subscriber
 
 DOCS = Path(__file__).parents[2] / "docs/howto/doctor.md"
 Found = dict[str, Any]
@@ -279,6 +280,20 @@ def test_a_bridge_with_a_wrong_token_a_missing_bucket_or_no_server(tmp_path: Pat
     unknown = bridge("http://nobody.invalid:8086")
     found = one(doctor(written(tmp_path, bridges=[unknown])), "bridge.reachable")
     assert (found["state"], "DNS" in found["seen"]) == ("FAIL", True)
+
+
+def test_a_bridge_to_another_broker_is_greeted_under_another_client_id(tmp_path: Path) -> None:
+    """With the bridge's own it would throw out the gateway that runs."""
+    with mosquitto(tmp_path / "far") as broker:
+        there = {"type": "mqtt", "name": "far", "client_id": "ours"}
+        reached = {**there, "url": f"mqtt://127.0.0.1:{broker.port}"}
+        with Subscriber(broker.port, client_id="ours").running() as found:
+            good = one(doctor(written(tmp_path / "good", bridges=[reached])), "bridge.reachable")
+            assert (good["state"], "MQTT 5 connected" in good["seen"]) == ("OK", True)
+            assert found.connections == 1
+    down = {**there, "host": "127.0.0.1", "port": broker.port}
+    found_ = one(doctor(written(tmp_path / "down", bridges=[down])), "bridge.reachable")
+    assert (found_["state"], "TCP" in found_["seen"]) == ("FAIL", True)
 
 
 def test_servers_that_never_answer_are_not_waited_for(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codecs.json import LATEST, MAX_NAMES, JsonSettings
+from gateway.codecs.json import LATEST, MAX_NAMES, JsonCodec, JsonSettings
 from gateway.core.errors import DecodeError
 
 NOW = 1_763_680_000_000_000_000
@@ -206,3 +206,11 @@ def test_nothing_but_a_decode_error_comes_of_anything(payload: bytes) -> None:
     except DecodeError as error:
         reason = error.reason
     assert reason in ("", "malformed", "empty", "time", "too_deep", "too_many", "metric")
+
+
+@given(st.integers(10**17, 9 * 10**18), st.integers(0, 2))
+def test_a_fraction_of_a_millisecond_is_exact(nanoseconds: int, zeros: int) -> None:
+    whole, rest = divmod(nanoseconds, 10**6)
+    text = f"{whole}.{rest:06d}" + "0" * zeros
+    [(time, values)] = JsonCodec().decode("d", f'{{"n": 1.5, "ts": {text}}}'.encode(), 0)
+    assert (time, values) == (nanoseconds, {"n": 1.5})

@@ -11,7 +11,12 @@ from gateway.config import Config, InvalidConfig, find, load, loads, models
 from gateway.config.scalars import plain
 
 PROJECT = Path(__file__).parents[2]
-SECRETS = {"INFLUX_TOKEN": "123456", "INFLUX_PASSWORD": "0815", "NEIGHBOUR_PASSWORD": "x"}
+SECRETS = {
+    "INFLUX_TOKEN": "123456",
+    "INFLUX_PASSWORD": "0815",
+    "NEIGHBOUR_PASSWORD": "x",
+    "MQTT_PASSWORD": "y",
+}
 
 
 def test_default_file_is_the_built_in_configuration() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from devices.mqtt import MqttDevice, MqttSettings
@@ -22,6 +24,7 @@ from gateway.io.mqtt import Connection, make_client
 from gateway.io.mqtt_bulk import BulkClient, Frames
 from gateway.io.mqtt_handover import Handover
 from tests.io.test_mqtt_bulk import publish as publish_packet
+from tests.support.certificates import certificates
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.proxy import proxy
 from tests.support.publisher import Publisher
@@ -375,22 +378,6 @@ async def test_wrong_password_is_told_and_tried_slowly(tmp_path: Path) -> None:
             await until(lambda: found.device.trouble == "")
 
 
-def certificates(directory: Path) -> None:
-    """An authority, and certificates of a server and a client by it."""
-
-    def run(*args: str) -> None:
-        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=directory)
-
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    run("req", "-x509", *new, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt")
-    (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
-    for name in ("server", "client"):
-        key, request = f"{name}.key", f"{name}.csr"
-        run("req", *new, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        run("x509", "-req", "-in", request, "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "2",
-            "-CAcreateserial", "-extfile", "san", "-out", f"{name}.crt")  # fmt: skip
-
-
 async def test_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
     certificates(tmp_path)
     at = tmp_path
@@ -481,3 +468,30 @@ async def test_only_what_waited_at_the_broker_is_marked_late(tmp_path: Path) -> 
             await until(lambda: len(again.payloads()) == 5_001)
         late = [burst.late for burst in [*found.bursts, *again.bursts] for _ in burst.payloads]
         assert late == [False, *[True] * 5_000, False]
+
+
+async def test_what_gateways_bridged_is_told_and_our_own_ignored(tmp_path: Path) -> None:
+    """In one read: ours, another gateway's, a device's."""
+    with mosquitto(tmp_path) as broker:
+        endpoint = Endpoint(port=broker.port)
+        async with listening(endpoint) as found:
+            await until(lambda: found.device.trouble == "")
+            client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+            client.connect("127.0.0.1", broker.port)
+            client.loop_start()
+            for number in range(300):
+                marks = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+                if number % 3 < 2:
+                    marks.UserProperty = [("a", "b"), ("berrygate", ("gw", "gw2")[number % 3])]
+                topic = "devices/a/telemetry"
+                client.publish(topic, b"%d" % number, 1, properties=marks)
+            await until(lambda: len(found.payloads()) == 200)
+            await until(lambda: found.device.details()["ignored"] == 100)
+            client.disconnect()
+            client.loop_stop()
+        marked = [m for b in found.bursts for m in b.forwarded or [False] * len(b)]
+        assert [int(p) for p in found.payloads()] == [n for n in range(300) if n % 3]
+        assert marked == [bool(n % 3 == 1) for n in range(300) if n % 3]
+        async with listening(endpoint) as again:
+            await asyncio.sleep(0.5)
+            assert again.payloads() == []  # everything was acknowledged

@@ -300,3 +300,30 @@ async def test_ending_does_not_wait_for_a_sink_that_never_answers(tmp_path: Path
         await work.until(lambda: bool(sink.taken))
         async with asyncio.timeout(10):
             await work.delivery.finish(0.2)
+
+
+async def test_what_a_bridge_must_not_have_is_left_out_and_counted(tmp_path: Path) -> None:
+    """Also after a restart, and when the journal is replayed."""
+    sink = Sink()
+    sink.leaves_out = Flag.FORWARDED  # type: ignore[attr-defined]
+    readings = now_numbered(0, 300)
+    for reading in readings[::3]:
+        reading.flags = int(Flag.FORWARDED | Flag.LATE)
+    only = now_numbered(300, 310)
+    for reading in only:
+        reading.flags = int(Flag.FORWARDED)
+    wanted = [n for n in range(300) if n % 3]
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, readings)
+        await work.settled()
+        await publish(work.bus, only)
+        await work.settled()
+        assert sorted(sink.numbers()) == wanted
+        assert (work.ledger["delivered"], work.ledger["dropped"]) == (200, {"forwarded": 110})
+    async with delivering(tmp_path, sink) as work:
+        assert (work.ledger["delivered"], work.ledger["dropped"]) == (200, {"forwarded": 110})
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")
+        await work.until(lambda: work.delivery.as_dict()["replay"]["state"] == "done")
+        assert sorted(sink.numbers(HISTORICAL)) == wanted
+        assert sorted(sink.numbers()) == wanted
+        assert work.ledger["replayed"] == 200

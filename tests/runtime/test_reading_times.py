@@ -87,3 +87,15 @@ def test_late_is_marked(source: Source) -> None:
     assert [r.flags for r in source.takes(b"1", b'{"time": 1795000000, "a": 1}', late=True)] == [
         Flag.LATE, Flag.LATE,
     ]  # fmt: skip
+
+
+def test_what_another_gateway_sent_is_flagged(source: Source) -> None:
+    for flags in (0, int(Flag.UNSYNCED)):
+        source.flags = flags
+        payloads = [b"1", b'{"time": 1795000000123.000001, "n": 1}', b"1"]
+        burst = Burst(NOW, ["t"] * 3, payloads, forwarded=[True, True, False], late=True)
+        one, two, three = source.decoder.decode(burst).readings
+        forwarded = int(Flag.FORWARDED | Flag.LATE)
+        assert (one.flags, two.flags) == (forwarded | flags, forwarded)
+        assert three.flags == int(Flag.LATE) | flags
+        assert two.time == 1_795_000_000_123_000_001
