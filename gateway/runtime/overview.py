@@ -66,7 +66,22 @@ def overview(
 
 def _process() -> dict[str, Any]:
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
-    return {"pid": os.getpid(), "cpu": time.process_time(), "rss": resident}
+    return {
+        "pid": os.getpid(),
+        "cpu": time.process_time(),
+        "rss": resident,
+        "written": _written(),
+    }
+
+
+def _written() -> int | None:
+    """Bytes this process has caused to be written to disks; proc_pid_io(5)."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+    except OSError:
+        return None
+    found = dict(line.split(": ", 1) for line in lines)
+    return int(found["write_bytes"]) if "write_bytes" in found else None
 
 
 def _health(health: Health) -> dict[str, Any]:

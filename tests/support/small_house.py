@@ -181,7 +181,7 @@ class SmallHouse:
                 "backlog": 0,
                 "trouble": None,
             },
-            "process": {"pid": 1, "cpu": 0.1 * self.looked, "rss": 80_000_000},
+            "process": {"pid": 1, "cpu": 0.1 * self.looked, "rss": 80_000_000, "written": None},
             "devices": {
                 "count": len(self.devices_),
                 "matching": len(rows),

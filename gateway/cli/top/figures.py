@@ -11,6 +11,7 @@ import psutil
 from gateway.io import raspberry
 
 _WINDOW = 5.0  # rates are over so long: commits and batches come about once a second (s)
+_LONG = 60.0  # what is written to disks comes in bursts: over so long (s)
 _SHORTEST = 0.15  # over less than this a rate says nothing (s)
 _DAY = 86_400
 
@@ -26,11 +27,13 @@ class Figures:
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
         self._answers: deque[Answer] = deque()
+        self._written: deque[tuple[float, int]] = deque()  # when (s), and how many bytes by then
         psutil.cpu_percent()  # the first look has nothing to compare with
 
     def forget(self) -> None:
         """The gateway was away: what it counted before says nothing of what comes."""
         self._answers.clear()
+        self._written.clear()
 
     def take(self, answer: Answer) -> Answer:
         """The document for a new answer. A rate is null until there are two answers."""
@@ -46,6 +49,7 @@ class Figures:
         written = rate(journal["appended"], before["journal"]["appended"])
         cpu = rate(process["cpu"], before["process"]["cpu"])
         bridges = _bridges(answer, before, rate)
+        disk = self._disk(answer["at"], process["written"])
         return {
             "time": answer["time"],
             "reachable": True,
@@ -59,8 +63,9 @@ class Figures:
             "journal": {
                 **journal,
                 "written": written,
-                "per_day": None if written is None else written * _DAY,
+                "per_day": _per_day(written),
             },
+            "disk": {"written": disk, "per_day": _per_day(disk)},
             "differences": differences(answer),
             "dropped": dropped(answer),
             "dead_letters": sum(_dead(answer)),
@@ -72,6 +77,17 @@ class Figures:
             "machine": self._machine(),
             "devices": answer["devices"],
         }
+
+    def _disk(self, at: float, written: int | None) -> float | None:
+        """Bytes a second that the gateway causes to be written to disks, over the last minute;
+        None where the kernel does not tell."""
+        if written is None:
+            return None
+        self._written.append((at, written))
+        while len(self._written) > 2 and at - self._written[1][0] >= _LONG:
+            self._written.popleft()
+        since, before = self._written[0]
+        return _Rate(at - since)(written, before)
 
     def _machine(self) -> Answer:
         """This machine, which is the gateway's: the socket is not reached from another one."""
@@ -93,6 +109,10 @@ class _Rate:
         if self._span < _SHORTEST or now < before:
             return None
         return float((now - before) / self._span)
+
+
+def _per_day(rate: float | None) -> float | None:
+    return None if rate is None else rate * _DAY
 
 
 def unreachable(since: float, why: str) -> Answer:

@@ -49,14 +49,18 @@ def head(found: Document, style: Style, room: int) -> list[Line]:
 
 def _flows(found: Document) -> list[Line]:
     outs = [f"{said(bridge['name'])} {rate(bridge['rate'])}" for bridge in found["bridges"]]
-    journal = found["journal"]
-    written = "-" if journal["written"] is None else f"{size(journal['written'])}/s"
-    day = "-" if journal["per_day"] is None else f"{size(journal['per_day'])}/day"
     return [
         _named("IN", rate(found["in"])),
         _named("OUT", ", ".join(outs[:3]) + (f" +{len(outs) - 3}" if outs[3:] else "") or "-"),
-        _named("JOURNAL", f"{written} {day}"),
+        _named("JOURNAL", _written(found["journal"])),
+        _named("DISK", _written(found["disk"])),
     ]
+
+
+def _written(found: Document) -> str:
+    if found["written"] is None:
+        return "-"
+    return f"{size(found['written'])}/s {size(found['per_day'])}/day"
 
 
 def _machine(found: Document) -> list[Line]:
@@ -214,21 +218,23 @@ def devices(found: Document, style: Style, room: int, sort: str) -> list[Line]:
 
 
 HELP = (
-    "q            quit",
-    "s            sort by the next column; the one with a mark is in use",
-    "/            filter devices by a part of their id; Enter keeps it, Esc clears it",
-    "up down      scroll the devices; PgUp PgDn by a screen; Home End",
-    "tab          show another panel, where not all have room",
-    "p            pause; p again goes on. What is shown is from the time it says",
-    "?            this help; any key leaves it",
+    "q         quit",
+    "s         sort devices by the next column; ▼ marks it",
+    "/         filter devices by a part of their id",
+    "          Enter keeps the filter, Esc clears it",
+    "up down   scroll devices; also PgUp PgDn Home End",
+    "tab       another panel, where not all have room",
+    "p         pause, and go on",
+    "?         this help; any key leaves it",
     "",
-    "IN           messages and own readings a second, all sources",
-    "OUT          readings a second that a bridge's other side took",
-    "JOURNAL      bytes committed, and what that makes in a day",
-    "SHARE        of the time that all stages took, over the last minute",
-    "BEHIND       readings that wait for a bridge, OLDEST how long",
-    "DROPS IN     when retention begins to drop what a bridge has not had",
-    "LEDGER       anything but 0 unexplained is a bug: berrygate status",
+    "IN        messages a second, of all sources",
+    "OUT       readings a second that each bridge delivered",
+    "JOURNAL   what is committed; DISK what the gateway writes",
+    "          in all, over the last minute",
+    "LEDGER    anything unexplained is a bug: berrygate status",
+    "SHARE     of all stages' time, in the last minute",
+    "BEHIND    readings that wait; OLDEST how long they do",
+    "DROPS IN  when retention will drop some of them",
     "",
-    "Rates are over the last 5 s, those of devices over 10 s.",
+    "Rates are over 5 s, those of devices over 10 s.",
 )
