@@ -34,6 +34,7 @@ def bench(directory: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "gateway", "bench", *options],
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
     )  # fmt: skip
 
 
@@ -118,7 +119,7 @@ def test_a_signal_leaves_nothing_behind(
     time.sleep(after)
     mine = children(process.pid)
     assert mine, "it was to be interrupted while it measures"
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does: to all of the group
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (code, "", "")
     assert list(tmp_path.iterdir()) == []

@@ -21,13 +21,15 @@ _PART = re.compile(
 class Screen:
     """What is shown, cell by cell, for the sequences that our programs and a shell use.
 
-    overflowed: lines that went on behind the last column. colours: every SGR sequence seen so far.
+    overflowed: what went on behind the last column since all was cleared. cleared: whether it ever
+    was; before that a program may still draw for another size. colours: every SGR sequence seen.
     modes: private modes that are set (1049: the other screen, 25: the cursor).
     """
 
     def __init__(self, columns: int, rows: int) -> None:
         self.columns, self.rows = columns, rows
         self.overflowed: list[str] = []
+        self.cleared = False
         self.colours: set[str] = set()
         self.modes = {"25", "7"}
         self.cells: list[list[tuple[str, str]]] = []
@@ -81,6 +83,7 @@ class Screen:
             self.colours.add(parameters)
         elif command == "J":
             self.clear()
+            self.cleared, self.overflowed = True, []
         elif command in "hl" and parameters.startswith("?"):
             change = self.modes.add if command == "h" else self.modes.discard
             for mode in parameters[1:].split(";"):
