@@ -170,7 +170,7 @@ class Phase:
         most = max(self._report.lost.values(), default=0)
         self._report.add(
             "lost", "lost", float(most), "",
-            f"messages that {', '.join(counts)} do not all have",
+            f"acknowledged to the publisher, but not in all of {', '.join([*counts][1:])}",
         )  # fmt: skip
         if any(each["difference"] for each in status["ledger"]["sources"].values()):
             self._report.notes.append("the ledger has a difference: please report it")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.top.terminal import Keys
+from gateway.web import control
 from tests.support.command import environment, run
 from tests.support.gateway import Gateway, gateway
 from tests.support.ports import free_port
@@ -264,6 +265,19 @@ def test_a_loss_is_told_by_a_word_and_red(tmp_path: Path) -> None:
         small.devices_["\x1b]0;owned\x07"] = {"日本": 1.0}
         shown.shows("�]0;owned�")
         assert screen.overflowed == []
+
+
+def test_a_connection_that_the_gateway_lets_go_of_is_no_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_IDLE", 0.1)  # less than from one look to the next
+    small, config = SmallHouse(), tmp_path / "berrygate.yaml"
+    config.write_text(f"gateway: {{data_dir: {tmp_path}}}\n")
+    with standing(small, tmp_path), top(config, 60, 20) as shown:
+        whole(shown)
+        looked = small.looked
+        shown.until(lambda _: small.looked > looked + 5)
+        assert "NOT REACHABLE" not in shown.written
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"LC_ALL": "C"}, {"TERM": "linux"}])
