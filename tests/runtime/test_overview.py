@@ -109,6 +109,7 @@ def test_the_worst_and_the_longest_silent_come_first(devices: Devices) -> None:
     assert ids(ask(devices, deque(), "readings"))[0] == "bad"
 
 
+@pytest.mark.alone
 def test_a_poll_costs_little_where_there_are_many_devices(devices: Devices) -> None:
     """Compared with telling of all of them, which `devices` does; measured in one run."""
     add(devices, *(f"d{n}" for n in range(5_000)))
