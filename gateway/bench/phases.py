@@ -170,7 +170,7 @@ class Phase:
         most = max(self._report.lost.values(), default=0)
         self._report.add(
             "lost", "lost", float(most), "",
-            f"acknowledged to the publisher, but not in all of {', '.join([*counts][1:])}",
+            "acknowledged to the publisher, but missing at some place; see below",
         )  # fmt: skip
         if any(each["difference"] for each in status["ledger"]["sources"].values()):
             self._report.notes.append("the ledger has a difference: please report it")

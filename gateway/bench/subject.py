@@ -14,6 +14,7 @@ from gateway.web.sockets import SOCKET_NAME, connect
 
 _START = 60.0  # a first start on a slow card (s)
 _LOOK = 0.02
+_SELDOM = 0.2  # asking costs the gateway, which is being measured (s)
 _ANSWER = 30.0
 
 
@@ -58,14 +59,14 @@ class Subject:
             delivered = all(bridge["pending"] == 0 for bridge in bridges)
             return journalled and delivered and status["journal"]["history_behind"] == 0
 
-        return wait(done, within)
+        return wait(done, within, _SELDOM)
 
 
-def wait(done: Callable[[], bool], within: float) -> bool:
-    """Whether `done` came to be in that time (s)."""
+def wait(done: Callable[[], bool], within: float, look: float = _LOOK) -> bool:
+    """Whether `done` came to be in that time; looks every `look` (s)."""
     deadline = time.monotonic() + within
     while not (found := done()) and time.monotonic() < deadline:
-        time.sleep(_LOOK)
+        time.sleep(look)
     return found
 
 
