@@ -15,7 +15,7 @@ from gateway.web.sockets import SOCKET_NAME, connect
 _SERVICE = Path("/run/berrygate")
 _CONNECT = 5.0
 _ANSWER = 30.0
-_CODES = {"usage": Exit.USAGE, "denied": Exit.UNREACHABLE}
+CODES = {"usage": Exit.USAGE, "denied": Exit.UNREACHABLE}
 
 
 def ask(options: Namespace, call: str, **args: Any) -> Any:
@@ -131,4 +131,4 @@ def _answer(line: bytes) -> Any:
     if "ok" in answer:
         return answer["ok"]
     error = answer["error"]
-    raise CliError(error["message"], _CODES.get(error["type"], Exit.FAILED), error.get("fix"))
+    raise CliError(error["message"], CODES.get(error["type"], Exit.FAILED), error.get("fix"))

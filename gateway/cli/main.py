@@ -8,11 +8,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from gateway.cli import bridges, broker, devices, doctor, local, readings, reload, status
+from gateway.cli import (
+    bench,
+    bridges,
+    broker,
+    devices,
+    doctor,
+    local,
+    readings,
+    reload,
+    status,
+    top,
+)
 from gateway.cli.common import CliError, Exit, complain
 from gateway.core.errors import BerrygateError, ConfigError
 
-_MODULES = (local, doctor, status, reload, devices, bridges, broker, readings)
+_MODULES = (local, doctor, bench, status, top, reload, devices, bridges, broker, readings)
 _TIMES = ("--start", "--end")
 _AGO = re.compile(r"-\d")
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
 from gateway.runtime.letters import Letters
+from gateway.runtime.overview import Looks, overview
 from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
@@ -62,6 +63,7 @@ class House:
     starting: set[str] = field(default_factory=set)
     reloading: Reloading | None = None
     stores: Sequence[Database] = ()
+    looks: Looks = field(default_factory=deque)
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether data is accepted, and if not, why."""
@@ -257,6 +259,10 @@ class House:
         """Rates and durations per stage, and the ledger."""
         now = time.time_ns() // 1_000_000
         return {"time": now, **self.profiler.summary(), "ledger": self.ledger()}
+
+    def overview(self, sort: str, text: str, limit: int, offset: int) -> dict[str, Any]:
+        """What one screen shows, with `limit` devices from `offset` on."""
+        return overview(self, self.looks, sort, text, limit, offset)
 
     async def tail(self, pattern: str = "*") -> AsyncIterator[list[Reading]]:
         """Readings of devices that match a shell pattern, as they arrive."""

@@ -18,6 +18,7 @@ from gateway.web.params import (
     NamedReplayParams,
     NamedRetryParams,
     NoParams,
+    OverviewParams,
     QueryParams,
     ReloadParams,
     SeriesParams,
@@ -60,6 +61,9 @@ def calls(house: House) -> dict[str, Call]:
     async def device(asked: DeviceParams) -> Any:
         return house.device(asked.device)
 
+    async def overview(asked: OverviewParams) -> Any:
+        return house.overview(asked.sort, asked.filter, asked.limit, asked.offset)
+
     async def reload(asked: ReloadParams) -> Any:
         return await house.reload(asked.confirm)
 
@@ -79,6 +83,7 @@ def calls(house: House) -> dict[str, Call]:
         "bridges": plain(house.bridges),
         "health": plain(house.health),
         "performance": plain(house.performance),
+        "overview": (OverviewParams, overview),
         "device": (DeviceParams, device),
         "series": (SeriesParams, series),
         "query": (QueryParams, query),

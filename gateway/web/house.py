@@ -52,6 +52,14 @@ class House(Protocol):
         """Rate and durations (s) per stage, the bottleneck, the ledger."""
         ...
 
+    def overview(self, sort: str, text: str, limit: int, offset: int) -> dict[str, Any]:
+        """What one screen shows: time (epoch ms) and `at` (s, monotonic), id, version, uptime (s),
+        ready, reasons, health, stages, bottleneck, sources, bridges, broker, journal (appended:
+        bytes since the start), process (cpu: s, rss: bytes), devices: count, matching, levels, and
+        `limit` rows from `offset` on of those whose id holds `text`, sorted by `sort` (see
+        OverviewParams)."""
+        ...
+
     async def reload(self, confirm: float | None = None) -> dict[str, Any]:
         """Read the configuration again: {ok, file, changes | problems, confirm}."""
         ...

@@ -114,6 +114,19 @@ class TailParams(Params):
     """A shell pattern on device ids."""
 
 
+class OverviewParams(Params):
+    """Which devices come with the overview."""
+
+    sort: Literal["rate", "seen", "state", "readings", "id"] = "rate"
+    """What comes first: most readings a second, the longest silent, the worst, most readings, a."""
+    filter: Annotated[str, Field(max_length=256)] = ""
+    """Only devices whose id holds this."""
+    limit: Annotated[int, Field(ge=0, le=500)] = 50
+    """The most devices to answer with."""
+    offset: Annotated[int, Field(ge=0, le=MOST_ID)] = 0
+    """How many devices to leave out before them."""
+
+
 class ReloadParams(Params):
     """How the configuration is read again."""
 

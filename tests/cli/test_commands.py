@@ -18,7 +18,10 @@ from tests.support.command import Command, environment, run
 from tests.support.small_house import STARTED, SmallHouse
 
 Berrygate = Callable[..., Command]
-COMMANDS = ["run", "check", "status", "devices", "bridges", "tail", "query", "schema", "version"]
+COMMANDS = [
+    "run", "check", "bench", "status", "top", "devices", "bridges", "tail", "query", "schema",
+    "version",
+]  # fmt: skip
 
 
 def on_terminal(config: Path, *arguments: str, **environ: str) -> str:

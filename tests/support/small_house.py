@@ -39,6 +39,8 @@ class SmallHouse:
         self.asked: list[tuple[Any, ...]] = []
         self.points: list[tuple[int, Any]] = [(STARTED, 21.5), (STARTED + 1000, float("nan"))]
         self.tails = 0
+        self.looked = 0
+        self.broken = False
         self.paused = False
         self.replay_: dict[str, Any] | None = None
         self.tried: list[tuple[Any, ...]] = []
@@ -135,6 +137,58 @@ class SmallHouse:
 
     def performance(self) -> dict[str, Any]:
         return {"stages": {"decode": {"rate": 1.0, "p50": 0.1}}, "bottleneck": "decode"}
+
+    def overview(self, sort: str, text: str, limit: int, offset: int) -> dict[str, Any]:
+        self.looked += 1
+        if self.broken:
+            return {}
+        rows = [
+            {
+                "id": name,
+                "source": "mqtt",
+                "level": "GOOD",
+                "score": 80,
+                "why": "no message for 61 s (limit 60 s)",
+                "rate": 1.5,
+                "silent": 3.0,
+                "interval": 0.7,
+                "readings": 12,
+                "refused": 0,
+            }
+            for name in self.devices_
+            if text in name
+        ]
+        stage = {"rate": 10.0, "p50": 0.001, "p95": 0.002, "p99": 0.003, "share": 1.0}
+        return {
+            "time": STARTED + 1000 * self.looked,
+            "at": float(self.looked),
+            "id": "greenhouse-pi",
+            "version": "0.1.0",
+            "uptime": 3725.5 + self.looked,
+            "ready": not self.waiting,
+            "reasons": self.waiting,
+            "health": {**self.health(), "level": self.level},
+            "stages": {"decode": stage},
+            "bottleneck": "decode",
+            "sources": [{"name": "mqtt", "state": "running", **self.source.as_dict()}],
+            "bridges": self.bridges(),
+            "broker": {"dropped": self.thrown},
+            "dead_letters_dropped": 0,
+            "journal": {
+                "appended": 1000 * self.looked,
+                "bytes": 4096,
+                "quota": 10**9,
+                "backlog": 0,
+                "trouble": None,
+            },
+            "process": {"pid": 1, "cpu": 0.1 * self.looked, "rss": 80_000_000, "written": None},
+            "devices": {
+                "count": len(self.devices_),
+                "matching": len(rows),
+                "levels": {"GOOD": len(self.devices_)},
+                "rows": rows[offset : offset + limit],
+            },
+        }
 
     async def series(self, device: str | None = None) -> list[dict[str, Any]]:
         found = [self.device(device)["id"]] if device else list(self.devices_)
