@@ -8,11 +8,24 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from gateway.cli import bridges, broker, devices, doctor, local, readings, reload, status
+from gateway.cli import (
+    bridges,
+    broker,
+    devices,
+    doctor,
+    export,
+    importing,
+    local,
+    readings,
+    reload,
+    status,
+)
 from gateway.cli.common import CliError, Exit, complain
 from gateway.core.errors import BerrygateError, ConfigError
 
-_MODULES = (local, doctor, status, reload, devices, bridges, broker, readings)
+_MODULES = (
+    local, doctor, status, reload, devices, bridges, broker, readings, export, importing,
+)  # fmt: skip
 _TIMES = ("--start", "--end")
 _AGO = re.compile(r"-\d")
 
