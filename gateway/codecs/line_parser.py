@@ -25,7 +25,8 @@ MOST_LINE = 2**20
 """The longest line (bytes)."""
 _MOST_JOINED = 65_536  # bytes of a line with line breaks in its texts
 _MOST_BREAKS = 1_024  # in them
-_HEADS = 20_000
+_MOST_HEAD = 65_535
+_HEADS, _SHORT = 20_000, 512  # heads that are remembered, and how long they may be (characters)
 
 # Possessive quantifiers: no line, however odd, is looked at twice.
 _MEASUREMENT = re.compile(r"(?:[^, \\]++|\\++[^\\])++")
@@ -35,6 +36,7 @@ _FIELD = re.compile(
     r'((?:[^,= \\]++|\\++[^\\])++)=(?:"((?:[^"\\]++|\\.)*+)(")?|([^,\s"]++))(,|[ \t]++|\Z)?',
     re.DOTALL,
 )
+_SPACES = re.compile(r" *+")
 _TIME = re.compile(r"(-?[0-9]{1,19})[ \t]*+\Z")
 _NUMBER = re.compile(
     r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?"
@@ -92,6 +94,8 @@ class LineParser:
         match = _MEASUREMENT.match(head)
         if match is None:
             raise DecodeError("no measurement")
+        if len(head) > _MOST_HEAD:
+            raise DecodeError("measurement and tags are over 65535 characters", reason="too_long")
         tags = {}
         place = match.end()
         while place < len(head):
@@ -100,18 +104,22 @@ class LineParser:
                 raise DecodeError(f"not a tag: {head[place : place + 40]!r}")
             tags[_IN_KEY.sub(r"\1", tag[1])] = _IN_KEY.sub(r"\1", tag[2])
             place = tag.end()
-        if len(self._heads) >= _HEADS:
-            self._heads.clear()
-        known = self._heads[head] = (_IN_MEASUREMENT.sub(r"\1", match[0]), tags)
+        known = (_IN_MEASUREMENT.sub(r"\1", match[0]), tags)
+        if len(head) <= _SHORT:
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[head] = known
         return known
 
     def _fields(self, text: str, place: int) -> tuple[dict[str, Value], int]:
         """The values, and where they end."""
-        while text[place : place + 1] == " ":
-            place += 1
+        place = _SPACES.match(text, place).end()  # type: ignore[union-attr]
         values: dict[str, Value] = {}
-        separator = ","
+        separator, count = ",", 0
         while separator == ",":
+            count += 1
+            if count > MAX_METRICS:
+                raise DecodeError(f"more than {MAX_METRICS} fields", reason="too_many")
             match = _FIELD.match(text, place)
             if match is None:
                 raise DecodeError(f"not a field: {text[place : place + 40]!r}")
@@ -125,8 +133,6 @@ class LineParser:
             if separator is None:
                 raise DecodeError(f"not the end of a field: {text[match.end() - 1 :][:40]!r}")
             values[self._keys.get(key) or self._key(key)] = value
-            if len(values) > MAX_METRICS:
-                raise DecodeError(f"more than {MAX_METRICS} metrics", reason="too_many")
             place = match.end()
         return values, place
 

@@ -23,6 +23,7 @@ from gateway.core.errors import DecodeError, Unavailable
 from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Stream, text_size
 from gateway.store.checksums import checksum
 from gateway.store.chunks import Samples
+from gateway.store.comparing import unknown
 from gateway.store.devices import IMPORTED, Devices
 from gateway.store.history import BUDGET, History
 from gateway.store.loading import metrics_text
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 NO_SEQUENCE = -1
 """First and last sequence of chunks that did not come through the journal."""
+_MOST_NAME = 256  # of a device (characters)
 _AT_ONCE = 64  # chunks in one transaction
 _AHEAD = 86_400 * 10**9  # how far ahead of ours a time may be (ns)
 _SETTLE = 20.0  # how long new ids may take to be on the disk (s)
@@ -166,6 +168,8 @@ class Import:
     def _learn(self, name: str) -> str:
         """The id of the device that is meant: it is the id, or what one device is called at its
         source, or it is a new one. Raises DecodeError."""
+        if len(name) > _MOST_NAME:
+            raise DecodeError(f"a device's name of {len(name)} characters", reason="device")
         called = self._called.get(name, ())
         try:
             device = self._devices.get(name).id
