@@ -159,7 +159,6 @@ class Devices:
 
     def _adopt(self, known: Device, original: str, source: str) -> str:
         """The device whose history was imported has come itself: it is the same one."""
-        del self._ids[known.source, known.original]
         known.original, known.source = original, source
         self._ids[source, original] = known.id
         self._changed.add(known.id)

@@ -2,9 +2,6 @@
 SELECT id, t_min, t_max, count, first_seq FROM chunk
 WHERE stream = :stream AND level = 0 AND t_min < :end AND t_max >= :start
 ORDER BY t_min, id LIMIT :most
--- name: crowd
-SELECT count(*), coalesce(sum(count), 0), coalesce(max(t_max), 0) FROM chunk
-WHERE stream = :stream AND level = 0 AND t_min <= :start AND t_max >= :start
 -- name: read
 SELECT stream, t_min, t_max, count, first_seq, last_seq, times, columns, crc
 FROM chunk WHERE id = ?

@@ -139,15 +139,26 @@ class Reader:
 
     def _crowd(self, start: int, end: int) -> tuple[list[tuple[int, int]], int]:
         """The same where many chunks lie over each other: all of them, for a short time."""
-        [(count, samples, high)] = self._rows("crowd", {"stream": self.stream, "start": start})
-        values = samples * len(self.places)
-        steps = max(-(-values // MOST_VALUES), -(-count // _MOST_CHUNKS))
-        end = min(end, start + max(1, (high + 1 - start) // steps))
         args = {"stream": self.stream, "start": start, "end": end, "most": -1}
-        return [(row[0], row[4]) for row in self._rows("next", args)], end
+        rows = self._rows("next", args)
+        end = min(end, 1 + max(high for _, low, high, *_ in rows if low <= start))
+        width = len(self.places)
+        while end > start + 1 and width * _estimate(rows, start, end) > MOST_VALUES:
+            end = start + (end - start) // 2
+        return [(row[0], row[4]) for row in rows if row[1] < end], end
 
     def _rows(self, name: str, args: dict[str, int]) -> list[tuple[Any, ...]]:
         return self.database.read_now(lambda c: c.execute(SQL[name], args).fetchall())
+
+
+def _estimate(rows: Sequence[tuple[Any, ...]], start: int, end: int) -> float:
+    """About how many samples of these chunks are in [start, end)."""
+    total: float = sum(
+        count * (min(high + 1, end) - max(low, start)) / (high + 1 - low)
+        for _, low, high, count, _ in rows
+        if low < end
+    )
+    return total
 
 
 def _inside(times: Times, start: int, end: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":

@@ -80,6 +80,10 @@ class _Streamed(Response):
             leaving = asyncio.create_task(_gone(receive))
             try:
                 await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                # The server stops and closes the connection; raised further, this would only be a
+                # page in its log.
+                return
             finally:
                 sending.cancel()
                 leaving.cancel()
