@@ -49,7 +49,8 @@ class Bulk:
     def pieces(self) -> Iterator[tuple[Any, bytes]]:
         """What the gateway sends, until all of it has come. Raises CliError."""
         while (head := self._told()) is not None:
-            data = self._lines.read(head["size"])
+            with _answering():
+                data = self._lines.read(head["size"])
             if len(data) < head["size"]:
                 raise CliError("the gateway hung up in the middle", Exit.UNREACHABLE)
             yield head, data
@@ -66,7 +67,8 @@ class Bulk:
         return self.end if told is None else told
 
     def _told(self) -> Any:
-        answer = _parsed(self._lines.readline())
+        with _answering():
+            answer = _parsed(self._lines.readline())
         if "end" in answer:
             self.end = answer["end"]
             return None
@@ -134,9 +136,14 @@ def _configured(explicit: Path | None, named: bool) -> Path | None:
 def _connection(options: Namespace) -> Iterator[tuple[socket.socket, IO[bytes]]]:
     connection = _first(candidates(options))
     connection.settimeout(_ANSWER)
+    with _answering(), connection, connection.makefile("rb") as lines:
+        yield connection, lines
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
     try:
-        with connection, connection.makefile("rb") as lines:
-            yield connection, lines
+        yield
     except TimeoutError as error:
         raise CliError("the gateway does not answer", Exit.UNREACHABLE) from error
     except ConnectionError as error:

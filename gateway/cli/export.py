@@ -93,7 +93,9 @@ def _into(path: Path) -> Iterator[Callable[[bytes], Any]]:
     CliError."""
     plain_file = not path.exists() or path.is_file()  # and no pipe or device
     beside = path.with_name(f".{path.name}.{os.getpid()}.part") if plain_file else path
-    before = {each: signal.signal(each, _stopped) for each in (signal.SIGTERM, signal.SIGHUP)}
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    minded = [each for each in ending if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, _stopped) for each in minded}
     try:
         with beside.open("wb") as file:
             yield file.write

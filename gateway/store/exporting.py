@@ -29,6 +29,7 @@ _PIECE = 64 * 1024
 _SIGN = 0.5  # how long nothing may be said of how far it is (s)
 _TRIES = 50
 _PAGE = 3_600 * 10**9  # of an aggregate: so much time is in memory, or one bucket (ns)
+_BUCKETS = 10_000  # or so many buckets
 _MS = 1_000_000
 
 
@@ -199,7 +200,7 @@ class Export:
     @property
     def _page(self) -> int:
         every = self._chosen.every
-        return every * max(1, _PAGE // every)
+        return every * min(max(1, _PAGE // every), _BUCKETS)
 
     async def _span(self, device: str, metric: str) -> tuple[int, int]:
         """The buckets that can hold anything: from where on, and until when (ns)."""

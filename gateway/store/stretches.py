@@ -24,9 +24,10 @@ from gateway.store.chunks import Numbers, Samples, Times
 log = logging.getLogger(__name__)
 
 SQL = statements((files(__package__) / "exporting.sql").read_text())
-MOST_VALUES = 16_384
-"""About how many values are in memory at a time; one chunk may have more."""
-_MOST_CHUNKS = 16
+MOST_VALUES = 4_096
+"""About how many values are in memory at a time; one chunk may have more. Few, so that readings
+that come meanwhile never wait for long."""
+_MOST_CHUNKS = 4
 
 Value = float | int | bool | str
 Pending = Sequence[tuple[int, Samples]]

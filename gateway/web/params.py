@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from gateway.codecs.line_parser import Precision
 from gateway.core.settings import Duration, Id
@@ -61,6 +61,10 @@ class QueryParams(Params):
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+While = Annotated[
+    Duration,
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d)$"}),
+]
 
 
 class ExportParams(Params):
@@ -81,13 +85,14 @@ class ExportParams(Params):
     """How times are written in CSV and JSON: ISO 8601, exact, or epoch ms, rounded down."""
     aggregate: Aggregate | None = None
     """One value for each `every`, made in this way (avg if only `every` is given)."""
-    every: Annotated[Duration, Field(ge=0.001)] | None = None
-    """For how long one value stands (1m if only `aggregate` is given)."""
+    every: While | None = None
+    """For how long one value stands, 1ms or more (1m if only `aggregate` is given)."""
 
     @property
     def selection(self) -> Selection:
         """The same in history's terms."""
         every = self.every or (60.0 if self.aggregate else 0.0)
+        milliseconds = max(round(every * 1_000), 1) if every else 0
         return Selection(
             self.format,
             self.device,
@@ -95,7 +100,7 @@ class ExportParams(Params):
             0 if self.start is None else self.start,
             2**63 - 1 if self.end is None else self.end,
             self.time,
-            round(every * 1_000) * 1_000_000,
+            milliseconds * 1_000_000,
             self.aggregate or "avg",
         )
 

@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import Unavailable
-from gateway.store import exporting, stretches
+from gateway.store import chunks, exporting, stretches
+from gateway.store.buffers import NOWHERE
+from gateway.store.chunks import Samples
 from gateway.store.exporting import Export, Selection
 from gateway.store.history import History
+from gateway.store.settling import write_chunk
 from gateway.store.stretches import MOST_VALUES, Reader
 
 BEGIN = 1_760_000_000_000_000_000
@@ -143,22 +146,32 @@ async def test_merged_and_deleted_chunks_meanwhile(history: History) -> None:
     assert not export.damaged
 
 
-async def test_a_chunk_that_goes_is_looked_for_again(
-    history: History, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("after", [0, 1, 7])
+async def test_chunks_that_are_merged_meanwhile(
+    history: History, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    history.add(1, [reading(n) for n in range(5_000)])
+    history.add(1, [reading(n) for n in range(20_000)])
     await history.flush()
-    real = stretches.fetch
-    gone: list[int] = []
+    real, calls = stretches.fetch, 0
+
+    def merge(c: sqlite3.Connection) -> None:
+        """All chunks into one."""
+        found = c.execute("SELECT id, stream, times, columns FROM chunk ORDER BY t_min").fetchall()
+        times = np.concatenate([chunks.decode_times(row[2]) for row in found])
+        values = np.concatenate([chunks.decode_column(row[3], 0) for row in found])
+        write_chunk(c, (found[0][1], 1, 20_000), Samples(times, [values]), NOWHERE)
+        c.execute(f"DELETE FROM chunk WHERE id IN ({','.join(str(row[0]) for row in found)})")
 
     def fetch(database: Any, number: int) -> Any:
-        if not gone:
-            gone.append(number)
-            raise stretches.GoneError
+        nonlocal calls
+        calls += 1
+        if calls == after + 1:
+            database.submit(merge).result()
         return real(database, number)
 
     monkeypatch.setattr(stretches, "fetch", fetch)
-    assert await numbers(history) == [float(n) for n in range(5_000)]
+    assert await numbers(history) == [float(n) for n in range(20_000)]
+    assert calls > after
 
 
 async def test_a_damaged_chunk_is_skipped_and_said(history: History) -> None:
