@@ -1,12 +1,14 @@
 """What may be asked of history; the same over HTTP and over the control socket."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from gateway.codecs.line_parser import Precision
-from gateway.core.settings import Duration, Id
+from gateway.core.settings import Duration, Id, parse_duration
 from gateway.store.exporting import Selection
 from gateway.store.forms import Form, Moments
 from gateway.store.importing import Options
@@ -61,10 +63,21 @@ class QueryParams(Params):
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+_WHILE = r"[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d)"
+
+
+def _while(value: Any) -> float:
+    if not isinstance(value, str) or not re.fullmatch(_WHILE, value):
+        raise PydanticCustomError("while", "not a length of time; expected 10s, 1m, 1h …")
+    return parse_duration(value)
+
+
 While = Annotated[
-    Duration,
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d)$"}),
+    float,
+    BeforeValidator(_while),
+    WithJsonSchema({"type": "string", "pattern": f"^{_WHILE}$"}),
 ]
+"""Seconds, written `10s`."""
 
 
 class ExportParams(Params):
