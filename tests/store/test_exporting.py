@@ -62,6 +62,15 @@ async def test_chunks_and_buffers_each_sample_once(history: History) -> None:
     assert await numbers(history) == [float(n) for n in range(5_010)]
 
 
+async def test_what_is_stored_while_it_is_read_comes_once(history: History) -> None:
+    history.add(1, [reading(n) for n in range(1_030)])
+    [stream] = history.streams()
+    pending = history.pending(stream)
+    await history.flush()
+    stretch = Reader(history.database, stream.id, (0,)).read(0, 2**63 - 1, pending)
+    assert stretch.samples.columns[0].tolist() == [float(n) for n in range(1_030)]
+
+
 async def test_devices_and_metrics_in_their_order(history: History) -> None:
     history.add(1, [reading(2, "b", y=1.0, x=2.0), reading(1, "a"), reading(0, "b", z="t")])
     found = [(device, metric) for _, device, metric, _ in await rows(history)]

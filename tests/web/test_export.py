@@ -80,6 +80,18 @@ async def test_what_is_wrong_is_said_before_the_first_byte(
     assert answer.json()["detail"]
 
 
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The chunks that are read from now on."""
+    real, fetched = stretches.fetch, list[int]()
+
+    def fetch(database: Any, number: int) -> Any:
+        fetched.append(number)
+        return real(database, number)
+
+    monkeypatch.setattr(stretches, "fetch", fetch)
+    return fetched
+
+
 def failing_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     real = stretches.fetch
     calls = 0
@@ -133,13 +145,7 @@ async def test_http_1_0_could_not_tell_the_end(port: int) -> None:
 async def test_head_reads_nothing(
     http: httpx.AsyncClient, full: SmallHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, fetched = stretches.fetch, list[int]()
-
-    def fetch(database: Any, number: int) -> Any:
-        fetched.append(number)
-        return real(database, number)
-
-    monkeypatch.setattr(stretches, "fetch", fetch)
+    fetched = counting(monkeypatch)
     answer = await http.head(PATH)
     await asyncio.sleep(1)
     assert len(fetched) < 20
@@ -150,13 +156,7 @@ async def test_head_reads_nothing(
 async def test_a_slow_reader_makes_nothing_grow_and_delays_nobody(
     http: httpx.AsyncClient, port: int, full: SmallHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, fetched = stretches.fetch, list[int]()
-
-    def fetch(database: Any, number: int) -> Any:
-        fetched.append(number)
-        return real(database, number)
-
-    monkeypatch.setattr(stretches, "fetch", fetch)
+    fetched = counting(monkeypatch)
     wanted = await whole(full, "json")
     chunks, _ = len(fetched), fetched.clear()
     client = socket.socket()
@@ -186,6 +186,10 @@ async def test_who_leaves_ends_it(
 ) -> None:
     ended = asyncio.Event()
     real = Export.pieces
+    fetched = counting(monkeypatch)
+    await whole(full, "json")
+    chunks = len(fetched)
+    fetched.clear()
 
     async def pieces(self: Export) -> Any:
         try:
@@ -195,11 +199,12 @@ async def test_who_leaves_ends_it(
             ended.set()
 
     monkeypatch.setattr(Export, "pieces", pieces)
-    async with http.stream("GET", PATH) as answer:
+    async with http.stream("GET", PATH, params={"format": "json"}) as answer:
         async for _ in answer.aiter_bytes(1_000):
             break
     async with asyncio.timeout(10):
         await ended.wait()
+    assert len(fetched) < chunks
 
 
 # -- the control socket -----------------------------------------------------------------------
