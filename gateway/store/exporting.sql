@@ -10,3 +10,5 @@ INSERT INTO stream (device, metrics, last_seq, crc) VALUES (?, ?, ?, ?)
 ON CONFLICT (device, metrics) DO NOTHING
 -- name: number
 SELECT id FROM stream WHERE device = ? AND metrics = ?
+-- name: lowest
+SELECT coalesce(min(first_seq), 0) FROM chunk

@@ -33,7 +33,7 @@ from gateway.store.stretches import SQL, merged
 log = logging.getLogger(__name__)
 
 NO_SEQUENCE = -1
-"""First and last sequence of chunks that did not come through the journal."""
+"""Sequence of what does not come through the journal: below 0."""
 _MOST_NAME = 256  # of a device (characters)
 _AT_ONCE = 64  # chunks in one transaction
 _AHEAD = 86_400 * 10**9  # how far ahead of ours a time may be (ns)
@@ -98,6 +98,7 @@ class Import:
         self._open: dict[Key, Buffer] = {}
         self._size = 0
         self._own: set[int] = set()
+        self._sequence = 0  # of the last chunk that was written
         self.counts = Counts()
 
     async def feed(self, data: bytes, *, last: bool = False) -> None:
@@ -247,14 +248,18 @@ class Import:
 
     async def _keep(self, parts: list[tuple[Stream, Samples]]) -> None:
         def job(c: sqlite3.Connection) -> list[tuple[int, int]]:
+            (lowest,) = c.execute(SQL["lowest"]).fetchone() if not self._sequence else (0,)
+            # Counted downwards: each chunk has its own, so that none is taken for another.
+            next_ = min(lowest, self._sequence, 0) - 1
             written = []
             for stream, samples in parts:
                 device, metrics = stream.key
                 row = (device, metrics_text(metrics), 0)
                 c.execute(SQL["known_stream"], (*row, checksum(*row)))
                 (number,) = c.execute(SQL["number"], row[:2]).fetchone()
-                span = (number, NO_SEQUENCE, NO_SEQUENCE)
-                written.append((number, write_chunk(c, span, samples, NOWHERE)))
+                written.append((number, write_chunk(c, (number, next_, next_), samples, NOWHERE)))
+                next_ -= 1
+            self._sequence = next_ + 1
             return written
 
         self._must_be_the_same()

@@ -141,6 +141,18 @@ async def test_live_readings_of_the_same_stream_go_on(
     assert not check(tmp_path, lambda *_: None).findings
 
 
+async def test_no_sequence_of_the_journal_is_claimed(
+    history: History, devices: Devices, tmp_path: Path
+) -> None:
+    history.add(1, [Reading(devices.id_of("a", "mqtt"), NOW, {"x": 1.0})])
+    await history.flush()
+    for device in "abc":
+        await take(history, devices, "\n".join(many(3_000, device)))
+    with sqlite3.connect(tmp_path / "history.db") as c:
+        spans = c.execute("SELECT first_seq, last_seq FROM chunk ORDER BY id").fetchall()
+    assert spans == [(1, 1), *((-n, -n) for n in range(1, 7))]
+
+
 reports = st.lists(
     st.tuples(
         st.sampled_from("ab"),
