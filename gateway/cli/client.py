@@ -16,6 +16,7 @@ _SERVICE = Path("/run/berrygate")
 _CONNECT = 5.0
 _ANSWER = 30.0
 CODES = {"usage": Exit.USAGE, "denied": Exit.UNREACHABLE}
+_WORK = 120.0  # how long a piece of a long work may take (s)
 
 
 def ask(options: Namespace, call: str, **args: Any) -> Any:
@@ -35,6 +36,53 @@ def follow(options: Namespace, call: str, **args: Any) -> Iterator[Any]:
             if line.endswith(b"\n"):
                 yield json.loads(line)["next"]
     raise CliError("the gateway has stopped", Exit.UNREACHABLE)
+
+
+class Bulk:
+    """Bytes to or from the gateway (see gateway/web/streams.py). end: what it said at the end."""
+
+    def __init__(self, connection: socket.socket, lines: IO[bytes]) -> None:
+        self._connection = connection
+        self._lines = lines
+        self.end: Any = None
+
+    def pieces(self) -> Iterator[tuple[Any, bytes]]:
+        """What the gateway sends, until all of it has come. Raises CliError."""
+        while (head := self._told()) is not None:
+            with _answering():
+                data = self._lines.read(head["size"])
+            if len(data) < head["size"]:
+                raise CliError("the gateway hung up in the middle", Exit.UNREACHABLE)
+            yield head, data
+
+    def send(self, data: bytes) -> Any:
+        """What the gateway says once it has taken `data`; without any, that was all. Raises
+        CliError."""
+        try:
+            head = json.dumps({"size": len(data)}).encode()
+            self._connection.sendall(head + b"\n" + data, socket.MSG_NOSIGNAL)
+        except BrokenPipeError:
+            pass  # its answer says why
+        told = self._told()
+        return self.end if told is None else told
+
+    def _told(self) -> Any:
+        with _answering():
+            answer = _parsed(self._lines.readline())
+        if "end" in answer:
+            self.end = answer["end"]
+            return None
+        return answer["next"]
+
+
+@contextmanager
+def bulk(options: Namespace, call: str, **args: Any) -> Iterator[Bulk]:
+    """A call that moves bytes, once the gateway has agreed to it. Raises CliError."""
+    with _connection(options) as (connection, lines):
+        connection.settimeout(_WORK)
+        _send(connection, call, args)
+        _answer(lines.readline())
+        yield Bulk(connection, lines)
 
 
 def candidates(options: Namespace) -> list[Path]:
@@ -88,9 +136,14 @@ def _configured(explicit: Path | None, named: bool) -> Path | None:
 def _connection(options: Namespace) -> Iterator[tuple[socket.socket, IO[bytes]]]:
     connection = _first(candidates(options))
     connection.settimeout(_ANSWER)
+    with _answering(), connection, connection.makefile("rb") as lines:
+        yield connection, lines
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
     try:
-        with connection, connection.makefile("rb") as lines:
-            yield connection, lines
+        yield
     except TimeoutError as error:
         raise CliError("the gateway does not answer", Exit.UNREACHABLE) from error
     except ConnectionError as error:
@@ -125,10 +178,14 @@ def _send(connection: socket.socket, call: str, args: dict[str, Any]) -> None:
 
 
 def _answer(line: bytes) -> Any:
+    return _parsed(line)["ok"]
+
+
+def _parsed(line: bytes) -> Any:
     if not line.endswith(b"\n"):
         raise CliError("the gateway hung up", Exit.UNREACHABLE)
     answer = json.loads(line)
-    if "ok" in answer:
-        return answer["ok"]
-    error = answer["error"]
+    error = answer.get("error")
+    if error is None:
+        return answer
     raise CliError(error["message"], CODES.get(error["type"], Exit.FAILED), error.get("fix"))

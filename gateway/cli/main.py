@@ -14,6 +14,8 @@ from gateway.cli import (
     broker,
     devices,
     doctor,
+    export,
+    importing,
     local,
     readings,
     reload,
@@ -23,7 +25,10 @@ from gateway.cli import (
 from gateway.cli.common import CliError, Exit, complain
 from gateway.core.errors import BerrygateError, ConfigError
 
-_MODULES = (local, doctor, bench, status, top, reload, devices, bridges, broker, readings)
+_MODULES = (
+    local, doctor, bench, status, top, reload, devices, bridges, broker, readings, export,
+    importing,
+)  # fmt: skip
 _TIMES = ("--start", "--end")
 _AGO = re.compile(r"-\d")
 

@@ -3,8 +3,8 @@
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from gateway import __version__
 from gateway.broker import LanControl
 from gateway.bus.bus import Bus
 from gateway.core.contracts import Detailed, Reading, boottime
-from gateway.core.errors import DecodeError
+from gateway.core.errors import Conflict, DecodeError, Throttled, Unavailable
 from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
 from gateway.core.topics import Topics
@@ -28,9 +28,15 @@ from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import Devices
+from gateway.store.exporting import Export, Selection
 from gateway.store.history import History
+from gateway.store.importing import Import
+from gateway.store.importing import Options as ImportOptions
 
 log = logging.getLogger(__name__)
+
+EXPORTS = 16
+"""Exports at a time; each takes a megabyte or two of memory while its reader is slow."""
 
 
 class Reloading(Protocol):
@@ -64,6 +70,8 @@ class House:
     reloading: Reloading | None = None
     stores: Sequence[Database] = ()
     looks: Looks = field(default_factory=deque)
+    imports: int = 0
+    exports: int = 0
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether data is accepted, and if not, why."""
@@ -249,6 +257,34 @@ class House:
     ) -> list[tuple[int, Any]]:
         """Points [ms, value] of one series between two times (ns). Raises LookupError."""
         return await self.history.query(device, metric, start, end, points, aggregate)
+
+    @contextmanager
+    def exporting(self, chosen: Selection) -> Iterator[Export]:
+        """History on its way out, a few at a time. Raises LookupError, Unavailable."""
+        self._history_is_there()
+        if self.exports >= EXPORTS:
+            raise Throttled(f"{EXPORTS} exports are running", after=30, fix="wait for one to end")
+        self.exports += 1
+        try:
+            yield Export(self.history, chosen)
+        finally:
+            self.exports -= 1
+
+    @contextmanager
+    def importing(self, options: ImportOptions) -> Iterator[Import]:
+        """A way into history, one at a time. Raises Conflict, Unavailable."""
+        if self.imports:
+            raise Conflict("something is being imported already", fix="wait until it is done")
+        self._history_is_there()
+        self.imports += 1
+        try:
+            yield Import(self.history, self.devices_, options)
+        finally:
+            self.imports -= 1
+
+    def _history_is_there(self) -> None:
+        if "history" in self.starting:
+            raise Unavailable("history is still starting", fix="try again in a moment")
 
     def health(self) -> dict[str, Any]:
         """The whole's health and that of each part, with reasons."""

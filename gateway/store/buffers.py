@@ -155,11 +155,14 @@ class Stream:
 
     def note(self, buffer: Buffer, shift: int | None) -> None:
         """Count a buffer that has become a chunk; `shift` as in `Buffer.when`."""
-        times = buffer.when(shift)
+        self.count_in(buffer.when(shift))
+
+    def count_in(self, times: Times) -> None:
+        """Count samples that have become a chunk."""
         lowest, highest = int(times.min()), int(times.max())
         self.first_time = min(self.first_time or lowest, lowest)
         self.last_time = max(self.last_time, highest)
-        self.count += len(buffer.times)
+        self.count += len(times)
 
     def pending(self) -> list[Buffer]:
         """What is not in a chunk, oldest first."""

@@ -25,6 +25,8 @@ SAVE_EVERY = 60.0
 _RETRY = 1.0
 _ID = re.compile(rf"[a-z0-9_-]{{1,{MAX_LENGTH}}}")
 _SHAPES = 500_000  # names in all shapes that are remembered, of all devices
+IMPORTED = "import"
+"""The source of devices of which there is imported history only."""
 
 
 @dataclass(slots=True)
@@ -134,6 +136,10 @@ class Devices:
         base = slug(original)
         if not base:
             raise DecodeError(f'"{original}" leaves no id of [a-z0-9_-]', reason="device")
+        if source != IMPORTED:
+            known = self._devices.get(self._ids.get((IMPORTED, original), base))
+            if known is not None and known.source == IMPORTED:
+                return self._adopt(known, original, source)
         if len(self._devices) >= self._limit:
             raise DecodeError(
                 f'device "{original}" is one too many', reason="too_many_devices",
@@ -152,6 +158,14 @@ class Devices:
         self._changed.add(device)
         self._unsaved.add(device)
         return device
+
+    def _adopt(self, known: Device, original: str, source: str) -> str:
+        """The device whose history was imported has come itself: it is the same one."""
+        known.original, known.source = original, source
+        self._ids[source, original] = known.id
+        self._changed.add(known.id)
+        self._unsaved.add(known.id)
+        return known.id
 
     @property
     def settled(self) -> bool:

@@ -22,6 +22,7 @@ from gateway.io.sqlite import Database
 from gateway.store.answers import DamagedChunkError, Part, answer, read_chunk
 from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
 from gateway.store.checksums import checksum
+from gateway.store.chunks import Samples
 from gateway.store.loading import RESCUE, SQL, load, metrics_text
 from gateway.store.points import Aggregate, Points
 from gateway.store.settling import settle_some, write_chunk
@@ -368,3 +369,22 @@ class History:
                     log.error("history: chunk %d is damaged and skipped: %s", chunk, error)
                     self.damaged.add(chunk)
         return parts
+
+    # -- whole streams, for exporting.py and importing.py -------------------------------------
+
+    def streams(self) -> list[Stream]:
+        """Every stream."""
+        return list(self._streams.values())
+
+    def streams_with(self, device: str, metrics: Iterable[str]) -> list[Stream]:
+        """A device's streams that hold any of these metrics."""
+        found = [s for metric in metrics for s in self._by_metric.get((device, metric), ())]
+        return list({id(stream): stream for stream in found}.values())
+
+    def stream(self, key: Key) -> Stream | None:
+        """One stream, a new one where there is none yet; None as in `_met`."""
+        return self._streams.get(key) or self._met(key)
+
+    def pending(self, stream: Stream) -> list[tuple[int, Samples]]:
+        """Copies of what of a stream is not in a chunk: (its first sequence, samples)."""
+        return [(b.first, b.samples(self._shift(b))) for b in stream.pending()]

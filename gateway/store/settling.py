@@ -19,16 +19,18 @@ log = logging.getLogger(__name__)
 
 def write_chunk(
     c: sqlite3.Connection, span: tuple[int, int, int], samples: Samples, origin: Origin
-) -> None:
-    """Store samples as a chunk. span: stream, first and last sequence. origin: of times that are
-    to be put right. Raises sqlite3.Error."""
+) -> int:
+    """Store samples as a chunk; its number. span: stream, first and last sequence. origin: of
+    times that are to be put right. Raises sqlite3.Error."""
     stream, first, last = span
     low, high = int(samples.times.min()), int(samples.times.max())
     row = (stream, low, high, len(samples.times), first, last, *chunks.encode(samples))
     chunk = c.execute(SQL["add_chunk"], (*row, checksum(*row))).lastrowid
+    assert chunk is not None, "it was inserted"
     if origin is not NOWHERE:
         note = (chunk, *origin)
         c.execute(SQL["unsettled"], (*note, checksum(*note)))
+    return chunk
 
 
 def settle_some(c: sqlite3.Connection, boot: str, times: Times) -> int:

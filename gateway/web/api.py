@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Path, Query, Response
 
 from gateway.web import models
+from gateway.web.export import add_export
 from gateway.web.house import House
 from gateway.web.params import (
     LettersParams,
@@ -147,3 +148,5 @@ def _add_history(routes: APIRouter, house: House) -> None:
         """A stretch of one series, in at most `points` points; none where start is after end."""
         with _known():
             return answer(await stretch(house, asked))
+
+    add_export(routes, house)

@@ -1,7 +1,9 @@
 """What the command line can ask of the running gateway, by name."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -129,8 +131,17 @@ async def perform(known: dict[str, Call], request: Request) -> Any:
         raise CallError("usage", f"no call {request.call!r}; is the gateway older than this?")
     model, call = known[request.call]
     asked = arguments(model, request.args)
-    try:
+    with call_errors(request.call):
         return await call(asked)
+
+
+@contextmanager
+def call_errors(name: str) -> Iterator[None]:
+    """What goes wrong inside becomes a CallError; name: of the call."""
+    try:
+        yield
+    except (CallError, ConnectionError, asyncio.IncompleteReadError):
+        raise
     except LookupError as error:
         raise CallError("unknown", str(error.args[0]) if error.args else "not known") from error
     except ValueError as error:
@@ -142,7 +153,7 @@ async def perform(known: dict[str, Call], request: Request) -> Any:
         raise CallError("failed", str(error), fix) from error
     except Exception as error:
         # The edge: a bug behind one call must not end the connection without a word.
-        log.exception("control: %s failed", request.call)
+        log.exception("control: %s failed", name)
         raise CallError("failed", "the gateway failed on this; its log says why") from error
 
 

@@ -2,7 +2,8 @@
 
 One JSON object a line. Request: {"call": "status", "args": {...}}. Answer: {"ok": ...} or
 {"error": {"type", "message", "fix"}}, type being `usage`, `unknown`, `denied` or `failed`. The
-call `tail` answers {"ok": null} and then {"next": reading} a line until the client hangs up.
+call `tail` answers {"ok": null} and then {"next": reading} a line until the client hangs up;
+`export` and `import` move bytes as well (see streams.py).
 Who may ask is told by the kernel (SO_PEERCRED, see unix(7)), not by a password.
 """
 
@@ -13,13 +14,12 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from gateway.core.contracts import Flag, Reading
 from gateway.web.calls import CallError, arguments, calls, parse, perform
 from gateway.web.house import House
 from gateway.web.params import TailParams
 from gateway.web.sockets import listen, may_ask
+from gateway.web.streams import line, send_export, take_import
 
 log = logging.getLogger(__name__)
 
@@ -97,32 +97,36 @@ class Control:
                 fix = "run this as root, as the gateway's user, or as a member of its group"
                 writer.write(_failure(CallError("denied", "you may not control this gateway", fix)))
                 return
-            while line := await _request(reader, writer):
-                await self._answer(line, reader, writer)
+            while asked := await _request(reader, writer):
+                await self._answer(asked, reader, writer)
                 await writer.drain()
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             return  # the client is gone, or asks nothing: nobody misses the answer
         finally:
             writer.close()
 
     async def _answer(
-        self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, asked: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            request = parse(line)
+            request = parse(asked)
             if request.call == "tail":
-                asked = arguments(TailParams, request.args)
-                await _until_eof(reader, self._tail(asked.filter, writer))
+                pattern = arguments(TailParams, request.args).filter
+                await _until_eof(reader, self._tail(pattern, writer))
+            elif request.call == "export":
+                await _until_eof(reader, send_export(self._house, request.args, writer))
+            elif request.call == "import":
+                await take_import(self._house, request.args, reader, writer)
             else:
-                writer.write(_line({"ok": await perform(self._calls, request)}))
+                writer.write(line({"ok": await perform(self._calls, request)}))
         except CallError as error:
             writer.write(_failure(error))
 
     async def _tail(self, pattern: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(_line({"ok": None}))
+        writer.write(line({"ok": None}))
         async with aclosing(self._house.tail(pattern)) as bursts:  # type: ignore[type-var]
             async for readings in bursts:
-                writer.writelines(_line({"next": reading_as_dict(each)}) for each in readings)
+                writer.writelines(line({"next": reading_as_dict(each)}) for each in readings)
                 await writer.drain()
 
 
@@ -155,9 +159,5 @@ async def _drained(reader: asyncio.StreamReader) -> None:
         pass
 
 
-def _line(value: Any) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
-
-
 def _failure(error: CallError) -> bytes:
-    return _line({"error": {"type": error.kind, "message": str(error), "fix": error.fix}})
+    return line({"error": {"type": error.kind, "message": str(error), "fix": error.fix}})

@@ -56,7 +56,8 @@ class Guard:
 
         app = self._refusal(scope, Headers(scope=scope)) or self._app
         # RFC 9110, section 9.1: HEAD is GET without the body, which the server leaves out.
-        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        head = {**scope, "method": "GET", "berrygate.method": "HEAD"}
+        inner = head if scope["method"] == "HEAD" else scope
         await app(inner, self._limited(receive), protected)
 
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:

@@ -1,12 +1,15 @@
 """What the faces (HTTP, control socket) need of the running gateway."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
 from gateway.broker import LanControl
 from gateway.core.contracts import Reading
+from gateway.store.exporting import Export, Selection
+from gateway.store.importing import Import, Options
 
 
 class House(Protocol):
@@ -85,6 +88,15 @@ class House(Protocol):
 
         Raises LookupError for an unknown series, ValueError for an aggregate that does not fit it.
         """
+        ...
+
+    def exporting(self, chosen: Selection) -> AbstractContextManager[Export]:
+        """History on its way out, while inside. Raises LookupError where nothing fits,
+        Unavailable."""
+        ...
+
+    def importing(self, options: Options) -> AbstractContextManager[Import]:
+        """A way into history while inside, one at a time. Raises Conflict, Unavailable."""
         ...
 
     async def pause(self, bridge: str) -> dict[str, Any]:

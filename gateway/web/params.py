@@ -1,11 +1,17 @@
 """What may be asked of history; the same over HTTP and over the control socket."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from gateway.core.settings import Duration, Id
+from gateway.codecs.line_parser import Precision
+from gateway.core.settings import Duration, Id, parse_duration
+from gateway.store.exporting import Selection
+from gateway.store.forms import Form, Moments
+from gateway.store.importing import Options
 from gateway.web.house import House
 from gateway.web.times import Time, parse_time
 
@@ -54,6 +60,78 @@ class QueryParams(Params):
     With `aggregate`: into how many equal buckets the time is divided (500 if not given)."""
     aggregate: Aggregate | None = None
     """Make one value of the samples in each bucket. Without it they are given as they are."""
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+_WHILE = r"[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d)"
+
+
+def _while(value: Any) -> float:
+    if not isinstance(value, str) or not re.fullmatch(_WHILE, value):
+        raise PydanticCustomError("while", "not a length of time; expected 10s, 1m, 1h …")
+    return parse_duration(value)
+
+
+While = Annotated[
+    float,
+    BeforeValidator(_while),
+    WithJsonSchema({"type": "string", "pattern": f"^{_WHILE}$"}),
+]
+"""Seconds, written `10s`."""
+
+
+class ExportParams(Params):
+    """What of history is to go out, and how."""
+
+    format: Form = "csv"
+    """csv: a row for each value. json: an object a line for each report. line: InfluxDB line
+    protocol, a line for each report."""
+    device: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ("*",)
+    """Shell patterns on device ids; one that starts with `!` excludes. All if not given."""
+    metric: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ("*",)
+    """The same on names of metrics."""
+    start: Time | None = None
+    """From when on: ISO 8601, epoch ms, or a time ago such as -24h; everything if not given."""
+    end: Time | None = None
+    """Until when: as `start`."""
+    time: Moments = "iso"
+    """How times are written in CSV and JSON: ISO 8601, exact, or epoch ms, rounded down."""
+    aggregate: Aggregate | None = None
+    """One value for each `every`, made in this way (avg if only `every` is given)."""
+    every: While | None = None
+    """For how long one value stands, 1ms or more (1m if only `aggregate` is given)."""
+
+    @property
+    def selection(self) -> Selection:
+        """The same in history's terms."""
+        every = self.every or (60.0 if self.aggregate else 0.0)
+        milliseconds = max(round(every * 1_000), 1) if every else 0
+        return Selection(
+            self.format,
+            self.device,
+            self.metric,
+            0 if self.start is None else self.start,
+            2**63 - 1 if self.end is None else self.end,
+            self.time,
+            milliseconds * 1_000_000,
+            self.aggregate or "avg",
+        )
+
+
+class ImportParams(Params):
+    """How line protocol is read."""
+
+    precision: Precision = "ns"
+    """The unit of its times."""
+    device_tag: Annotated[str, Field(max_length=256)] = ""
+    """The tag that names the device; the measurement does if not given."""
+    drop_tags: bool = False
+    """Leave other tags out, instead of refusing lines that have some."""
+
+    @property
+    def options(self) -> Options:
+        """The same in history's terms."""
+        return Options(self.precision, self.device_tag, self.drop_tags)
 
 
 class BridgeParams(Params):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from prometheus_client import CollectorRegistry, Histogram
 from gateway.core.contracts import Flag, Reading, Value
 from gateway.core.errors import Conflict
 from gateway.core.ledger import BridgeLedger, SourceLedger
+from gateway.store.exporting import Export, Selection
+from gateway.store.history import History
 from gateway.web import control, server
 
 STARTED = 1_795_212_000_000
@@ -207,6 +210,18 @@ class SmallHouse:
         if metric not in self.devices_.get(device, {}):
             raise LookupError(f'no metric "{metric}" of device "{device}"')
         return self.points
+
+    @contextmanager
+    def exporting(self, chosen: Selection) -> Iterator[Export]:
+        yield Export(self.history, chosen)
+
+    @cached_property
+    def history(self) -> History:
+        self._directory = tempfile.TemporaryDirectory()
+        history = History(Path(self._directory.name), 1e9)
+        values = self.devices_.items()
+        history.add(1, [Reading(name, STARTED * 1_000_000, dict(v)) for name, v in values])
+        return history
 
     def _bridge(self, bridge: str) -> dict[str, Any]:
         if bridge != "home":
