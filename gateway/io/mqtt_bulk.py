@@ -38,8 +38,8 @@ _READ = 64 * 1024
 _READS = 16  # most reads before what was read is handed up
 _HEADER = 65_543  # longest that comes before the properties: topic, packet id, properties' length
 _HEADERS = 131_072  # topic and properties of one packet that are held until all of them are there
-_GATHER = 0.02  # under load, how long data gathers before it is read, at least and at most (s)
-_GATHER_MOST = 0.05
+_GATHER = 0.024  # under load, how long data gathers before it is read, at least and at most (s)
+_GATHER_MOST = 0.075
 _WORTH = 200  # messages that are worth waking up for
 _BUSY = 100.0  # messages a second from which waking up for each costs more than it brings
 
