@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -14,7 +15,7 @@ from gateway.bus.bus import Bus
 from gateway.bus.journal import Journal, JournalOptions
 from gateway.bus.segment import SEGMENT_SIZE
 from gateway.config import Config
-from gateway.config.models import JournalSettings
+from gateway.config.models import HistorySettings, JournalSettings
 from gateway.core.errors import ConfigError
 from gateway.core.topics import Topics
 from gateway.io.sqlite import Database
@@ -65,6 +66,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     devices = Devices(state, limits.devices, limits.series, limits.total_series)
     stack.push_async_callback(devices.close)
     history = History(directory, config.history.retention)
+    history.keep(*kept(config.history))
     stack.push_async_callback(history.close)
     bus, clock = _bus(config, directory, history, stack)
     registry = CollectorRegistry()
@@ -98,6 +100,14 @@ def _bus(
     history.times, history.now = journal.times, clocks[0].at_least
     stack.push_async_callback(asyncio.to_thread, journal.stop)
     return Bus(journal, recovered), clocks[0]
+
+
+def kept(settings: HistorySettings) -> tuple[float, dict[int, float], float]:
+    """How long history keeps samples and, by level, rollups (s), and how many bytes at most."""
+    rollups = settings.rollups
+    levels = {1: rollups.minute, 2: rollups.hour, 3: rollups.day}
+    seconds = {n: math.inf if own == "forever" else own for n, own in levels.items()}
+    return settings.retention, seconds, settings.max_size or math.inf
 
 
 def journal_options(settings: JournalSettings) -> JournalOptions:

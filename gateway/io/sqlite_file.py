@@ -52,6 +52,8 @@ class SqliteFile:
         connection.text_factory = salvage.text
         pragmas = ("synchronous=FULL", "mmap_size=0", "foreign_keys=ON", "cache_size=-2000")
         try:
+            # Before there is a table: from then on the file can give space back.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             for pragma in (*first, *pragmas, f"journal_size_limit={_WAL_LEFT}"):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
