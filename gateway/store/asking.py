@@ -41,13 +41,13 @@ class Expired:
 @dataclass(frozen=True, slots=True)
 class Source:
     """One stream of a series, as it is now. place: of the metric in it. number: in the database.
-    buffers: what is not in a chunk yet, by the first sequence of each. A chunk that begins with
-    such a sequence has been stored since."""
+    buffers: what is not in a chunk yet, by the first sequence of each, and which rollups have it
+    all the same. A chunk that begins with such a sequence has been stored since."""
 
     stream: Stream
     place: int
     number: int
-    buffers: dict[int, Part]
+    buffers: dict[int, tuple[Part, int]]
 
 
 class _NoRollupError(Exception):
@@ -114,7 +114,9 @@ class Asker:
                         yield first, part_of(row, source.place)
                     except DamagedChunkError as error:
                         self._leave_out(number, error)
-        yield from source.buffers.items()
+        for first, (part, rolled) in source.buffers.items():
+            if not rolled & without:
+                yield first, part
 
     def _found(
         self, source: Source, level: int, start: int, end: int
@@ -153,7 +155,7 @@ class Asker:
         for source in sources:
             start = max(asked.start, until)
             entries += sum(row[2] for row in self._found(source, 0, start, asked.end))
-            entries += sum(len(times) for times, _ in source.buffers.values())
+            entries += sum(len(times) for (times, _), _ in source.buffers.values())
             if entries > max(EXACT, asked.points or 0):
                 break
         return entries

@@ -193,5 +193,6 @@ class History(Taking):
         buffers = {}
         for buffer in stream.pending():
             samples = buffer.samples(self._shift(buffer))
-            buffers[buffer.first] = (samples.times, samples.columns[place])
+            part = (samples.times, samples.columns[place])
+            buffers[buffer.first] = (part, buffer.rolled)
         return Source(stream, place, stream.id, buffers)
