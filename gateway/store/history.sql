@@ -86,6 +86,18 @@ INSERT OR REPLACE INTO upkeep (id, compacted) VALUES (1, ?)
 SELECT id, stream, first_seq, last_seq, rolled FROM chunk WHERE level = 0 AND rolled & 7
 -- name: rollups
 SELECT stream, level, first_seq, last_seq FROM chunk WHERE level > 0
+-- name: levels_of
+SELECT c.rolled,
+       EXISTS (SELECT 1 FROM chunk r WHERE r.stream = c.stream AND r.level = 1
+               AND r.first_seq <= c.first_seq AND r.last_seq >= c.last_seq)
+       OR c.t_max < coalesce((SELECT until FROM expired WHERE level = 1), 0),
+       EXISTS (SELECT 1 FROM chunk r WHERE r.stream = c.stream AND r.level = 2
+               AND r.first_seq <= c.first_seq AND r.last_seq >= c.last_seq)
+       OR c.t_max < coalesce((SELECT until FROM expired WHERE level = 2), 0),
+       EXISTS (SELECT 1 FROM chunk r WHERE r.stream = c.stream AND r.level = 3
+               AND r.first_seq <= c.first_seq AND r.last_seq >= c.last_seq)
+       OR c.t_max < coalesce((SELECT until FROM expired WHERE level = 3), 0)
+FROM chunk c WHERE c.id = ?
 -- name: salvaged
 UPDATE chunk SET rolled = 0 WHERE rolled IS NULL;
 UPDATE stream SET last_seq = 0, crc = NULL;

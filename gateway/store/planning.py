@@ -8,7 +8,7 @@ from gateway.store.rollups import WIDTHS
 
 EXACT = 100_000
 """So many samples are read as they are, unless rollups give the same."""
-_FINE, _FINEST = 16, 256
+_FINE, _FINEST = 16, 64
 """Rollups that many times narrower than what is asked for are fine enough, although edges do not
 meet: a bucket belongs where it begins. Sums and counts show that most."""
 
