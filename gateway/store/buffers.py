@@ -19,7 +19,8 @@ Origin = tuple[str, int]
 NOWHERE: Origin = ("", 0)
 """Of times that are right, or as right as they get."""
 _UNSYNCED = Flag.UNSYNCED.value
-_BASE = 600  # bytes an open stream costs before its first sample
+BASE = 600
+"""Bytes an open stream costs before its first sample."""
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ class Buffer:
     def size(self) -> int:
         """About how many bytes it holds."""
         row = 8 + (8 if self.mixed is None else 70) * self.width
-        return _BASE + len(self.times) * row + self.texts
+        return BASE + len(self.times) * row + self.texts
 
 
 def text_size(reading: Reading) -> int:

@@ -72,8 +72,7 @@ RETURNING id
 SELECT min(t_max) FROM chunk WHERE level = ?
 -- name: oldest
 SELECT max(t_max) FROM (
-    SELECT t_max FROM chunk WHERE level = ? AND (level > 0 OR coalesce(rolled, 0) & 8)
-    ORDER BY t_max LIMIT 50)
+    SELECT t_max FROM chunk WHERE level = ? ORDER BY t_max LIMIT 50)
 -- name: expired
 SELECT level, until, crc FROM expired
 -- name: note_expired
@@ -83,9 +82,10 @@ SELECT compacted FROM upkeep
 -- name: note_compacted
 INSERT OR REPLACE INTO upkeep (id, compacted) VALUES (1, ?)
 -- name: rolled
-SELECT id, stream, first_seq, last_seq, rolled FROM chunk WHERE level = 0 AND rolled & 7
+SELECT id, stream, first_seq, last_seq, rolled FROM chunk INDEXED BY chunk_by_time
+WHERE level = 0 AND rolled & 7
 -- name: rollups
-SELECT stream, level, first_seq, last_seq FROM chunk WHERE level > 0
+SELECT stream, level, first_seq, last_seq FROM chunk INDEXED BY chunk_by_time WHERE level > 0
 -- name: levels_of
 SELECT c.rolled,
        EXISTS (SELECT 1 FROM chunk r WHERE r.stream = c.stream AND r.level = 1

@@ -19,7 +19,7 @@ from gateway.store.asking import Asker, Expired
 from gateway.store.buffers import Stream
 from gateway.store.checksums import checksum
 from gateway.store.loading import SQL
-from gateway.store.merging import LARGE, joined_rows, merged
+from gateway.store.merging import LARGE, joined_rows, merged, worth_merging
 from gateway.store.rescuing import forget
 from gateway.store.rollups import WIDTHS
 from gateway.store.rows import DamagedChunkError, Row
@@ -27,7 +27,6 @@ from gateway.store.rows import DamagedChunkError, Row
 log = logging.getLogger(__name__)
 
 _STEP = 8 * LARGE  # values that one step takes
-_CHUNKS, _SAMPLES = 16, 4_096  # so many small chunks, or samples in such, are worth a step
 _ROWS, _BUCKETS = 16, 1_024  # so many rollups with fewer buckets become one
 _MOST_BUCKETS = 8_192  # of one row
 _PAGES = 256  # given back at once
@@ -78,7 +77,7 @@ class Keeper:
         found = await self._database.read(
             lambda c: c.execute(SQL["to_compact"], (stream.id, before)).fetchall()
         )
-        chosen = _chosen(found, _STEP // (len(stream.key[1]) + 1), limit)
+        chosen = worth_merging(found, _STEP // (len(stream.key[1]) + 1), limit)
         if not chosen:
             return False
         old = await asyncio.to_thread(self._read, chosen)
@@ -181,12 +180,13 @@ class Keeper:
                 await self._expire_level(level, now - int(seconds * 1e9), streams, before)
         while await self._is_too_large():
             level, limit = await self._oldest()
-            if not limit or not await self._delete(level, limit):
+            if not await self._expire_level(level, limit, streams, before):
                 break
 
     async def _expire_level(
         self, level: int, limit: int, streams: Mapping[int, Stream], before: int
-    ) -> None:
+    ) -> int:
+        """Delete rows of a level that end before `limit` (ns); how many."""
         if level == 0:
             waiting = await self._database.read(
                 lambda c: c.execute(SQL["to_roll_first"], (limit,)).fetchall()
@@ -194,8 +194,10 @@ class Keeper:
             for (number,) in waiting:
                 if number in streams:
                     await self._compact_some(streams[number], before, limit)
-        while await self._delete(level, limit):  # in small steps: chunks are written in between
-            pass
+        deleted = 0
+        while some := await self._delete(level, limit):  # in steps: others write in between
+            deleted += some
+        return deleted
 
     async def _delete(self, level: int, limit: int) -> int:
         """Delete some rows of a level that end before `limit` (ns); how many."""
@@ -248,25 +250,6 @@ class Keeper:
             if free <= pages // 20 + _PAGES or not await self._database.write(_vacuum):
                 return
             await asyncio.sleep(0)
-
-
-def _chosen(found: list[tuple[int, ...]], most: int, limit: int | None) -> list[int]:
-    """Neighbours among chunks (id, count, rolled, last time, whether it is unsettled) that one
-    step takes, by id; none where it is not worth it. most: samples. limit: as in
-    `Keeper._compact_some`."""
-    able = [not row[4] and (limit is None or row[3] < limit) for row in found]
-    samples = sum(row[1] for row, ok in zip(found, able, strict=True) if ok)
-    if limit is None and sum(able) < _CHUNKS and samples < _SAMPLES:
-        return []
-    chosen: list[tuple[int, ...]] = []
-    for row, ok in zip(found, able, strict=True):
-        # Never around one that is left out: its sequences would be taken for kept.
-        if chosen and (not ok or row[2] != chosen[0][2] or row[1] > most):
-            break
-        if ok:
-            chosen.append(row)
-            most -= row[1]
-    return [row[0] for row in chosen]
 
 
 def _replace(c: sqlite3.Connection, old: Old, new: list[Row], before: int) -> bool:

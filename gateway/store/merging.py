@@ -25,7 +25,28 @@ from gateway.store.settling import row_of as chunk_of
 
 LARGE = 65_536
 """Values, times among them, that a chunk may have: one is read whole, and kept in memory."""
+CHUNKS, SAMPLES = 8, 4_096
+"""So many small chunks, or samples in such, are worth a step."""
 _NEAR = 3_600_000_000_000  # ns by which chunks may lie apart and still become one
+
+
+def worth_merging(found: list[tuple[int, ...]], most: int, limit: int | None) -> list[int]:
+    """Neighbours among chunks (id, count, rolled, last time, whether it is unsettled) that one
+    step takes, by id; none where it is not worth it. most: samples. limit: only those
+    that end before it (ns), and however little that is."""
+    able = [not row[4] and (limit is None or row[3] < limit) for row in found]
+    samples = sum(row[1] for row, ok in zip(found, able, strict=True) if ok)
+    if limit is None and sum(able) < CHUNKS and samples < SAMPLES:
+        return []
+    chosen: list[tuple[int, ...]] = []
+    for row, ok in zip(found, able, strict=True):
+        # Never around one that is left out: its sequences would be taken for kept.
+        if chosen and (not ok or row[2] != chosen[0][2] or row[1] > most):
+            break
+        if ok:
+            chosen.append(row)
+            most -= row[1]
+    return [row[0] for row in chosen]
 
 
 def merged(old: Sequence[Row]) -> list[Row]:

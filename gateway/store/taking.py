@@ -17,7 +17,7 @@ from pathlib import Path
 from gateway.bus.times import Times
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
-from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
+from gateway.store.buffers import BASE, NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
 from gateway.store.checksums import checksum
 from gateway.store.loading import SQL, Known, load, metrics_text
 from gateway.store.rescuing import RESCUE
@@ -68,7 +68,6 @@ class Taking:
         """Take readings with the sequences first, first + 1, … origin: what the times of those
         that are marked come from, if they can still be put right."""
         streams = self._streams
-        full: list[Stream] = []
         for sequence, reading in enumerate(readings, first):
             if not reading.values:
                 continue
@@ -79,9 +78,11 @@ class Taking:
                 continue
             if (origin is not NOWHERE or stream.claims) and not stream.fits(sequence, origin):
                 self._flush([stream])
-            if stream.add(sequence, reading, origin) >= ROWS:
-                full.append(stream)
+            held = stream.add(sequence, reading, origin)
+            if held >= ROWS:
                 self._flush([stream])
+            elif held == 1:
+                self._size += BASE
             self._size += 8 + 8 * len(key[1])
             if stream.open is not None and stream.open.mixed is not None:
                 self._size += 62 * len(key[1]) + text_size(reading)

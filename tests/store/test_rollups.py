@@ -27,8 +27,8 @@ AGGREGATES = ("avg", "min", "max", "sum", "count", "last")
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few samples are many, so that a short test goes through everything."""
-    monkeypatch.setattr(keeping, "_CHUNKS", 2)
-    monkeypatch.setattr(keeping, "_SAMPLES", 20)
+    monkeypatch.setattr("gateway.store.merging.CHUNKS", 2)
+    monkeypatch.setattr("gateway.store.merging.SAMPLES", 20)
     monkeypatch.setattr(keeping, "_ROWS", 3)
     monkeypatch.setattr(keeping, "_STEP", 60)
     monkeypatch.setattr(keeping, "_PAUSE", 0.0)
@@ -387,3 +387,13 @@ async def test_questions_while_rows_are_replaced_see_each_sample_once(tmp_path: 
     assert asked > 5
     assert {0, 1, 2, 3} == set(levels(history))
     await history.close()
+
+
+def test_nights_come_once_a_day_and_are_made_up_for() -> None:
+    now = BEGIN
+    assert keeping.is_time(now, 0, 14)  # never yet
+    assert keeping.is_time(now, now - 20 * HOUR, 3)
+    assert not keeping.is_time(now, now - 20 * HOUR, 14)
+    assert not keeping.is_time(now, now - HOUR, 4)
+    assert keeping.is_time(now, now - 26 * HOUR, 14)  # the machine was off at night
+    assert keeping.is_time(now, now + HOUR, 14)  # the clock was ahead

@@ -1,6 +1,6 @@
 """What history costs, printed.
 
-python -m tests.benchmarks.history [--hours 24] [--devices 333] [--days 365]
+python -m tests.benchmarks.history [--hours 24] [--devices 333] [--fleet 10000] [--days 365]
 """
 
 import argparse
@@ -34,14 +34,14 @@ async def times_of(
     return f"p50 {percentile(took, 0.5):6.1f}  p95 {percentile(took, 0.95):6.1f} ms"
 
 
-async def day(directory: Path, devices: int, hours: int) -> None:
-    """A day of many series."""
+async def many(directory: Path, devices: int, hours: int, every: int) -> History:
+    """So many devices for some hours, and a night; prints what that takes."""
     history = History(directory, MONTH)
-    span = (BEGIN + 7 * SECOND, BEGIN + (hours * 3_600 - 5) * SECOND)
-    stored = await fill(history, directory, devices, hours * 3_600)
+    stored = await fill(history, directory, devices, hours * 3_600 // every, every)
     whole = 24 / hours
     print(
-        f"{devices} devices, 3 metrics, 1 a second, {hours} h: {stored.values / 1e6:.1f} M values"
+        f"{devices} devices, 3 metrics, 1 each {every} s, {hours} h: "
+        f"{stored.values / 1e6:.1f} M values"
     )
     for name, size in (("before the night", stored.before), ("after", stored.after)):
         print(
@@ -57,6 +57,13 @@ async def day(directory: Path, devices: int, hours: int) -> None:
     )
     for level, count, size in levels:
         print(f"  level {level}: {count:6} rows, {size / 1e6:7.2f} MB")
+    return history
+
+
+async def day(directory: Path, devices: int, hours: int) -> None:
+    """A day of many series."""
+    history = await many(directory, devices, hours, 1)
+    span = (BEGIN + 7 * SECOND, BEGIN + (hours * 3_600 - 5) * SECOND)
     for how in (None, "avg"):
         took = await times_of(history, "sensor-5", "humidity", span, how)
         print(f"  {hours} h of one to 500 points, {how or 'shape'}: {took}")
@@ -71,6 +78,12 @@ async def day(directory: Path, devices: int, hours: int) -> None:
             f"  {rate:2} questions a second: a burst taken in p50 {percentile(adding, 0.5):5.2f}"
             f" p99 {percentile(adding, 0.99):5.2f}, commit p99 {percentile(storing, 0.99):5.1f} ms"
         )
+    await history.close()
+
+
+async def fleet(directory: Path, devices: int) -> None:
+    """Half a day of many devices that say little."""
+    history = await many(directory, devices, 12, 60)
     await history.close()
 
 
@@ -99,12 +112,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--devices", type=int, default=333)
+    parser.add_argument("--fleet", type=int, default=10_000, help="devices that report each minute")
     parser.add_argument("--days", type=int, default=365)
     given = parser.parse_args()
     keeping._PAUSE = 0.0  # what it leaves to others is not what it costs
     with tempfile.TemporaryDirectory() as directory:
         if given.hours:
             asyncio.run(day(Path(directory) / "day", given.devices, given.hours))
+        if given.fleet:
+            asyncio.run(fleet(Path(directory) / "fleet", given.fleet))
         if given.days:
             asyncio.run(year(Path(directory) / "year", given.days))
 

@@ -22,24 +22,25 @@ SECOND = 1_000_000_000
 DAY = 86_400
 BEGIN = 20_000 * DAY * SECOND
 MONTH = 30.0 * DAY
-_BLOCK = 300  # seconds that are made at once
+_BLOCK = 300  # rows that are made at once
 _STEP = 3  # units of the last decimal
 
 
-def bursts(devices: int, seconds: int, seed: int = 1) -> Iterator[list[Reading]]:
-    """Second by second what all devices report."""
+def bursts(devices: int, count: int, seed: int = 1, every: int = 1) -> Iterator[list[Reading]]:
+    """What all devices report, so many times, each `every` seconds."""
     random = np.random.default_rng(seed)
     decimals = np.array([1, 2, 3])
     level = random.integers(100, 3_000, (1, devices, 3))
     names = [f"sensor-{number}" for number in range(devices)]
-    for first in range(0, seconds, _BLOCK):
-        count = min(_BLOCK, seconds - first)
-        steps = random.integers(-_STEP, _STEP + 1, (count, devices, 3))
+    block = max(_BLOCK * 333 // max(devices, 333), 1)
+    for first in range(0, count, block):
+        rows_here = min(block, count - first)
+        steps = random.integers(-_STEP, _STEP + 1, (rows_here, devices, 3))
         walk = level + np.cumsum(steps, axis=0)
         level = walk[-1:]
         values = np.round(walk / 10.0**decimals, decimals.max()).tolist()
-        jitter = random.integers(-10, 11, (count, devices))
-        at = BEGIN + (first + np.arange(count))[:, None] * SECOND + jitter * 1_000_000
+        jitter = random.integers(-10, 11, (rows_here, devices))
+        at = BEGIN + (first + np.arange(rows_here))[:, None] * every * SECOND + jitter * 1_000_000
         for times, rows in zip(at.tolist(), values, strict=True):
             yield [
                 Reading(name, when, {"temperature": a, "humidity": b, "voltage": c})
@@ -64,10 +65,12 @@ def size_of(directory: Path) -> int:
     return sum(file.stat().st_size for file in directory.iterdir())
 
 
-async def fill(history: History, directory: Path, devices: int, seconds: int) -> Stored:
-    """Take what so many devices report in so many seconds, then do what is done at night."""
+async def fill(
+    history: History, directory: Path, devices: int, count: int, every: int = 1
+) -> Stored:
+    """Take what so many devices report, as `bursts`, then do what is done at night."""
     stored, sequence = Stored(), 1
-    for burst in bursts(devices, seconds):
+    for burst in bursts(devices, count, every=every):
         began = time.process_time()
         history.add(sequence, burst)
         await asyncio.sleep(0)
