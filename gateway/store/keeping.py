@@ -27,7 +27,7 @@ from gateway.store.rows import DamagedChunkError, Row
 log = logging.getLogger(__name__)
 
 _STEP = 8 * LARGE  # values that one step takes
-_ROWS, _BUCKETS = 16, 1_024  # so many rollups with fewer buckets become one
+_ROWS, _BUCKETS = 8, 1_024  # so many rollups with fewer buckets become one
 _MOST_BUCKETS = 8_192  # of one row
 _PAGES = 256  # given back at once
 _PAUSE = 2.0  # times as long as a step took

@@ -38,8 +38,8 @@ MERGED = 8
 """The bit of a chunk that was made as large as chunks get."""
 EVERY = 15
 """All bits."""
-_SHARED = 3  # columns that all metrics of a row share
-_EACH = 5  # columns of each metric
+_SHARED = 2  # columns that all metrics of a row share
+_EACH = 3  # columns of each metric
 _FEW = 3  # numbers that are smaller without compression
 
 Any1 = npt.NDArray[Any]
@@ -194,52 +194,63 @@ def _ascends(values: Times) -> bool:
 
 
 def row_of(stream: int, level: int, span: tuple[int, int], found: Buckets) -> Row:
-    """A row of a level. span: the first and the last sequence that it has all of."""
+    """A row of a level. span: the first and the last sequence that it has all of.
+
+    Of a bucket with one sample only that is kept, and of one with two both: the rest follows.
+    """
     low, high = int(found.first_time.min()), int(found.last_time.max())
-    columns = [
-        _integers(found.count),
-        _integers(found.first_time - found.start),
-        _integers(found.last_time - found.start),
-    ]
+    two, more = found.count > 1, found.count > 2
+    offsets = (found.first_time - found.start, (found.last_time - found.start)[two])
+    columns = [_integers(found.count), _integers(np.concatenate(offsets))]
     for metric in found.metrics:
-        if metric is None:
-            columns += [Column("n", b"")] * _EACH
-            continue
-        total = _tidy(metric.total, found.count, np.maximum(abs(metric.low), abs(metric.high)))
-        own = [_floats(metric.low), _floats(metric.high), _floats(total)]
-        columns += [*own, _any(metric.first), _any(metric.last)]
+        columns += _columns(metric, found.count, two, more)
     times = chunks.encode_times(found.start)
-    data = chunks.pack(_shared(columns))
-    return Row(stream, low, high, len(found.start), *span, times, data, level)
+    return Row(stream, low, high, len(found.start), *span, times, chunks.pack(columns), level)
+
+
+def _columns(metric: Metric | None, count: Times, two: Any1, more: Any1) -> list[Column]:
+    """first and last; low and high; total."""
+    if metric is None:
+        return [Column("n", b"")] * _EACH
+    low, high = metric.low[more], metric.high[more]
+    total = _tidy(metric.total[more], count[more], np.maximum(abs(low), abs(high)))
+    ends = np.concatenate((metric.first, metric.last[two]))
+    return [_any(ends), _floats(np.concatenate((low, high))), _floats(total)]
 
 
 def read_row(row: Row, place: int | None = None) -> Buckets:
     """The buckets of a row, with all metrics or the one at `place`. Raises DamagedChunkError."""
     try:
         start, columns = chunks.decode_times(row.times), chunks.unpack(row.columns)
-        count, first, last = (_ints_of(column) for column in columns[:_SHARED])
+        count, offsets = _ints_of(columns[0]), _ints_of(columns[1])
+        if not len(start) == len(count) == row.length:
+            raise DamagedChunkError(f"it has not the {row.length} buckets that it should have")
+        first_time = start + offsets[: row.length]
+        last_time = first_time.copy()
+        last_time[count > 1] = start[count > 1] + offsets[row.length :]
         places = range((len(columns) - _SHARED) // _EACH) if place is None else (place,)
-        metrics = [_metric(columns, _SHARED + _EACH * each) for each in places]
-        found = Buckets(start, count, start + first, start + last, metrics)
-        sizes = {len(start), len(count)}
-        for metric in metrics:
-            if metric is not None:
-                sizes |= {len(metric.low), len(metric.high), len(metric.total)}
-                sizes |= {len(metric.first), len(metric.last)}
+        metrics = [_metric(columns[_SHARED + _EACH * each :], count) for each in places]
     except (RuntimeError, ValueError, IndexError, msgspec.MsgspecError, zstandard.ZstdError) as bad:
         raise DamagedChunkError(str(bad)) from bad
-    if sizes != {row.length}:
-        raise DamagedChunkError("its columns differ in length")
-    return found
+    return Buckets(start, count, first_time, last_time, metrics)
 
 
-def _metric(columns: list[Column], at: int) -> Metric | None:
-    low, high, total, first, last = (_same(columns, place) for place in range(at, at + _EACH))
-    if low.kind == "n":
+def _metric(columns: list[Column], count: Times) -> Metric | None:
+    """Raises ValueError where the columns are not as long as they should be."""
+    ends, sides, total = columns[:_EACH]
+    if ends.kind == "n":
         return None
-    return Metric(
-        _floats_of(low), _floats_of(high), _floats_of(total), _any_of(first), _any_of(last)
-    )
+    size, two, more = len(count), count > 1, count > 2
+    values, extremes = _any_of(ends), _floats_of(sides)
+    first = values[:size]
+    last = first.copy()
+    last[two] = values[size:]
+    begin, end = first.astype(np.float64), last.astype(np.float64)
+    low, high = np.minimum(begin, end), np.maximum(begin, end)
+    sums = np.where(two, begin + end, begin)
+    half = len(extremes) // 2
+    low[more], high[more], sums[more] = extremes[:half], extremes[half:], _floats_of(total)
+    return Metric(low, high, sums, first, last)
 
 
 def _tidy(total: Numbers, count: Times, largest: Numbers) -> Numbers:
@@ -250,10 +261,14 @@ def _tidy(total: Numbers, count: Times, largest: Numbers) -> Numbers:
 
 
 def _integers(values: Times) -> Column:
+    if len(values) <= _FEW:
+        return Column("R", values.astype("<i8").tobytes())
     return Column("i", chunks.encode_times(values))
 
 
 def _ints_of(column: Column) -> Times:
+    if column.kind == "R":
+        return np.frombuffer(column.data, dtype="<i8").astype(np.int64)
     return chunks.decode_times(column.data)
 
 
@@ -280,19 +295,3 @@ def _any_of(column: Column) -> Any1:
     values = np.empty(len(found), dtype=object)
     values[:] = found
     return values
-
-
-def _shared(columns: list[Column]) -> list[Column]:
-    """Columns that are the same are kept once: of a bucket with one sample all are."""
-    places: dict[tuple[str, bytes], int] = {}
-    found = []
-    for place, column in enumerate(columns):
-        first = places.setdefault((column.kind, column.data), place)
-        same = first < place and column.data
-        found.append(Column("=", str(first).encode()) if same else column)
-    return found
-
-
-def _same(columns: list[Column], place: int) -> Column:
-    column = columns[place]
-    return columns[int(column.data)] if column.kind == "=" else column

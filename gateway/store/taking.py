@@ -58,6 +58,7 @@ class Taking:
         self._size = 0
         self._waiting = 0
         self._unsettled = known.unsettled
+        self._salvaged = any(stream.claims for stream in known.streams)
         for stream in known.streams:
             self._know(stream)
         return known
@@ -68,6 +69,7 @@ class Taking:
         """Take readings with the sequences first, first + 1, … origin: what the times of those
         that are marked come from, if they can still be put right."""
         streams = self._streams
+        careful = origin is not NOWHERE or self._salvaged
         for sequence, reading in enumerate(readings, first):
             if not reading.values:
                 continue
@@ -76,7 +78,7 @@ class Taking:
             if stream is None:
                 self._apart(sequence, reading, origin)
                 continue
-            if (origin is not NOWHERE or stream.claims) and not stream.fits(sequence, origin):
+            if careful and not stream.fits(sequence, origin):
                 self._flush([stream])
             held = stream.add(sequence, reading, origin)
             if held >= ROWS:
