@@ -108,11 +108,16 @@ async def damaged(history: History, directory: Path, row: int) -> History:
             "UPDATE chunk SET t_min = t_min - 1 WHERE id = "
             "(SELECT id FROM chunk ORDER BY id LIMIT 1 OFFSET ?)", (row,),
         )  # fmt: skip
+    await replaced(history)
+    return history
+
+
+async def replaced(history: History) -> None:
+    """As when a query meets damage."""
     generation = history.database.generation
     error = sqlite3.DatabaseError("a test")
     await asyncio.to_thread(history.database.repair, error, generation)
     history._renew()
-    return history
 
 
 when = st.one_of(
@@ -209,6 +214,24 @@ async def test_whichever_rows_are_lost_each_sample_counts_once(tmp_path: Path) -
             await history.compact()
             await agrees(history, journal)
             await history.close()
+
+
+async def test_a_gap_that_rollups_have_in_part_is_filled_in_two(tmp_path: Path) -> None:
+    history, journal = await filled(tmp_path)
+    with sqlite3.connect(tmp_path / "history.db") as spoiled:
+        there = spoiled.execute(
+            "SELECT first_seq, rolled FROM chunk WHERE level = 0 AND first_seq IN (271, 286)"
+        ).fetchall()
+        assert sorted(there) == [(271, 15), (286, 0)]
+        spoiled.execute("UPDATE chunk SET t_max = t_max + 1 WHERE level = 0 AND first_seq > 270")
+    await replaced(history)
+    history.add(1, journal)
+    for _ in range(2):
+        await agrees(history, journal)
+        await history.flush()
+    await history.compact()
+    await agrees(history, journal)
+    await history.close()
 
 
 async def test_questions_to_a_rollup_that_is_damaged_go_to_the_samples(tmp_path: Path) -> None:
