@@ -32,6 +32,8 @@ class SqliteFile:
         Raises sqlite3.Error, among them DamagedError, or OSError."""
         writer = self._connection()
         try:
+            # Before there is a table: from then on the file can give space back.
+            writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
             writer.execute("PRAGMA journal_mode=WAL")
             self._migrate(writer)
             salvage.must_fit(writer, self._model)
@@ -52,8 +54,6 @@ class SqliteFile:
         connection.text_factory = salvage.text
         pragmas = ("synchronous=FULL", "mmap_size=0", "foreign_keys=ON", "cache_size=-2000")
         try:
-            # Before there is a table: from then on the file can give space back.
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             for pragma in (*first, *pragmas, f"journal_size_limit={_WAL_LEFT}"):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
