@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -15,7 +16,7 @@ from gateway.bus.journal import Journal
 from gateway.bus.kept import JournalOptions
 from gateway.bus.segment import SEGMENT_SIZE
 from gateway.config import Config
-from gateway.config.models import JournalSettings
+from gateway.config.models import HistorySettings, JournalSettings
 from gateway.core.errors import ConfigError
 from gateway.core.topics import Topics
 from gateway.io.sqlite import Database
@@ -67,6 +68,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     devices.every = counts_every(config.journal)
     stack.push_async_callback(devices.close)
     history = History(directory, config.history.retention)
+    history.keep(*kept(config.history))
     stack.push_async_callback(history.close)
     bus, clock = _bus(config, directory, history, stack)
     registry = CollectorRegistry()
@@ -106,6 +108,14 @@ def counts_every(settings: JournalSettings) -> float:
     """How often what is counted of devices is saved (s): less often where commits spare the card
     as well."""
     return max(SAVE_EVERY, 20 * settings.gather)
+
+
+def kept(settings: HistorySettings) -> tuple[float, dict[int, float], float]:
+    """How long history keeps samples and, by level, rollups (s), and how many bytes at most."""
+    rollups = settings.rollups
+    levels = {1: rollups.minute, 2: rollups.hour, 3: rollups.day}
+    seconds = {n: math.inf if own == "forever" else own for n, own in levels.items()}
+    return settings.retention, seconds, settings.max_size or math.inf
 
 
 def journal_options(settings: JournalSettings) -> JournalOptions:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gateway.app import pumps
-from gateway.app.opening import counts_every, journal_options
+from gateway.app.opening import counts_every, journal_options, kept
 from gateway.app.parts import Parts
 from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
 from gateway.config import Config
@@ -147,7 +147,7 @@ class Wiring:
         """What takes other settings without starting anew."""
         house = self._house
         house.bus.journal.adjust(journal_options(config.journal))
-        house.history.retention = config.history.retention
+        house.history.keep(*kept(config.history))
         limits = config.limits
         house.devices_.adjust(limits.devices, limits.series, limits.total_series)
         house.devices_.every = counts_every(config.journal)

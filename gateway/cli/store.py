@@ -61,7 +61,8 @@ def _show(directory: Path, report: Report) -> None:
         f"{count(report.readings)} readings"
     )
     print(f"  journal  {journal}")
-    print(f"  history  {count(report.chunks)} chunks, {count(report.samples)} samples")
+    samples = f"{count(report.chunks)} chunks, {count(report.samples)} samples"
+    print(f"  history  {samples}, {count(report.rollups)} rollups")
     print(f"  state    {count(report.devices)} devices, {count(report.dead_letters)} dead letters")
     for finding in report.findings:
         print(f"{colored('damaged', 'bad')} {plain(finding.file)}: {plain(finding.problem)}")

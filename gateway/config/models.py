@@ -164,11 +164,32 @@ class JournalSettings(Settings):
     """So many readings are committed at once, without waiting for `gather` to pass."""
 
 
+Kept = Literal["forever"] | Duration
+
+
+class RollupSettings(Settings):
+    """How long what is made of samples is kept: of each minute, hour and day the lowest, highest,
+    average, sum, count, first and last."""
+
+    minute: Kept = 180 * 86_400.0
+    """Minutes."""
+    hour: Kept = 5 * 365 * 86_400.0
+    """Hours."""
+    day: Kept = "forever"
+    """Days (UTC)."""
+
+
 class HistorySettings(Settings):
     """The gateway's own time series."""
 
     retention: Duration = 30 * 86_400.0
-    """How long history is kept."""
+    """How long samples are kept as they came."""
+    rollups: RollupSettings = RollupSettings()
+    """How long what is made of samples is kept: of each minute, hour and day the lowest, highest,
+    average, sum, count, first and last."""
+    max_size: Annotated[Size, Field(ge=16_000_000)] | None = None
+    """The most that all of it may take on the disk. Beyond it the oldest goes: samples first, then
+    minutes, then hours. Without this key only age counts."""
 
 
 class ApiSettings(Settings):

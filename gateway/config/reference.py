@@ -135,8 +135,10 @@ def _default(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is None or value in ((), {}, ""):
         return "-"
-    kind = _property(model, name).get("x-kind")
-    if kind:
+    found = _property(model, name)
+    kinds = [option.get("x-kind") for option in (found, *found.get("anyOf", ()))]
+    kind = next(filter(None, kinds), None)
+    if kind and not isinstance(value, str):
         return f"`{duration_text(value) if kind == 'duration' else size_text(value)}`"
     return f"`{_written(value)}`"
 

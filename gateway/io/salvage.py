@@ -58,10 +58,12 @@ class SetAside:
 @dataclass(frozen=True, slots=True)
 class Rescue:
     """What of a damaged database is worth keeping. keep: whether a row (of this table, in the
-    order of its columns) makes sense. after: SQL that is run once the rows are copied."""
+    order of its columns) makes sense. after: SQL that is run once the rows are copied. mend: run
+    behind it, in the same transaction."""
 
     keep: Callable[[str, Row], bool] = lambda table, row: True
     after: str = ""
+    mend: Callable[[sqlite3.Connection], None] = lambda connection: None
 
 
 def text(data: bytes) -> str:
@@ -202,6 +204,7 @@ def copy(
                 aside.lost += 1
         for statement in filter(str.strip, rescue.after.split(";")):
             fresh.execute(statement)
+        rescue.mend(fresh)
         fresh.execute("COMMIT")
     except BaseException:
         fresh.execute("ROLLBACK")

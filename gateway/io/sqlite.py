@@ -53,7 +53,8 @@ class Database:
         self.path = path
         self.set_aside: list[SetAside] = []
         self._rescue = rescue or Rescue()
-        self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any], bool] | None]
+        self._jobs = queue.SimpleQueue()
         self._submitting = threading.Lock()
         self._closed = False
         self._reading = threading.Lock()
@@ -78,14 +79,23 @@ class Database:
         """
         return await asyncio.wrap_future(self.submit(job))
 
-    def submit(self, job: Job[T]) -> "Future[T]":
-        """As `write`, without a loop."""
+    async def checkpoint(self) -> None:
+        """Bring what is in the write-ahead log into the file, as far as no reader is in the way.
+        Raises sqlite3.Error, OSError."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        await asyncio.wrap_future(self.submit(job, alone=True))
+
+    def submit(self, job: Job[T], *, alone: bool = False) -> "Future[T]":
+        """As `write`, without a loop. alone: in no transaction."""
         future: Future[T] = Future()
         with self._submitting:
             if self._closed:  # nobody would ever answer
                 future.set_exception(sqlite3.ProgrammingError(f"{self.path.name} is closed"))
             else:
-                self._jobs.put((job, future))
+                self._jobs.put((job, future, alone))
         return future
 
     def stuck_for(self) -> float:
@@ -189,12 +199,12 @@ class Database:
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
-            job, future = item
+            job, future, alone = item
             if not future.set_running_or_notify_cancel():
                 continue
             self._at_work = time.monotonic()
             try:
-                result = self._run(job)
+                result = self._run(job, alone)
             except BaseException as error:  # noqa: BLE001 - handed to whoever asked for the job
                 self._mend(error)
                 future.set_exception(error)
@@ -204,9 +214,11 @@ class Database:
         if self._writer is not None:
             self._writer.close()
 
-    def _run(self, job: Job[T]) -> T:
+    def _run(self, job: Job[T], alone: bool = False) -> T:
         writer = self._writer or self._reopen()
         self._file.must_be_there()
+        if alone:
+            return job(writer)
         writer.execute("BEGIN IMMEDIATE")
         try:
             with salvage.readable():

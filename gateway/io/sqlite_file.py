@@ -32,6 +32,8 @@ class SqliteFile:
         Raises sqlite3.Error, among them DamagedError, or OSError."""
         writer = self._connection()
         try:
+            # Before there is a table: from then on the file can give space back.
+            writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
             writer.execute("PRAGMA journal_mode=WAL")
             self._migrate(writer)
             salvage.must_fit(writer, self._model)

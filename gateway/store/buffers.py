@@ -12,12 +12,15 @@ from gateway.store.chunks import Numbers, Samples, Times
 Key = tuple[str, tuple[str, ...]]
 ROWS = 1_024
 """Samples after which a stream is flushed."""
+Spans = list[tuple[int, int]]
+"""Sequences, first and last, ascending."""
 Origin = tuple[str, int]
 """A boot's id, and what its CLOCK_BOOTTIME was added to for the time (ns)."""
 NOWHERE: Origin = ("", 0)
 """Of times that are right, or as right as they get."""
 _UNSYNCED = Flag.UNSYNCED.value
-_BASE = 600  # bytes an open stream costs before its first sample
+BASE = 600
+"""Bytes an open stream costs before its first sample."""
 
 
 @dataclass(slots=True)
@@ -27,7 +30,7 @@ class Buffer:
     sequences.
 
     marked: rows whose times were taken while the clock was not set; origin: in which boot, with
-    which base (see gateway.bus.times).
+    which base (see gateway.bus.times). rolled: which rollups have these samples already.
     """
 
     first: int
@@ -40,6 +43,7 @@ class Buffer:
     marked: list[int] = field(default_factory=list)
     origin: Origin = NOWHERE
     texts: int = 0
+    rolled: int = 0
 
     def add(self, sequence: int, reading: Reading, origin: Origin = NOWHERE) -> None:
         """Append one sample."""
@@ -89,7 +93,7 @@ class Buffer:
     def size(self) -> int:
         """About how many bytes it holds."""
         row = 8 + (8 if self.mixed is None else 70) * self.width
-        return _BASE + len(self.times) * row + self.texts
+        return BASE + len(self.times) * row + self.texts
 
 
 def text_size(reading: Reading) -> int:
@@ -101,14 +105,23 @@ def _numbers(column: list[Value]) -> Numbers | list[Value]:
     return np.array(column) if set(map(type, column)) == {float} else column
 
 
+def _begun(spans: Spans, sequence: int) -> bool:
+    """Whether the first of them that has not ended yet has begun."""
+    while spans and spans[0][1] < sequence:
+        del spans[0]
+    return bool(spans) and spans[0][0] <= sequence
+
+
 @dataclass(slots=True)
 class Stream:
     """The samples of one device that have the same metrics. id: in the database, 0 while it is
     new there. stored: sequence of the last sample in a chunk. sealed: buffers on their way there.
     kept: sequences (first, last) of chunks above `stored`, ascending: what was saved of a damaged
-    database, with gaps that are filled from the journal.
+    database, with gaps that are filled from the journal. claims: likewise of its rollups, by
+    level: what fills a gap is in these already.
 
-    first_time, last_time (ns), count: over everything that is kept.
+    first_time, last_time (ns): over everything that is kept; count: of samples. moves: grows
+    before and after its rows are replaced by others with the same samples.
     """
 
     key: Key
@@ -119,12 +132,19 @@ class Stream:
     first_time: int = 0
     last_time: int = 0
     count: int = 0
-    kept: list[tuple[int, int]] = field(default_factory=list)
+    kept: Spans = field(default_factory=list)
+    claims: dict[int, Spans] = field(default_factory=dict)
+    moves: int = 0
 
-    def fits(self, origin: Origin) -> bool:
-        """Whether times of `origin` can go into the open buffer: it has room for one."""
+    def fits(self, sequence: int, origin: Origin) -> bool:
+        """Whether a sample can go into the open buffer: it has room for times of one origin, and
+        for samples that the same rollups have."""
         buffer = self.open
-        return buffer is None or not buffer.marked or buffer.origin == origin
+        if buffer is None:
+            return True
+        if origin is not NOWHERE and buffer.marked and buffer.origin != origin:
+            return False
+        return not self.claims or self._claimed(sequence) == buffer.rolled
 
     def add(self, sequence: int, reading: Reading, origin: Origin = NOWHERE) -> int:
         """Append one sample, unless it is in a chunk already; how many are open now. From ROWS on
@@ -137,13 +157,17 @@ class Stream:
         buffer = self.open
         if buffer is None:
             buffer = self.open = Buffer(sequence, len(self.key[1]))
+            if self.claims:
+                buffer.rolled = self._claimed(sequence)
         buffer.add(sequence, reading, origin)
         return len(buffer.times)
 
     def _is_kept(self, sequence: int) -> bool:
-        while self.kept and self.kept[0][1] < sequence:
-            del self.kept[0]
-        return bool(self.kept) and self.kept[0][0] <= sequence
+        return _begun(self.kept, sequence)
+
+    def _claimed(self, sequence: int) -> int:
+        """The levels that have this sample, a bit each (see gateway.store.rollups)."""
+        return sum(1 << (n - 1) for n, own in self.claims.items() if _begun(own, sequence))
 
     def seal(self) -> Buffer | None:
         """Take the open buffer out, to be stored; it stays visible until then."""

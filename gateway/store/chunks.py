@@ -22,7 +22,8 @@ _CONFIG = ChunkConfig()
 
 
 class Column(msgspec.Struct, array_like=True):
-    """One metric's values. kind f: float64 by pcodec; v: anything, msgpack by zstd."""
+    """One metric's values. kind f: float64 by pcodec; v: anything, msgpack by zstd. Kinds of
+    rollups are in gateway.store.rollups."""
 
     kind: str
     data: bytes
@@ -53,7 +54,7 @@ _values = msgspec.msgpack.Decoder(list[float | int | bool | str]).decode
 
 def encode(samples: Samples) -> tuple[bytes, bytes]:
     """(times, columns) as they are stored."""
-    return encode_times(samples.times), _encode([_column(column) for column in samples.columns])
+    return encode_times(samples.times), pack([column_of(each) for each in samples.columns])
 
 
 def encode_times(times: Times) -> bytes:
@@ -61,7 +62,18 @@ def encode_times(times: Times) -> bytes:
     return bytes(standalone.simple_compress(times, _CONFIG))
 
 
-def _column(values: Numbers | list[Value]) -> Column:
+def pack(columns: list[Column]) -> bytes:
+    """Columns as they are stored."""
+    return _encode(columns)
+
+
+def unpack(data: bytes) -> list[Column]:
+    """And back. Raises msgspec.MsgspecError."""
+    return _decode(data)
+
+
+def column_of(values: Numbers | list[Value]) -> Column:
+    """A column of these values."""
     if isinstance(values, np.ndarray):
         array = np.ascontiguousarray(values)
         return Column("f", bytes(standalone.simple_compress(array, _CONFIG)))
@@ -75,7 +87,11 @@ def decode_times(data: bytes) -> Times:
 
 def decode_column(data: bytes, place: int) -> Numbers | list[Value]:
     """The values of one metric of a chunk, in the order of its times."""
-    column = _decode(data)[place]
+    return values_of(_decode(data)[place])
+
+
+def values_of(column: Column) -> Numbers | list[Value]:
+    """What `column_of` was given."""
     if column.kind == "f":
         return np.asarray(standalone.simple_decompress(column.data), dtype=np.float64)
     values: list[Any] = _values(zstandard.decompress(column.data))

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.contracts import Value
-from gateway.store.answers import DamagedChunkError
 from gateway.store.buffers import Key, Stream
 from gateway.store.chunks import Samples
 from gateway.store.history import History
+from gateway.store.rows import DamagedChunkError
 from gateway.store.stretches import SQL, GoneError, fetch
 
 log = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _PIECE = 64 * 1024
 _SIGN = 0.5  # how long nothing may be said of how far it is (s)
 _TRIES = 50
+_AGAIN = 0.02  # s until chunks may have been moved
 _PAGE = 3_600 * 10**9  # of an aggregate: so much time is in memory, or one bucket (ns)
 _BUCKETS = 10_000  # or so many buckets
 _MS = 1_000_000
@@ -157,7 +158,7 @@ class Export:
         for _ in range(_TRIES):
             # The buffers are noted before the chunks are listed: what is stored in between is
             # seen as a buffer, and its chunk, which begins with the same sequence, is not read.
-            pending = history.pending(stream)
+            moves, pending = stream.moves, history.pending(stream)
             reader = Reader(history.database, stream.id, places)
             try:
                 data, rows, first, stretch = await asyncio.to_thread(work, reader, pending)
@@ -167,6 +168,9 @@ class Export:
                 raise await self._unreadable(error) from error
             if self._generation != history.generation:
                 break
+            if moves % 2 or moves != stream.moves:
+                await asyncio.sleep(_AGAIN)
+                continue  # chunks became others meanwhile: some would come twice
             self.damaged.update(stretch.damaged)
             history.damaged.update(stretch.damaged)
             return data, rows, first, stretch.end

@@ -2,9 +2,6 @@
 SELECT id, t_min, t_max, count, first_seq FROM chunk
 WHERE stream = :stream AND level = 0 AND t_min < :end AND t_max >= :start
 ORDER BY t_min, id LIMIT :most
--- name: read
-SELECT stream, t_min, t_max, count, first_seq, last_seq, times, columns, crc
-FROM chunk WHERE id = ?
 -- name: known_stream
 INSERT INTO stream (device, metrics, last_seq, crc) VALUES (?, ?, ?, ?)
 ON CONFLICT (device, metrics) DO NOTHING

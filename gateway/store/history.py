@@ -1,250 +1,86 @@
 """History: a durable subscriber with a database of its own, and queries over what it keeps.
 
-A sample is in exactly one place: an open buffer, a buffer on its way to the disk, or a chunk. The
-cursor is committed with the chunks; each stream remembers the last sequence it has stored, so
-that reading the journal again after a crash stores nothing twice.
+What it takes is in gateway.store.taking, what it answers in gateway.store.asking, larger chunks and
+retention in gateway.store.keeping; what rollups have of a sample is told in gateway.store.rollups.
 """
 
 import asyncio
-import contextlib
 import logging
+import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from importlib.resources import files
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from gateway.bus.times import Times
-from gateway.core.contracts import Reading
-from gateway.io.sqlite import Database
-from gateway.store.answers import DamagedChunkError, Part, answer, read_chunk
-from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
-from gateway.store.checksums import checksum
+from gateway.store.asking import Asker, Expired, Source
+from gateway.store.buffers import Key, Stream
 from gateway.store.chunks import Samples
-from gateway.store.loading import RESCUE, SQL, load, metrics_text
+from gateway.store.keeping import Keeper, is_time
+from gateway.store.loading import SQL, Known
+from gateway.store.planning import Question
 from gateway.store.points import Aggregate, Points
-from gateway.store.settling import settle_some, write_chunk
+from gateway.store.taking import Taking
 
 log = logging.getLogger(__name__)
 
-BUDGET = 16_000_000
-"""What all open buffers together may take (bytes), and again those on their way to the disk."""
-MOST_SETS = 100
-"""Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _AGE = 3_600.0
 _LOOK = 15.0
-_RETRY = 1.0
+_FIRST = 120.0  # s after a start, so that it is over first; and how often the hour is looked at
+_DAY = 86_400.0
+ROLLUPS = {1: 180 * _DAY, 2: 5 * 365 * _DAY, 3: math.inf}
+"""How long rollups are kept unless told otherwise (s), by level."""
 
 
-class History:
+class History(Taking):
     """See the module. database: where its chunks are. position: the journal must be read again
     from this sequence. reached: the sequence after the last sample taken. failing: why nothing can
     be stored, or "". damaged: chunks (by id) that were skipped because they cannot be read.
     generation: grows when the database was replaced; the journal must be read again then.
-    retention: how long samples are kept (s), by `now`. times: what is known of boots."""
+    times: what is known of boots.
 
-    def __init__(self, directory: Path, retention: float) -> None:
-        self.failing = ""
-        self.damaged: set[int] = set()
-        self.retention = retention
-        self.times = Times()
+    What is kept how long is told by `keep`, by `now`.
+    """
+
+    def __init__(
+        self, directory: Path, retention: float, rollups: Mapping[int, float] = ROLLUPS
+    ) -> None:
+        self._expired = Expired()
+        super().__init__(directory)
         self.now: Callable[[], int] = time.time_ns
-        migrations = files("gateway.store") / "migrations" / "history"
-        self.database = Database(directory / "history.db", migrations, RESCUE)
-        self._flushes: set[asyncio.Task[None]] = set()
-        self._storing = asyncio.Lock()
-        self._load()
+        self._asker = Asker(self.database, self.damaged, self._expired)
+        self._keeper = Keeper(self.database, self.damaged, self._expired, self._asker)
+        self.keep(retention, rollups)
 
-    def _load(self) -> None:
-        known = self.database.load(load)
-        self.generation = self.database.generation
-        self.position: int = known.position
-        self.reached: int = known.reached
-        self.damaged.clear()
-        self._streams: dict[Key, Stream] = {}
-        self._by_metric: dict[tuple[str, str], list[Stream]] = {}
-        self._sets: dict[str, int] = {}  # how many sets of metrics each device has
-        self._size = 0
-        self._waiting = 0
-        self._unsettled = known.unsettled
-        for stream in known.streams:
-            self._know(stream)
+    def keep(
+        self, retention: float, rollups: Mapping[int, float], max_size: float = math.inf
+    ) -> None:
+        """How long samples are kept, and rollups by level (s); how large all may become (bytes)."""
+        self._keeper.retention = {0: retention, **rollups}
+        self._keeper.max_size = max_size
 
-    # -- taking -----------------------------------------------------------------------------
+    @property
+    def retention(self) -> float:
+        """How long samples are kept (s)."""
+        return self._keeper.retention[0]
 
-    def add(self, first: int, readings: Sequence[Reading], origin: Origin = NOWHERE) -> None:
-        """Take readings with the sequences first, first + 1, … origin: what the times of those
-        that are marked come from, if they can still be put right."""
-        streams = self._streams
-        full: list[Stream] = []
-        for sequence, reading in enumerate(readings, first):
-            if not reading.values:
-                continue
-            key = (reading.device, tuple(reading.values))
-            stream = streams.get(key) or self._met(key)
-            if stream is None:
-                self._apart(sequence, reading, origin)
-                continue
-            if origin is not NOWHERE and not stream.fits(origin):
-                self._flush([stream])
-            if stream.add(sequence, reading, origin) >= ROWS:
-                full.append(stream)
-                self._flush([stream])
-            self._size += 8 + 8 * len(key[1])
-            if stream.open is not None and stream.open.mixed is not None:
-                self._size += 62 * len(key[1]) + text_size(reading)
-        self.reached = max(self.reached, first + len(readings))
-        if self._size > BUDGET:
-            self._flush(self._largest())
+    def _load(self) -> Known:
+        known = super()._load()
+        self._compacted: int = known.compacted
+        self._expired.until = known.expired
+        self._expired.moves += 2
+        return known
 
-    def _met(self, key: Key) -> Stream | None:
-        """A stream for another set of metrics of a device; None where it has too many of them:
-        there are more sets than anybody could keep, but not more metrics."""
-        device, metrics = key
-        if len(metrics) > 1 and self._sets.get(device, 0) >= MOST_SETS:
-            return None
-        return self._know(Stream(key))
-
-    def _apart(self, sequence: int, reading: Reading, origin: Origin) -> None:
-        """Each metric in a stream of its own."""
-        for metric, value in reading.values.items():
-            single = Reading(reading.device, reading.time, {metric: value}, reading.flags)
-            self.add(sequence, [single], origin)
-
-    def _know(self, stream: Stream) -> Stream:
-        device, metrics = stream.key
-        self._streams[stream.key] = stream
-        self._sets[device] = self._sets.get(device, 0) + (len(metrics) > 1)
-        for metric in metrics:
-            self._by_metric.setdefault((device, metric), []).append(stream)
-        return stream
-
-    def _largest(self) -> list[Stream]:
-        """The streams that hold most, until a quarter of the budget is free again."""
-        by_size = sorted(
-            (s for s in self._streams.values() if s.open),
-            key=lambda s: -s.open.size if s.open else 0,
-        )
-        total = sum(s.open.size for s in by_size if s.open)
-        chosen = []
-        for stream in by_size:
-            if total <= BUDGET * 3 // 4:
-                break
-            chosen.append(stream)
-            total -= stream.open.size if stream.open else 0
-        self._size = total
-        return chosen
-
-    async def room(self) -> None:
-        """Wait while more than the budget is on its way to a disk that does not take it: the
-        journal keeps it, memory need not."""
-        while self._waiting > BUDGET and self._flushes:
-            await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
-
-    def _flush(self, streams: Iterable[Stream]) -> None:
-        sealed = [(s, b) for s in streams if (b := s.seal()) is not None]
-        if sealed:
-            self._waiting += sum(buffer.size for _, buffer in sealed)
-            store = self._store(sealed, self.generation)
-            task = asyncio.get_running_loop().create_task(store)
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
-
-    async def _store(self, sealed: list[tuple[Stream, Buffer]], generation: int) -> None:
-        """Write buffers as chunks, with the cursor, until the disk takes them."""
-        # One after the other: a stream's mark must not pass samples that are not stored yet.
-        async with self._storing:
-            ids: list[int] | None = None
-            while ids is None:
-                if generation != self.generation:
-                    return  # the journal is read again: these come once more
-                try:
-                    ids = await self.database.write(lambda c: self._write(c, sealed))
-                except (sqlite3.Error, OSError) as error:
-                    await self._refused(error)
-            if self.failing:
-                log.warning("history: written again")
-                self.failing = ""
-            for (stream, buffer), number in zip(sealed, ids, strict=True):
-                stream.id = number
-                stream.note(buffer, self._shift(buffer))
-                stream.sealed.remove(buffer)
-                self._waiting -= buffer.size
-
-    async def _refused(self, error: Exception) -> None:
-        if not self.failing:
-            log.error("history: cannot be written: %s", error)
-        self.failing = str(error)
-        self._renew()
-        await asyncio.sleep(_RETRY)
-
-    def _renew(self) -> None:
-        """Where the database was replaced, begin with what it has now."""
-        if self.database.generation != self.generation:
-            with contextlib.suppress(sqlite3.Error):
-                self._load()
-                self.failing = ""
-
-    def _write(self, c: sqlite3.Connection, sealed: list[tuple[Stream, Buffer]]) -> list[int]:
-        """In the writer thread: chunks, each stream's last sequence, the cursor."""
-        ids = []
-        for stream, buffer in sealed:
-            device, metrics = stream.key
-            row = (device, metrics_text(metrics), buffer.last)
-            number: int = c.execute(SQL["add_stream"], (*row, checksum(*row))).fetchone()[0]
-            for samples, origin in buffer.parts(self._shift(buffer)):
-                span = (number, buffer.first, buffer.last)
-                write_chunk(c, span, samples, origin)
-                self._unsettled |= {origin[0]} - {NOWHERE[0]}
-            ids.append(number)
-        written = {id(buffer) for _, buffer in sealed}
-        # Before looking at the buffers: a sample taken meanwhile is then beyond it.
-        reached = self.reached
-        # What this moment's open buffers begin with must be read again after a crash.
-        left = [
-            buffer.first
-            for stream in list(self._streams.values())
-            for buffer in stream.pending()
-            if id(buffer) not in written
-        ]
-        position = min(left, default=reached)
-        c.execute(SQL["move"], (position, reached, checksum(position, reached)))
-        return ids
-
-    # -- putting times right ----------------------------------------------------------------
-
-    def _shift(self, buffer: Buffer) -> int | None:
-        return self.times.shift(*buffer.origin) if buffer.marked else 0
-
-    def settle(self, boot: str) -> None:
-        """It is known now when `boot` was: put right what was stored of it before."""
-        if boot in self._unsettled:
-            task = asyncio.get_running_loop().create_task(self._settle(boot))
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
-
-    async def _settle(self, boot: str) -> None:
-        job = partial(settle_some, boot=boot, times=self.times)
-        generation = self.generation
-        while generation == self.generation:
-            try:
-                while await self.database.write(job):
-                    pass
-                rows = await self.database.read(lambda c: c.execute(SQL["streams"]).fetchall())
-                break
-            except (sqlite3.Error, OSError) as error:
-                await self._refused(error)
-        else:
-            return
-        by_id = {stream.id: stream for stream in self._streams.values()}
-        for number, *_, first, last, _ in rows:
-            if number in by_id:
-                by_id[number].first_time, by_id[number].last_time = first, last
+    # -- upkeep -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Flush what has been open for an hour; delete what is too old."""
+        """Flush what has been open for an hour; delete what is too old; at night, make larger
+        chunks and rollups of small ones."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_after())
+            group.create_task(self._compact_nightly())
+
+    async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
             before = time.monotonic() - _AGE
@@ -252,32 +88,46 @@ class History:
             self._flush(old)
             await self.expire(self.now())
 
+    async def _compact_nightly(self) -> None:
+        while True:
+            await asyncio.sleep(_FIRST)
+            now = self.now()
+            if is_time(now, self._compacted, time.localtime(now // 10**9).tm_hour):
+                await self.compact()
+
+    async def compact(self) -> None:
+        """Go through all streams once, in small steps."""
+        now = self.now()
+
+        async def job() -> None:
+            await self._keeper.compact(list(self._streams.values()), await self._settled_before())
+            await self.database.write(lambda c: c.execute(SQL["note_compacted"], (now,)).rowcount)
+            self._compacted = now
+
+        await self._try(job(), "chunks cannot be compacted")
+
     async def expire(self, now: int) -> None:
-        """Delete chunks whose last sample is older than the retention at `now` (ns)."""
-        limit = (now - int(self.retention * 1e9),)
+        """Delete what is older than the retention at `now` (ns)."""
+
+        async def job() -> None:
+            by_id = {stream.id: stream for stream in self._streams.values()}
+            await self._keeper.expire(now, by_id, await self._settled_before())
+
+        await self._try(job(), "old chunks cannot be deleted")
+
+    async def _try(self, job: Coroutine[Any, Any, None], what: str) -> None:
         try:
-            deleted = 1
-            while deleted:  # in small steps, so that chunks can be written in between
-                deleted = await self.database.write(
-                    lambda c: c.execute(SQL["expire"], limit).rowcount
-                )
+            await job
         except (sqlite3.Error, OSError) as error:
-            log.error("history: old chunks cannot be deleted: %s", error)
+            log.error("history: %s: %s", what, error)
+            self._renew()
 
-    async def flush(self) -> None:
-        """Store everything that is open."""
-        self._flush(list(self._streams.values()))
-        while self._flushes:
-            await asyncio.gather(*self._flushes)
-
-    async def close(self, timeout: float = 1.5) -> None:
-        """Store what can be stored in `timeout` seconds; the rest is in the journal."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self.flush()
-        except TimeoutError:
-            log.info("history: the rest is read from the journal at the next start")
-        await asyncio.to_thread(self.database.close)
+    async def _settled_before(self) -> int:
+        """What lies before this sequence is in chunks, and is not read from the journal again."""
+        position: int
+        (position, *_) = await self.database.read(lambda c: c.execute(SQL["cursor"]).fetchone())
+        open_ = (b.first for s in self._streams.values() for b in s.pending())
+        return min(position, min(open_, default=position))
 
     # -- asking -----------------------------------------------------------------------------
 
@@ -320,55 +170,38 @@ class History:
         """[(ms, value)] of one series in [start, end) (ns), ascending.
 
         points alone: at most so many, of the same shape. how (avg, min, max, sum, count, last):
-        over `points` equal buckets (500 if not given), empty ones left out. Neither: every sample.
+        over `points` equal buckets (500 if not given), empty ones left out. Both may be answered
+        from rollups. Neither: every sample.
         Raises LookupError for an unknown series, ValueError where `how` does not fit it.
         """
         if how is not None and how not in get_args(Aggregate):
             raise ValueError(f'"{how}" is no aggregate; {", ".join(get_args(Aggregate))} are')
+        asked = Question(device, metric, start, end, points, how)
         generation = self.generation
         try:
-            parts = await self._parts(device, metric, start, end)
+            return await self._asker.ask(asked, self._sources(device, metric))
         except sqlite3.DatabaseError as error:
             if not self.database.is_damage(error):
                 raise
             await asyncio.to_thread(self.database.repair, error, generation)
             self._renew()
-            parts = await self._parts(device, metric, start, end)
-        return await asyncio.to_thread(answer, parts, start, end, points, how)
+            return await self._asker.ask(asked, self._sources(device, metric))
 
-    async def _parts(self, device: str, metric: str, start: int, end: int) -> list[Part]:
+    def _sources(self, device: str, metric: str) -> list[Source]:
+        """The streams that have a series, as they are now; chunks are read after this, so that
+        what is stored in between is not missed. Raises LookupError."""
         streams = self._by_metric.get((device, metric))
         if streams is None:
             raise LookupError(f'history knows no metric "{metric}" of device "{device}"')
-        parts = [await self._samples(s, s.key[1].index(metric), start, end) for s in streams]
-        return [part for own in parts for part in own]
+        return [self._source(stream, stream.key[1].index(metric)) for stream in streams]
 
-    async def _samples(self, stream: Stream, place: int, start: int, end: int) -> list[Part]:
-        # The buffers are noted before the chunks are read: what is stored in between is then seen
-        # as a buffer, and its chunk, which begins with the same sequence, is not read.
-        pending = stream.pending()
-        seen = {buffer.first for buffer in pending}
-        parts: list[Part] = [
-            (samples.times, samples.columns[place])
-            for samples in (buffer.samples(self._shift(buffer)) for buffer in pending)
-        ]
-        number = stream.id
-        if number:
-            args = (number, end, start)
-            for chunk, first in await self.database.read(
-                lambda c: c.execute(SQL["overlapping"], args).fetchall()
-            ):
-                if first in seen or chunk in self.damaged:
-                    continue
-                try:
-                    read = partial(read_chunk, number=chunk, place=place)
-                    parts.append(await self.database.read(read))
-                except (DamagedChunkError, sqlite3.DatabaseError) as error:
-                    if isinstance(error, sqlite3.Error) and not self.database.is_damage(error):
-                        raise
-                    log.error("history: chunk %d is damaged and skipped: %s", chunk, error)
-                    self.damaged.add(chunk)
-        return parts
+    def _source(self, stream: Stream, place: int) -> Source:
+        buffers = {}
+        for buffer in stream.pending():
+            samples = buffer.samples(self._shift(buffer))
+            part = (samples.times, samples.columns[place])
+            buffers[buffer.first] = (part, buffer.rolled)
+        return Source(stream, place, stream.id, buffers)
 
     # -- whole streams, for exporting.py and importing.py -------------------------------------
 

@@ -25,10 +25,11 @@ from gateway.store.checksums import checksum
 from gateway.store.chunks import Samples
 from gateway.store.comparing import unknown
 from gateway.store.devices import IMPORTED, Devices
-from gateway.store.history import BUDGET, History
+from gateway.store.history import History
 from gateway.store.loading import metrics_text
 from gateway.store.settling import write_chunk
 from gateway.store.stretches import SQL, merged
+from gateway.store.taking import BUDGET
 
 log = logging.getLogger(__name__)
 

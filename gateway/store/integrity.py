@@ -6,16 +6,17 @@ one chunk or one page at a time.
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import zstandard
 
 from gateway.bus import block as blocks
 from gateway.bus.block import CorruptBlockError
@@ -23,8 +24,8 @@ from gateway.bus.records import CursorRecord
 from gateway.bus.segment import Damage, Segment, open_segment, scan
 from gateway.core.contracts import Reading
 from gateway.io import salvage
-from gateway.store import chunks
 from gateway.store.checksums import is_whole
+from gateway.store.looking import history_problems
 
 _STEP = 64  # rows read at once
 _MOST = 100  # findings of one file that are told one by one
@@ -54,6 +55,7 @@ class Report:
     readings: int = 0
     chunks: int = 0
     samples: int = 0
+    rollups: int = 0
     devices: int = 0
     dead_letters: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -191,7 +193,7 @@ def _database(directory: Path, name: str, report: Report, progress: Progress, ro
         result = _look(path, _Check(name, own, progress), rows, quiet=False)
     report.findings += own.findings
     report.notes += own.notes
-    for count in ("chunks", "samples", "devices", "dead_letters"):
+    for count in ("chunks", "samples", "rollups", "devices", "dead_letters"):
         setattr(report, count, getattr(report, count) + getattr(own, count))
     return result
 
@@ -248,39 +250,9 @@ def _state(connection: sqlite3.Connection, check: _Check) -> int:
 
 
 def _history(connection: sqlite3.Connection, check: _Check) -> int:
-    reached = 0
-    for _, _, *row in check.rows(connection, "cursor"):
-        position, reached = row[:2]
-        if not is_whole(row):
-            check.wrong("the cursor's checksum does not hold")
-        elif not 0 <= position <= reached:
-            check.wrong(f"the cursor is at {position}, beyond what was taken ({reached})")
-    for rowid, _, *row in check.rows(connection, "stream"):
-        if not is_whole(row):
-            check.wrong(f"stream {rowid}: its checksum does not hold")
-        elif row[2] >= max(reached, 1):
-            check.wrong(f"stream {rowid} is at {row[2]}, beyond what was taken ({reached})")
-    for rowid, _, stream, _, *row in check.rows(connection, "chunk"):
-        problem = _chunk(stream, row)
-        if problem:
-            check.wrong(f"chunk {rowid}: {problem}")
-        else:
-            check.report.chunks += 1
-            check.report.samples += row[2]
-    return int(reached)
-
-
-def _chunk(stream: int, row: list[Any]) -> str:
-    """What is wrong with a chunk, or ""."""
-    if not is_whole((stream, *row)):
-        return "its checksum does not hold"
-    count, times, columns = row[2], row[5], row[6]
-    try:
-        if len(chunks.decode_times(times)) != count:
-            return f"it has not the {count} times that it should have"
-        for place in range(chunks.width(columns)):
-            if len(chunks.decode_column(columns, place)) != count:
-                return f"column {place} has not the {count} values that it should have"
-    except (RuntimeError, ValueError, msgspec.MsgspecError, zstandard.ZstdError) as error:
-        return str(error)
-    return ""
+    found: Counter[str] = Counter()
+    for problem in history_problems(connection, partial(check.rows, connection), found):
+        check.wrong(problem)
+    for kind in ("chunks", "samples", "rollups"):
+        setattr(check.report, kind, found[kind])
+    return found["reached"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.io.salvage import DamagedError, Rescue, Row
+from gateway.io.salvage import DamagedError, Row
 from gateway.io.sqlite import statements
 from gateway.store.buffers import Stream
 from gateway.store.checksums import is_whole
@@ -21,12 +21,15 @@ _names = msgspec.json.Decoder(list[str]).decode
 @dataclass(slots=True)
 class Known:
     """position: the journal is to be read again from here. reached: the sequence after the last
-    sample taken. unsettled: boots whose times must still be put right."""
+    sample taken. unsettled: boots whose times must still be put right. expired: by level, before
+    when rows may be gone (ns). compacted: when all streams were last gone through (ns)."""
 
     position: int = 0
     reached: int = 0
     streams: list[Stream] = field(default_factory=list)
     unsettled: set[str] = field(default_factory=set)
+    expired: dict[int, int] = field(default_factory=dict)
+    compacted: int = 0
 
 
 def load(connection: sqlite3.Connection) -> Known:
@@ -37,18 +40,24 @@ def load(connection: sqlite3.Connection) -> Known:
         known.reached = max(reached, 0)
         # From the beginning is never wrong: each stream knows what it has.
         known.position = position if 0 <= position <= known.reached else 0
-    kept: dict[int, list[tuple[int, int]]] = {}
-    for stream, first, last in connection.execute(SQL["kept"]):
-        kept.setdefault(stream, []).append((first, last))
+    kept: dict[int, dict[int, list[tuple[int, int]]]] = {}
+    for stream, level, first, last in connection.execute(SQL["kept"]):
+        kept.setdefault(stream, {}).setdefault(level, []).append((first, last))
     for number, device, metrics, stored, crc, *rest in connection.execute(SQL["streams"]):
         _must_be_whole("stream", (device, metrics, stored, crc))
-        names = _metrics(metrics)
+        names = metrics_of(metrics)
         if names is None or stored >= max(known.reached, 1):
             raise DamagedError(f"stream {number} makes no sense")
         stream = Stream((device, names), number, stored, None, [], *rest)
-        stream.kept = kept.get(number, [])
+        stream.claims = kept.get(number, {})
+        stream.kept = stream.claims.pop(0, [])
         known.streams.append(stream)
     known.unsettled = {row[0] for row in connection.execute(SQL["unsettled_boots"])}
+    for level, until, crc in connection.execute(SQL["expired"]):
+        _must_be_whole("mark of retention", (level, until, crc))
+        known.expired[level] = until
+    for (known.compacted,) in connection.execute(SQL["compacted"]):
+        pass
     return known
 
 
@@ -57,26 +66,12 @@ def _must_be_whole(what: str, row: Row) -> None:
         raise DamagedError(f"a {what}'s checksum does not hold")
 
 
-def _metrics(stored: Any) -> tuple[str, ...] | None:
+def metrics_of(stored: Any) -> tuple[str, ...] | None:
+    """Names as they were before they were stored; None for what makes no sense."""
     try:
         return tuple(_names(stored))
     except (msgspec.MsgspecError, TypeError):
         return None
-
-
-def _makes_sense(table: str, row: Row) -> bool:
-    if table == "chunk":
-        return is_whole((row[1], *row[3:]))  # all but its own number and the level
-    if table == "stream":
-        return is_whole(row[1:]) and _metrics(row[2]) is not None
-    if table == "unsettled":
-        return is_whole(row)
-    numbers = all(isinstance(value, int) for value in row[:3])
-    return numbers and is_whole(row[1:]) and 0 <= row[1] <= row[2]
-
-
-RESCUE = Rescue(keep=_makes_sense, after=SQL["salvaged"])
-"""After it the journal is read again from its beginning: what was lost is filled in."""
 
 
 def metrics_text(names: tuple[str, ...]) -> str:

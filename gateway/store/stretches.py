@@ -16,10 +16,9 @@ import numpy as np
 import zstandard
 
 from gateway.io.sqlite import Database, statements
-from gateway.store import chunks
-from gateway.store.answers import DamagedChunkError
-from gateway.store.checksums import is_whole
+from gateway.store import chunks, rows
 from gateway.store.chunks import Numbers, Samples, Times
+from gateway.store.rows import DamagedChunkError
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +72,15 @@ def fetch(database: Database, number: int) -> Chunk:
     """A chunk. Blocks, for no longer than it takes to read one. Raises GoneError,
     DamagedChunkError, sqlite3.Error."""
     try:
-        row = database.read_now(lambda c: c.execute(SQL["read"], (number,)).fetchone())
+        row = database.read_now(lambda c: rows.read(c, number))
     except sqlite3.DatabaseError as error:
         if not database.is_damage(error):
             raise
         raise DamagedChunkError(str(error)) from error
     if row is None:
         raise GoneError
-    if not is_whole(row):
-        raise DamagedChunkError("checksum does not hold")
     try:
-        return Chunk(chunks.decode_times(row[6]), row[7])
+        return Chunk(chunks.decode_times(row.times), row.columns)
     except _UNPACKING as bad:
         raise DamagedChunkError(str(bad)) from bad
 

@@ -35,6 +35,9 @@ async def _fill(data: Path) -> None:
             await publish(bus, numbered(first, first + 500))
         async for block in bus.blocks(1, follow=False):
             history.add(block.first, block.readings)
+    await history.flush()
+    # One device as after a night: its two chunks are one, and in rollups.
+    await history._keeper._compact_some(history._streams["d0", ("n", "noise")], 8_001, 2**62)
     await history.close()
     state.close()
 
@@ -67,7 +70,7 @@ def test_what_is_whole_is_counted_and_nothing_is_changed(berrygate: Berrygate, d
     assert (done.code, done.err) == (0, ""), done.out
     assert done.out.startswith("ok: ")
     assert "16 blocks, 8,000 readings" in done.out
-    assert "14 chunks, 8,000 samples" in done.out
+    assert "13 chunks, 8,000 samples, 3 rollups" in done.out
     assert "5 devices, 3 dead letters" in done.out
     assert sums(data) == before
     answer = json.loads(berrygate("check", "--store", "--json").out)
@@ -129,6 +132,15 @@ DAMAGE: dict[str, Callable[[Path], str]] = {
     ),
     "history's cursor": lambda data: _change(
         data, "history.db", "UPDATE cursor SET position = 9000000, crc = NULL"
+    ),
+    "a rollup's values": lambda data: _change(
+        data, "history.db", "UPDATE chunk SET columns = substr(columns, 2) WHERE level = 2"
+    ),
+    "a rollup that is gone": lambda data: _change(
+        data, "history.db", "DELETE FROM chunk WHERE level = 1"
+    ),
+    "a chunk that claims to be in rollups": lambda data: _change(
+        data, "history.db", "UPDATE chunk SET rolled = 15 WHERE id = 5"
     ),
     "a chunk of nobody": lambda data: _change(
         data, "history.db", "UPDATE chunk SET stream = 99 WHERE id = 5"

@@ -29,6 +29,7 @@ from tests.support.mosquitto import mosquitto
 from tests.support.publisher import Publisher
 
 DEVICES, COUNT, BAD = 4, 6_000, 20
+_DAY = 86_400 * 10**9
 Published = dict[str, list[float]]
 
 
@@ -48,7 +49,8 @@ def published() -> Published:
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """Data directories of real runs: one that ended in good order, one that was killed, with its
-    write-ahead logs; history has chunks of 1,024 samples and an open end in both."""
+    write-ahead logs; history has chunks of 1,024 samples and an open end in both. And one as after
+    a night: half of history is in larger chunks and rollups."""
     root = tmp_path_factory.mktemp("worlds")
     with mosquitto(root / "broker") as broker:
         house = _house(root / "run", broker.port).start()
@@ -66,7 +68,17 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]
         house.start()
         house.stop()
         publisher.close()
-        yield {"stopped": root / "run" / "data", "killed": killed}
+        night = copy_of(root / "run" / "data", root / "night")
+        asyncio.run(_compacted(night))
+        yield {"stopped": root / "run" / "data", "killed": killed, "night": night}
+
+
+async def _compacted(data: Path) -> None:
+    history = History(data, 30 * 86_400.0)
+    before = await history._settled_before()
+    for stream in list(history._streams.values())[::2]:
+        await history._keeper._compact_some(stream, before, 2**62)
+    await history.close()
 
 
 def _journalled(house: Gateway) -> int:
@@ -106,6 +118,15 @@ async def _everything(history: History) -> Published:
     return found
 
 
+async def _rollups_agree(history: History, found: Published) -> None:
+    """Days count what there is, wherever they are read from."""
+    start = time.time_ns() // _DAY * _DAY - 2 * _DAY
+    for device, values in found.items():
+        for how, expected in (("count", len(values)), ("sum", sum(values))):
+            days = await history.query(device, "seq", start, start + 4 * _DAY, 4, how)
+            assert sum(float(value) for _, value in days) == expected, f"{device}: {how} by days"
+
+
 async def _stores(data: Path) -> tuple[Published, list[Any], int, int, set[str]]:
     """Open them all, read the journal into history as at a start; what they hold."""
     migrations = files("gateway.store") / "migrations" / "state"
@@ -121,6 +142,8 @@ async def _stores(data: Path) -> tuple[Published, list[Any], int, int, set[str]]
                     history.add(block.first, block.readings)
                 for _ in range(2):  # from buffers, then from chunks
                     found = await _everything(history)
+                    if not history.damaged:
+                        await _rollups_agree(history, found)
                     await history.flush()
         # The stores can be used, not only opened.
         ids = {devices.id_of(f"d{number}", "field") for number in range(DEVICES)}

@@ -27,7 +27,8 @@ from gateway.runtime.rates import Rates
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import Devices
-from gateway.store.history import MOST_SETS, History
+from gateway.store.history import History
+from gateway.store.taking import MOST_SETS
 from tests.support.journal import open_bus, running
 
 

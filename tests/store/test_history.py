@@ -269,7 +269,7 @@ async def test_retention_deletes_what_is_old_and_nothing_else(tmp_path: Path) ->
 
 
 async def test_buffers_share_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.history.BUDGET", 100_000)
+    monkeypatch.setattr("gateway.store.taking.BUDGET", 100_000)
     history = History(tmp_path, MONTH)
     rows = [reading(n, device=f"d{n % 40}") for n in range(20_000)]
     for start in range(0, 20_000, 100):

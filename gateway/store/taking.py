@@ -1,0 +1,253 @@
+"""Taking readings into history: buffers, and chunks of them with the cursor in one transaction.
+
+A sample is in exactly one place: an open buffer, a buffer on its way to the disk, or a chunk. Each
+stream remembers the last sequence it has stored, so that reading the journal again after a crash
+stores nothing twice.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+from gateway.bus.times import Times
+from gateway.core.contracts import Reading
+from gateway.io.sqlite import Database
+from gateway.store.buffers import BASE, NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
+from gateway.store.checksums import checksum
+from gateway.store.loading import SQL, Known, load, metrics_text
+from gateway.store.rescuing import RESCUE
+from gateway.store.settling import settle_some, write_chunk
+
+log = logging.getLogger(__name__)
+
+BUDGET = 16_000_000
+"""What all open buffers together may take (bytes), and again those on their way to the disk."""
+MOST_SETS = 100
+"""Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
+_RETRY = 1.0
+
+
+class Taking:
+    """The part of History that takes readings; see gateway.store.history for its attributes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.failing = ""
+        self.damaged: set[int] = set()
+        self.times = Times()
+        migrations = files("gateway.store") / "migrations" / "history"
+        self.database = Database(directory / "history.db", migrations, RESCUE)
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._storing = asyncio.Lock()
+        self._load()
+
+    def _load(self) -> Known:
+        known = self.database.load(load)
+        self.generation = self.database.generation
+        self.position: int = known.position
+        self.reached: int = known.reached
+        self._read: int = known.position  # the journal has been read up to here
+        self.damaged.clear()
+        self._streams: dict[Key, Stream] = {}
+        self._by_metric: dict[tuple[str, str], list[Stream]] = {}
+        self._sets: dict[str, int] = {}  # how many sets of metrics each device has
+        self._size = 0
+        self._waiting = 0
+        self._unsettled = known.unsettled
+        self._salvaged = any(stream.claims for stream in known.streams)
+        for stream in known.streams:
+            self._know(stream)
+        return known
+
+    # -- taking -----------------------------------------------------------------------------
+
+    def add(self, first: int, readings: Sequence[Reading], origin: Origin = NOWHERE) -> None:
+        """Take readings with the sequences first, first + 1, … origin: what the times of those
+        that are marked come from, if they can still be put right."""
+        streams = self._streams
+        careful = origin is not NOWHERE or self._salvaged
+        for sequence, reading in enumerate(readings, first):
+            if not reading.values:
+                continue
+            key = (reading.device, tuple(reading.values))
+            stream = streams.get(key) or self._met(key)
+            if stream is None:
+                self._apart(sequence, reading, origin)
+                continue
+            if careful and not stream.fits(sequence, origin):
+                self._flush([stream])
+            held = stream.add(sequence, reading, origin)
+            if held >= ROWS:
+                self._flush([stream])
+            elif held == 1:
+                self._size += BASE
+            self._size += 8 + 8 * len(key[1])
+            if stream.open is not None and stream.open.mixed is not None:
+                self._size += 62 * len(key[1]) + text_size(reading)
+        self._read = first + len(readings)
+        self.reached = max(self.reached, self._read)
+        if self._size > BUDGET:
+            self._flush(self._largest())
+
+    def _met(self, key: Key) -> Stream | None:
+        """A stream for another set of metrics of a device; None where it has too many of them:
+        there are more sets than anybody could keep, but not more metrics."""
+        device, metrics = key
+        if len(metrics) > 1 and self._sets.get(device, 0) >= MOST_SETS:
+            return None
+        return self._know(Stream(key))
+
+    def _apart(self, sequence: int, reading: Reading, origin: Origin) -> None:
+        """Each metric in a stream of its own."""
+        for metric, value in reading.values.items():
+            single = Reading(reading.device, reading.time, {metric: value}, reading.flags)
+            self.add(sequence, [single], origin)
+
+    def _know(self, stream: Stream) -> Stream:
+        device, metrics = stream.key
+        self._streams[stream.key] = stream
+        self._sets[device] = self._sets.get(device, 0) + (len(metrics) > 1)
+        for metric in metrics:
+            self._by_metric.setdefault((device, metric), []).append(stream)
+        return stream
+
+    def _largest(self) -> list[Stream]:
+        """The streams that hold most, until a quarter of the budget is free again."""
+        by_size = sorted(
+            (s for s in self._streams.values() if s.open),
+            key=lambda s: -s.open.size if s.open else 0,
+        )
+        total = sum(s.open.size for s in by_size if s.open)
+        chosen = []
+        for stream in by_size:
+            if total <= BUDGET * 3 // 4:
+                break
+            chosen.append(stream)
+            total -= stream.open.size if stream.open else 0
+        self._size = total
+        return chosen
+
+    async def room(self) -> None:
+        """Wait while more than the budget is on its way to a disk that does not take it: the
+        journal keeps it, memory need not."""
+        while self._waiting > BUDGET and self._flushes:
+            await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
+
+    def _flush(self, streams: Iterable[Stream]) -> None:
+        sealed = [(s, b) for s in streams if (b := s.seal()) is not None]
+        if sealed:
+            self._waiting += sum(buffer.size for _, buffer in sealed)
+            store = self._store(sealed, self.generation)
+            task = asyncio.get_running_loop().create_task(store)
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
+
+    async def _store(self, sealed: list[tuple[Stream, Buffer]], generation: int) -> None:
+        """Write buffers as chunks, with the cursor, until the disk takes them."""
+        # One after the other: a stream's mark must not pass samples that are not stored yet.
+        async with self._storing:
+            ids: list[int] | None = None
+            while ids is None:
+                if generation != self.generation:
+                    return  # the journal is read again: these come once more
+                try:
+                    ids = await self.database.write(lambda c: self._write(c, sealed))
+                except (sqlite3.Error, OSError) as error:
+                    await self._refused(error)
+            if self.failing:
+                log.warning("history: written again")
+                self.failing = ""
+            for (stream, buffer), number in zip(sealed, ids, strict=True):
+                stream.id = number
+                stream.note(buffer, self._shift(buffer))
+                stream.sealed.remove(buffer)
+                self._waiting -= buffer.size
+
+    async def _refused(self, error: Exception) -> None:
+        if not self.failing:
+            log.error("history: cannot be written: %s", error)
+        self.failing = str(error)
+        self._renew()
+        await asyncio.sleep(_RETRY)
+
+    def _renew(self) -> None:
+        """Where the database was replaced, begin with what it has now."""
+        if self.database.generation != self.generation:
+            with contextlib.suppress(sqlite3.Error):
+                self._load()
+                self.failing = ""
+
+    def _write(self, c: sqlite3.Connection, sealed: list[tuple[Stream, Buffer]]) -> list[int]:
+        """In the writer thread: chunks, each stream's last sequence, the cursor."""
+        ids = []
+        for stream, buffer in sealed:
+            device, metrics = stream.key
+            row = (device, metrics_text(metrics), buffer.last)
+            number: int = c.execute(SQL["add_stream"], (*row, checksum(*row))).fetchone()[0]
+            for samples, origin in buffer.parts(self._shift(buffer)):
+                span = (number, buffer.first, buffer.last)
+                write_chunk(c, span, samples, origin, buffer.rolled)
+                self._unsettled |= {origin[0]} - {NOWHERE[0]}
+            ids.append(number)
+        written = {id(buffer) for _, buffer in sealed}
+        # Before looking at the buffers: a sample taken meanwhile is then beyond it.
+        read, reached = self._read, self.reached
+        # What this moment's open buffers begin with must be read again after a crash.
+        left = [
+            buffer.first
+            for stream in list(self._streams.values())
+            for buffer in stream.pending()
+            if id(buffer) not in written
+        ]
+        position = min(left, default=read)
+        c.execute(SQL["move"], (position, reached, checksum(position, reached)))
+        return ids
+
+    # -- putting times right ----------------------------------------------------------------
+
+    def _shift(self, buffer: Buffer) -> int | None:
+        return self.times.shift(*buffer.origin) if buffer.marked else 0
+
+    def settle(self, boot: str) -> None:
+        """It is known now when `boot` was: put right what was stored of it before."""
+        if boot in self._unsettled:
+            task = asyncio.get_running_loop().create_task(self._settle(boot))
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
+
+    async def _settle(self, boot: str) -> None:
+        job = partial(settle_some, boot=boot, times=self.times)
+        generation = self.generation
+        while generation == self.generation:
+            try:
+                while await self.database.write(job):
+                    pass
+                rows = await self.database.read(lambda c: c.execute(SQL["streams"]).fetchall())
+                break
+            except (sqlite3.Error, OSError) as error:
+                await self._refused(error)
+        else:
+            return
+        by_id = {stream.id: stream for stream in self._streams.values()}
+        for number, *_, first, last, _ in rows:
+            if number in by_id:
+                by_id[number].first_time, by_id[number].last_time = first, last
+
+    async def flush(self) -> None:
+        """Store everything that is open."""
+        self._flush(list(self._streams.values()))
+        while self._flushes:
+            await asyncio.gather(*self._flushes)
+
+    async def close(self, timeout: float = 1.5) -> None:
+        """Store what can be stored in `timeout` seconds; the rest is in the journal."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.flush()
+        except TimeoutError:
+            log.info("history: the rest is read from the journal at the next start")
+        await asyncio.to_thread(self.database.close)
