@@ -32,8 +32,8 @@ _NEAR = 3_600_000_000_000  # ns by which chunks may lie apart and still become o
 
 def worth_merging(found: list[tuple[int, ...]], most: int, limit: int | None) -> list[int]:
     """Neighbours among chunks (id, count, rolled, last time, whether it is unsettled, whether it
-    was imported) that one step takes, by id; none where it is not worth it. most: samples. limit: only those
-    that end before it (ns), and however little that is."""
+    was imported) that one step takes, by id; none where it is not worth it. most: samples. limit:
+    only those that end before it (ns), and however little that is."""
     able = [not row[4] and (limit is None or row[3] < limit) for row in found]
     samples = sum(row[1] for row, ok in zip(found, able, strict=True) if ok)
     if limit is None and sum(able) < CHUNKS and samples < SAMPLES:

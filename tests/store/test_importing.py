@@ -15,9 +15,10 @@ from gateway.core.errors import Unavailable
 from gateway.io.sqlite import Database
 from gateway.store.devices import Devices
 from gateway.store.exporting import Export, Selection
-from gateway.store.history import MOST_SETS, History
+from gateway.store.history import History
 from gateway.store.importing import Import, Options
 from gateway.store.integrity import check
+from gateway.store.taking import MOST_SETS
 
 NOW = time.time_ns() // 10**9 * 10**9
 MONTH = 30 * 86_400.0
