@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 from gateway.bus.times import Times
@@ -30,6 +31,12 @@ BUDGET = 16_000_000
 MOST_SETS = 100
 """Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _RETRY = 1.0
+
+
+def _are_numbers(readings: Sequence[Reading]) -> bool:
+    """Whether all values of all these are floats."""
+    values = chain.from_iterable([reading.values.values() for reading in readings])
+    return set(map(type, values)) == {float}
 
 
 class Taking:
@@ -58,7 +65,7 @@ class Taking:
         self._size = 0
         self._waiting = 0
         self._unsettled = known.unsettled
-        self._salvaged = any(stream.claims for stream in known.streams)
+        self._salvaged = any(stream.claims or stream.kept for stream in known.streams)
         for stream in known.streams:
             self._know(stream)
         return known
@@ -68,30 +75,53 @@ class Taking:
     def add(self, first: int, readings: Sequence[Reading], origin: Origin = NOWHERE) -> None:
         """Take readings with the sequences first, first + 1, … origin: what the times of those
         that are marked come from, if they can still be put right."""
-        streams = self._streams
         careful = origin is not NOWHERE or self._salvaged
-        for sequence, reading in enumerate(readings, first):
-            if not reading.values:
-                continue
-            key = (reading.device, tuple(reading.values))
-            stream = streams.get(key) or self._met(key)
-            if stream is None:
-                self._apart(sequence, reading, origin)
-                continue
-            if careful and not stream.fits(sequence, origin):
-                self._flush([stream])
-            held = stream.add(sequence, reading, origin)
-            if held >= ROWS:
-                self._flush([stream])
-            elif held == 1:
-                self._size += BASE
-            self._size += 8 + 8 * len(key[1])
-            if stream.open is not None and stream.open.mixed is not None:
-                self._size += 62 * len(key[1]) + text_size(reading)
+        if not careful and _are_numbers(readings):
+            self._add_numbers(first, readings)
+        else:
+            for sequence, reading in enumerate(readings, first):
+                self._add(sequence, reading, origin, careful)
         self._read = first + len(readings)
         self.reached = max(self.reached, self._read)
         if self._size > BUDGET:
             self._flush(self._largest())
+
+    def _add_numbers(self, first: int, readings: Sequence[Reading]) -> None:
+        """The same where nothing is to be looked at twice, in half the time: nearly always."""
+        find, added = self._streams.get, 0
+        for sequence, reading in enumerate(readings, first):
+            names = tuple(reading.values)
+            stream = find((reading.device, names))
+            buffer = stream.open if stream is not None else None
+            if buffer is None or buffer.mixed is not None or sequence <= buffer.last:
+                self._add(sequence, reading, NOWHERE, careful=False)
+                continue
+            buffer.last = sequence
+            buffer.times.append(reading.time)
+            buffer.numbers.extend(reading.values.values())  # type: ignore[arg-type]
+            added += 1 + len(names)
+            if len(buffer.times) >= ROWS and stream is not None:
+                self._flush([stream])
+        self._size += 8 * added
+
+    def _add(self, sequence: int, reading: Reading, origin: Origin, careful: bool) -> None:
+        if not reading.values:
+            return
+        key = (reading.device, tuple(reading.values))
+        stream = self._streams.get(key) or self._met(key)
+        if stream is None:
+            self._apart(sequence, reading, origin)
+            return
+        if careful and not stream.fits(sequence, origin):
+            self._flush([stream])
+        held = stream.add(sequence, reading, origin)
+        if held >= ROWS:
+            self._flush([stream])
+        elif held == 1:
+            self._size += BASE
+        self._size += 8 + 8 * len(key[1])
+        if stream.open is not None and stream.open.mixed is not None:
+            self._size += 62 * len(key[1]) + text_size(reading)
 
     def _met(self, key: Key) -> Stream | None:
         """A stream for another set of metrics of a device; None where it has too many of them:
@@ -105,7 +135,7 @@ class Taking:
         """Each metric in a stream of its own."""
         for metric, value in reading.values.items():
             single = Reading(reading.device, reading.time, {metric: value}, reading.flags)
-            self.add(sequence, [single], origin)
+            self._add(sequence, single, origin, careful=True)
 
     def _know(self, stream: Stream) -> Stream:
         device, metrics = stream.key
