@@ -71,6 +71,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     history.keep(*kept(config.history))
     stack.push_async_callback(history.close)
     bus, clock = _bus(config, directory, history, stack)
+    bus.retiring.append(history.secure)
     registry = CollectorRegistry()
     profiler = Profiler(registry)
     bus.commit_observers.append(profiler.committed)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec.structs import replace
@@ -40,6 +40,9 @@ class Bus:
         self.journal = journal
         self.subscriptions: dict[str, Subscription] = {}
         self.commit_observers: list[Callable[[int, float], None]] = []
+        # Called with a sequence before what lies before it is deleted; whoever has only read it
+        # stores it now, or never.
+        self.retiring: list[Callable[[int], Awaitable[None]]] = []
         self._recovered = recovered
         self._tail = Tail()
         self._runs: OrderedDict[int, asyncio.Task[list[Block]]] = OrderedDict()

@@ -130,6 +130,8 @@ class Keeper:
         False if it cannot be deleted."""
         journal = self._bus.journal
         end = journal.segments[1].first
+        for secure in self._bus.retiring:
+            await secure(end)
         skipped = False
         for subscription in list(self._bus.subscriptions.values()):
             dropped = 0

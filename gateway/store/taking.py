@@ -31,6 +31,7 @@ BUDGET = 16_000_000
 MOST_SETS = 100
 """Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _RETRY = 1.0
+_SOON = 2.0  # how long the journal waits for us before it deletes (s)
 
 
 def _are_numbers(readings: Sequence[Reading]) -> bool:
@@ -266,6 +267,17 @@ class Taking:
         for number, *_, first, last, _ in rows:
             if number in by_id:
                 by_id[number].first_time, by_id[number].last_time = first, last
+
+    async def secure(self, end: int) -> None:
+        """Store what came before this sequence, if that can be done soon: the journal is about to
+        delete it, and a crash would then lose it."""
+        self._flush([s for s in self._streams.values() if s.open and s.open.first < end])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SOON):
+                while self._flushes and any(
+                    buffer.first < end for s in self._streams.values() for buffer in s.sealed
+                ):
+                    await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
 
     async def flush(self) -> None:
         """Store everything that is open."""

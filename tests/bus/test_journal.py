@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bus import journal as journals
+from gateway.bus import segment as segments
 from gateway.bus.gather import Entry
 from gateway.bus.records import RepeatKeys
 from gateway.bus.segment import START
@@ -158,3 +160,62 @@ async def test_keys_of_a_block_of_many_small_bursts_are_all_given_back(tmp_path:
     async with open_bus(tmp_path, settings) as bus:
         given = b"".join(keys.packet_ids for keys in bus.recovered_keys("mqtt"))
     assert set(array("H", given)) == set(range(500))
+
+
+async def test_a_segment_has_a_bounded_number_of_blocks_and_gives_back_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start looks at every block of the last one: at one a second a file of 64 MB would have
+    half a million, and a start would take minutes."""
+    monkeypatch.setattr(segments, "MOST_BLOCKS", 10)
+    async with open_bus(tmp_path) as bus, running(bus):
+        for number in range(25):
+            await publish(bus, numbered(number, number + 1))
+    sizes = [path.stat().st_size for path in sorted(tmp_path.glob("*.seg"))]
+    assert len(sizes) == 3
+    assert max(sizes[:2]) < SEGMENT / 8, "what was prepared and not needed is given back"
+    async with open_bus(tmp_path) as bus:
+        assert await numbers(bus) == list(range(25))
+
+
+async def test_a_file_that_was_refused_gives_back_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the room that was prepared in them, files of a disk that fails now and then would be
+    taken for a full quota, and what is young would be deleted."""
+    sync, calls = os.fdatasync, 0
+
+    def now_and_then(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 3 == 0:
+            raise OSError(errno.EIO, "planted")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", now_and_then)
+    monkeypatch.setattr(journals, "_RETRY", 0.01)
+    async with open_bus(tmp_path, options(max_size=3 * SEGMENT)) as bus, running(bus):
+        for number in range(40):
+            await publish(bus, numbered(number, number + 1))
+        await bus.keeper.look()
+        assert len(bus.journal.segments) > 10
+        assert await numbers(bus) == list(range(40))
+
+
+async def test_readers_store_what_the_journal_is_about_to_delete(tmp_path: Path) -> None:
+    """What is only in somebody's memory by then would be lost by a crash."""
+    told: list[int] = []
+
+    async def secure(end: int) -> None:
+        told.append(end)
+        assert bus.journal.start < end, "it is still there"
+
+    async with open_bus(tmp_path, options(max_size=2 * SEGMENT)) as bus, running(bus):
+        bus.retiring.append(secure)
+        start = 0
+        while not told:
+            await publish(bus, numbered(start, start + 2_000))
+            start += 2_000
+            await bus.keeper.look()
+            assert start < 200_000
+        assert bus.journal.start == told[-1]

@@ -279,3 +279,14 @@ async def test_buffers_share_a_budget(tmp_path: Path, monkeypatch: pytest.Monkey
         await asyncio.sleep(0)
     assert len(await raw(history, "d7")) == 500
     await history.close()
+
+
+async def test_what_the_journal_deletes_is_stored_before(tmp_path: Path) -> None:
+    history = History(tmp_path, MONTH)
+    history.add(1, [reading(n) for n in range(100)])
+    history.add(101, [reading(n, "b") for n in range(100)])
+    await history.secure(50)
+    with sqlite3.connect(tmp_path / "history.db") as there:
+        assert there.execute("SELECT sum(count) FROM chunk").fetchone() == (100,)
+    assert await raw(history) == [float(n) for n in range(100)]
+    await history.close()
