@@ -69,13 +69,14 @@ _data_decoder = msgspec.msgpack.Decoder(Columns)
 @dataclass(slots=True)
 class Block:
     """A batch of readings with sequences first … end-1. settled: no better times than these will
-    be known (see times.py)."""
+    be known (see times.py). size: of what was read back, unpacked (bytes)."""
 
     first: int
     readings: Sequence[Reading]
     meta: Meta = field(default_factory=Meta)
     splits: dict[object, object] = field(default_factory=dict)  # kept by subscriptions
     settled: bool = False
+    size: int = 0
 
     @property
     def end(self) -> int:
@@ -240,9 +241,10 @@ def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
     if not header.count:
         return Block(header.first, [], meta)
     try:
-        readings = _readings(_data_decoder.decode(unpack(body)))
+        unpacked = unpack(body)
+        readings = _readings(_data_decoder.decode(unpacked))
     except (PackError, msgspec.MsgspecError, ValueError, IndexError) as error:
         raise CorruptBlockError(str(error)) from error
     if len(readings) != header.count:
         raise CorruptBlockError("fewer readings than the header says")
-    return Block(header.first, readings, meta)
+    return Block(header.first, readings, meta, size=len(unpacked))

@@ -16,6 +16,7 @@ does: skipping for them would lose what is whole."""
 
 
 _RUN = 2_000  # readings that are read at once, if one block has not as many
+_RUN_BYTES = 256 * 1024  # and as long as they are no larger: several such are kept
 
 
 def read(journal: Journal, sequence: int) -> list[Block]:
@@ -44,7 +45,7 @@ def read(journal: Journal, sequence: int) -> list[Block]:
 def _find(journal: Journal, segment: Segment, sequence: int) -> list[Block]:
     number = segment.find(sequence)
     found: list[Block] = []
-    count = 0
+    count = size = 0
     while number is not None and number < len(segment.offsets):
         try:
             for block in read_blocks(segment, number):
@@ -52,7 +53,8 @@ def _find(journal: Journal, segment: Segment, sequence: int) -> list[Block]:
                 if block.end > sequence:
                     found.append(block)
                     count += len(block.readings)
-                if count >= _RUN:
+                    size += block.size
+                if count >= _RUN or size >= _RUN_BYTES:
                     return found
         except CorruptBlockError as error:
             if found:

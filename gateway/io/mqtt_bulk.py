@@ -41,6 +41,7 @@ _HEADERS = 131_072  # topic and properties of one packet that are held until all
 _GATHER = 0.024  # under load, how long data gathers before it is read, at least and at most (s)
 _GATHER_MOST = 0.075
 _WORTH = 200  # messages that are worth waking up for
+_PLENTY = 256 * 1024  # bytes of one read that are worth it, however few messages: more wait
 _BUSY = 100.0  # messages a second from which waking up for each costs more than it brings
 
 
@@ -186,6 +187,7 @@ class BulkClient(Client):
         self._open = False
         self._splitter = self._new_splitter()
         self._read_at = 0.0
+        self._size = 0  # bytes of the last read
         self._handled = MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def renew(self) -> None:
@@ -218,10 +220,12 @@ class BulkClient(Client):
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Read what the socket holds, split it, hand it up."""
         frames = Frames()
+        self._size = 0
         code = self._read(frames)
         if frames.payloads:
             self.on_frames(frames, self._generation)
-            self._gather(len(frames.payloads))
+            if self._size < _PLENTY:
+                self._gather(len(frames.payloads))
         return code
 
     def _read(self, frames: Frames) -> MQTTErrorCode:
@@ -232,6 +236,7 @@ class BulkClient(Client):
                 data = self._sock_recv(_READ)
                 if not data:
                     return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+                self._size += len(data)
                 if not self._splitter.feed(data, frames):
                     return self._loop_rc_handle(self._handled)
             except BlockingIOError:

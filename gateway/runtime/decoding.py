@@ -139,6 +139,7 @@ class Decoder:
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._received = received
         self._topics: dict[str, _Sender] = {}
+        self._nobodys: dict[str, DecodeError] = {}  # topics of one burst that name no device
         self._last = 0
 
     def hash_of(self, topic: str, payload: bytes) -> int:
@@ -179,6 +180,7 @@ class Decoder:
                 frames += 1
                 size += len(payload)
         result.frames, result.size = frames, size
+        self._nobodys = {}
         self._tell(result.over)
         return result
 
@@ -233,7 +235,8 @@ class Decoder:
     def _device(self, topic: str) -> str:
         try:
             return self._learn(topic).device
-        except DecodeError:
+        except DecodeError as error:
+            self._nobodys[topic] = error  # it is asked for again in a moment
             return _NOBODY
 
     def _named(self, original: str) -> str:
@@ -255,6 +258,8 @@ class Decoder:
         return device, values
 
     def _learn(self, topic: str) -> _Sender:
+        if topic in self._nobodys:
+            raise self._nobodys[topic]
         encoded = topic.encode()
         if len(encoded) > self._limits.topic:
             raise DecodeError(f"topic of {len(encoded)} bytes", reason="topic_too_long")
