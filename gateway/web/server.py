@@ -9,7 +9,7 @@ import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Response
@@ -38,11 +38,28 @@ queries are ISO 8601, epoch milliseconds or relative (`-24h`). Errors are proble
 
 
 class _Server(Server):
-    """Uvicorn that leaves signals to the gateway: it would end the loop under everyone else."""
+    """Uvicorn that leaves signals to the gateway, for it would end the loop under everyone else,
+    and that is woken for its end: it would look ten times a second whether that has come, which is
+    most of what an idle gateway costs."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Stop serving."""
+        self.should_exit = True
+        self._ending.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Until the end; once a second the time in the answers' headers is renewed."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 1.0)
 
 
 def build(house: House, *, allowed_hosts: Iterable[str] = (), max_body: int = _MAX_BODY) -> ASGIApp:
@@ -142,7 +159,7 @@ async def serving(
         log.info("http: listening on %s", _url(host, bound))
         yield bound, task
     finally:
-        server.should_exit = True
+        server.end()
         await asyncio.wait([task])
         listener.close()
 

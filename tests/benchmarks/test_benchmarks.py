@@ -1,12 +1,16 @@
 """Benchmarks run in short, so that they cannot rot; they gate on order and loss, not on time."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import mqtt_bridge, startup
+from tests.benchmarks import chart, mqtt_bridge, replay, startup
 from tests.benchmarks.ingest.measure import ingest, receive
+from tests.benchmarks.load import cases
+from tests.support.disks import needs_loop
+from tests.support.faults import FULL
 
 FROZEN = "ca68d88b1d176ab09f17f0dbb51d8903437c920de900d2b696a024c0e1358da4"
 
@@ -37,3 +41,44 @@ def test_startup_comes_in_order(tmp_path: Path) -> None:
 def test_the_mqtt_bridge_costs_less_than_publish() -> None:
     found = mqtt_bridge.main(2_000)
     assert found["bridge"] * 2 < found["paho"]
+
+
+def test_a_journal_is_read_again_whole(tmp_path: Path) -> None:
+    assert len(replay.once(tmp_path, 10, 600)) == 2  # it looks itself whether anything is missing
+
+
+def test_the_chart_is_drawn_of_the_figures_that_are_kept() -> None:
+    assert chart.CHART.read_text() == chart.chart(json.loads(chart.FIGURES.read_text()))
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(1_500)
+def test_forty_thousand_messages_a_second(tmp_path: Path) -> None:
+    found = cases.sustained(tmp_path, 40_000, 600 if FULL else 60, 1_000)
+    print(cases.printed("sustained", found))
+    assert found["lost at the sink"] == found["lost in history"] == found["difference"] == 0
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(1_500)
+def test_ten_thousand_devices(tmp_path: Path) -> None:
+    found = cases.sustained(tmp_path, 10_000, 600 if FULL else 60, 10_000)
+    print(cases.printed("devices", found))
+    assert found["lost at the sink"] == found["lost in history"] == found["difference"] == 0
+    assert found["memory MB"] <= 200
+
+
+@pytest.mark.alone
+def test_latency_with_everything_at_its_least_is_the_lesser(tmp_path: Path) -> None:
+    usual = cases.latency(tmp_path / "usual", 1_000, 5, least=False)
+    least = cases.latency(tmp_path / "least", 1_000, 5, least=True)
+    print(cases.printed("usual", usual), cases.printed("least", least))
+    assert usual["lost"] == least["lost"] == 0
+    assert least["p99 ms"] < usual["p50 ms"]
+
+
+@needs_loop
+def test_the_card_saver_writes_less(tmp_path: Path) -> None:
+    usual = cases.wear(tmp_path / "usual", 10, 10, "1s")
+    saved = cases.wear(tmp_path / "saved", 10, 10, "10s")
+    assert saved["bytes/message"] < usual["bytes/message"] / 2

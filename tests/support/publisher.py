@@ -62,6 +62,7 @@ class Publisher:
         """Publish `count` numbers from `first` on, `rate` a second (0: as fast as it goes), and
         wait for their acknowledgements; the number after the last one."""
         began, number, last = time.monotonic(), first, first + count
+        patience = 600 + (count / rate if rate else 0)
         while (number < last or self._waiting) and not (stop and stop.is_set() and number > first):
             try:
                 if self._socket is None:
@@ -74,7 +75,7 @@ class Publisher:
             except OSError:
                 self._close()
                 time.sleep(0.05)
-            if time.monotonic() - began > 600:
+            if time.monotonic() - began > patience:
                 raise TimeoutError("the broker does not acknowledge")
         return number
 
