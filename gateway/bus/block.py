@@ -243,7 +243,7 @@ def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
     try:
         unpacked = unpack(body)
         readings = _readings(_data_decoder.decode(unpacked))
-    except (PackError, msgspec.MsgspecError, ValueError, IndexError) as error:
+    except (PackError, msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
         raise CorruptBlockError(str(error)) from error
     if len(readings) != header.count:
         raise CorruptBlockError("fewer readings than the header says")

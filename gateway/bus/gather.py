@@ -68,7 +68,7 @@ class Gathering:
         with self._ready:
             self._longest = longest
             self._most = (frames, size)
-            if self._entries:
+            if self._entries or self._moved:
                 self._expect(longest)
 
     def append(self, entry: Entry) -> None:

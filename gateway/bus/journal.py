@@ -219,6 +219,7 @@ class Journal(Kept):
         data = self._encode(block, writer.segment)
         if not writer.fits(len(data)):
             self._writer = None
+            writer.segment.sealed = True  # also where there is no room for the next one yet
             writer.finish()
             writer = self._create(block.first)
             data = self._encode(block, writer.segment)

@@ -130,8 +130,9 @@ class Keeper:
         False if it cannot be deleted."""
         journal = self._bus.journal
         end = journal.segments[1].first
-        for secure in self._bus.retiring:
-            await secure(end)
+        if not journal.trouble:  # else deleting comes first: there is no room to store anything
+            for secure in self._bus.retiring:
+                await secure(end)
         skipped = False
         for subscription in list(self._bus.subscriptions.values()):
             dropped = 0

@@ -16,6 +16,7 @@ does: skipping for them would lose what is whole."""
 
 
 _RUN = 2_000  # readings that are read at once, if one block has not as many
+_RUN_BLOCKS = 256  # small ones take most for what is beside the readings
 _RUN_BYTES = 256 * 1024  # and as long as they are no larger: several such are kept
 
 
@@ -50,11 +51,11 @@ def _find(journal: Journal, segment: Segment, sequence: int) -> list[Block]:
         try:
             for block in read_blocks(segment, number):
                 number += 1
-                if block.end > sequence:
+                if block.readings and block.end > sequence:  # others only moved cursors
                     found.append(block)
                     count += len(block.readings)
                     size += block.size
-                if count >= _RUN or size >= _RUN_BYTES:
+                if count >= _RUN or size >= _RUN_BYTES or len(found) >= _RUN_BLOCKS:
                     return found
         except CorruptBlockError as error:
             if found:

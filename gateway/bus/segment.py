@@ -248,11 +248,15 @@ class SegmentWriter:
         """Goes on behind the last whole block of a scanned segment. Raises OSError."""
         fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
         writer = cls(segment, fd, size)
-        # A torn block left in place could look whole again once a new block of its own length
-        # stands before what followed it.
-        writer._zeroed = segment.tail
-        writer._zero_to(segment.tail + _STEP)
-        os.fsync(fd)
+        try:
+            # A torn block left in place could look whole again once a new block of its own length
+            # stands before what followed it.
+            writer._zeroed = segment.tail
+            writer._zero_to(segment.tail + _STEP)
+            os.fsync(fd)
+        except OSError:
+            os.close(fd)  # it is tried again each second
+            raise
         return writer
 
     def fits(self, length: int) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from gateway.core.contracts import Flag, Reading, Value
 
 _CACHE = 20_000
+_NAMES = 200_000
 _UNSYNCED = Flag.UNSYNCED.value
 _numbers = msgspec.json.Encoder().encode
 MOST_TEXT = 65_536
@@ -78,7 +79,7 @@ class LineEncoder:
         self._prefixes: dict[tuple[str, int], str] = {}
         self._keys: dict[str, str] = {}
         self._forms: dict[tuple[str, ...], _Forms] = {}
-        self._known = 0  # forms
+        self._known = 0  # names in all forms
 
     def lines(self, readings: Sequence[Reading]) -> tuple[list[str], dict[int, str]]:
         """A line for each reading, in order, "" for one that cannot be written; and for these
@@ -107,7 +108,8 @@ class LineEncoder:
             raise UnfitError("a time that InfluxDB cannot store")
         written = _numbers(numbers).decode()[1:-1].split(",")
         lines, place = [], 0
-        shape: tuple[str, ...] = ()
+        shape: tuple[str, ...] | None = None
+        forms: _Forms = {}
         for reading, time in zip(readings, times, strict=True):
             names = tuple(reading.values)
             if names != shape:
@@ -129,10 +131,10 @@ class LineEncoder:
     def _form(self, forms: _Forms, names: tuple[str, ...], reading: Reading) -> str:
         """What all lines of a device with these metrics have in common, with a %s for each value
         and one for the time. Raises UnfitError."""
-        if self._known >= _CACHE:
+        if self._known >= _NAMES:
             self._forms.clear()
             self._known = 0
-        self._known += 1
+        self._known += len(names)
         key = (reading.device, reading.flags & _UNSYNCED)
         prefix = self._prefixes.get(key) or self._prefix(*key)
         keys = [(self._keys.get(name) or self._key(name)).replace("%", "%%") for name in names]

@@ -150,6 +150,7 @@ class Decoder:
     def decode(self, burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
         """The burst's readings in order, without frames marked in `skip`."""
         result = Decoded()
+        self._nobodys = {}
         moment = self._moment(burst)
         forwarded, theirs = burst.forwarded, moment.flagged(Flag.FORWARDED)
         left = self._left(burst.topics, self._device)
@@ -236,7 +237,7 @@ class Decoder:
         try:
             return self._learn(topic).device
         except DecodeError as error:
-            self._nobodys[topic] = error  # it is asked for again in a moment
+            self._nobodys[topic] = error.with_traceback(None)  # it is asked for again soon
             return _NOBODY
 
     def _named(self, original: str) -> str:
@@ -259,7 +260,7 @@ class Decoder:
 
     def _learn(self, topic: str) -> _Sender:
         if topic in self._nobodys:
-            raise self._nobodys[topic]
+            raise self._nobodys[topic].with_traceback(None)  # else it grows each time
         encoded = topic.encode()
         if len(encoded) > self._limits.topic:
             raise DecodeError(f"topic of {len(encoded)} bytes", reason="topic_too_long")

@@ -212,6 +212,7 @@ class Silence:
     thousands of them."""
 
     device: Device
+    devices: Devices
 
     def __call__(self) -> Sequence[Deduction] | None:
         """See gateway.stages.health.Probe."""
@@ -219,6 +220,8 @@ class Silence:
         if age is None:
             return None
         limit = max(_SILENT, _MISSED * self.device.interval)
+        if not self.device.count:  # since the start: when it spoke last was saved so long ago
+            limit += self.devices.every
         if age <= limit:
             return []
         cost = 40 if age <= 5 * limit else 80

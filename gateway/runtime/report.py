@@ -47,7 +47,7 @@ class Report:
             for device in self._house.devices_.list():
                 if device.id in health.devices:
                     continue
-                health.watch(device.id, probes.Silence(device))
+                health.watch(device.id, probes.Silence(device, self._house.devices_))
             changed = health.evaluate()
             now = time.monotonic()
             if now - repeated >= _REPEAT:

@@ -219,3 +219,29 @@ async def test_readers_store_what_the_journal_is_about_to_delete(tmp_path: Path)
             await bus.keeper.look()
             assert start < 200_000
         assert bus.journal.start == told[-1]
+
+
+async def test_a_disk_without_room_costs_no_files_while_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried each second: a file left open each time would be the end within minutes."""
+    monkeypatch.setattr(segments, "MOST_BLOCKS", 5)
+    monkeypatch.setattr(journals, "_RETRY", 0.001)
+    room, tries = os.posix_fallocate, 0
+
+    def full(fd: int, offset: int, length: int) -> None:
+        nonlocal tries
+        tries += 1
+        if 1 < tries < 60:
+            raise OSError(errno.ENOSPC, "planted")
+        room(fd, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    async with open_bus(tmp_path) as bus, running(bus):
+        for number in range(5):
+            await publish(bus, numbered(number, number + 1))
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        await publish(bus, numbered(5, 6))
+        assert tries >= 60
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+        assert await numbers(bus) == list(range(6))
