@@ -150,6 +150,7 @@ def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, f
         # What a start writes, and each device once, is over.
         here.publish(_DEVICES, 0, _DEVICES)
         time.sleep(5.0 + parse_duration(gather))
+        subprocess.run(["sync", "-f", str(card.directory)], check=True)
         before, began = int(stat.read_text().split()[6]), time.monotonic()
         journal = here.house.api("status")["journal"]["written"]
         here.publish(count, rate, _DEVICES)
