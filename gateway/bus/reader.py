@@ -57,9 +57,11 @@ def _find(journal: Journal, segment: Segment, sequence: int) -> list[Block]:
                     size += block.size
                 if count >= _RUN or size >= _RUN_BYTES or len(found) >= _RUN_BLOCKS:
                     return found
-        except CorruptBlockError as error:
+        except (CorruptBlockError, OSError) as error:
             if found:
                 return found  # whoever comes to it, notes it
+            if isinstance(error, OSError):
+                raise
             offsets = [*segment.offsets[number : number + 2], segment.tail]
             journal.note(Damage(segment.path, offsets[0], offsets[1] - offsets[0], str(error)))
             number += 1
