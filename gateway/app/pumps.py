@@ -1,6 +1,7 @@
 """The pumps that belong to no single room: into history, out on MQTT, ready at last."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -16,6 +17,7 @@ from gateway.store.buffers import NOWHERE
 
 log = logging.getLogger(__name__)
 
+_YOUNG = 10_000  # objects that may come before the collector looks at them
 _DRAIN = 1.0  # how long readings on their way may take to be committed when we stop (s)
 
 
@@ -79,8 +81,17 @@ async def ready(house: House) -> None:
     """Tell the service manager once data is accepted."""
     while not house.ready()[0]:  # noqa: ASYNC110 - several parts decide
         await asyncio.sleep(0.02)
+    _spare_the_collector()
     notify("READY=1")
     log.info("ready: gateway %s", house.topics.gateway)
+
+
+def _spare_the_collector() -> None:
+    """What the start made lives as long as we do. Looked through again each time that readings
+    pile up for a moment, it held everything up for 50 ms and cost a tenth of the CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG)
 
 
 async def drain(house: House) -> None:
