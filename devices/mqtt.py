@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 _TOPICS = 20_000  # topics whose text is remembered
 _LONG = 1_024  # bytes of a topic; longer ones are not remembered
-_PATIENCE = 0.075  # of the time until a commit, what may be spent on gathering
+_PATIENCE = 0.1  # of the time until a commit, what may be spent on gathering
 _RETAIN, _QOS, _DUP = 0x01, 0x06, 0x08
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
