@@ -11,9 +11,7 @@ from gateway.bus.reader import read_tables
 from gateway.bus.table import Table
 
 
-async def passages(
-    bus: Bus, position: int, *, follow: bool = True
-) -> AsyncIterator[Block | Table]:
+async def passages(bus: Bus, position: int, *, follow: bool = True) -> AsyncIterator[Block | Table]:
     """Every reading from the block that holds `position` on; otherwise as `Bus.blocks`."""
     ahead = _Ahead(bus)
     try:

@@ -37,9 +37,7 @@ class Part:
 
     def readings(self) -> Iterator[tuple[int, Reading]]:
         """The same with their sequences, one by one."""
-        rows = zip(
-            self.sequences.tolist(), self.times.tolist(), self.numbers.tolist(), strict=True
-        )
+        rows = zip(self.sequences.tolist(), self.times.tolist(), self.numbers.tolist(), strict=True)
         for sequence, time, values in rows:
             yield sequence, Reading(self.device, time, dict(zip(self.names, values, strict=True)))
 
@@ -90,9 +88,7 @@ class Tables:
         self._readings += header.count
         self._blocks += 1
         self._bytes += size
-        self.full = (
-            self._readings >= _READINGS or self._blocks >= _BLOCKS or self._bytes >= _BYTES
-        )
+        self.full = self._readings >= _READINGS or self._blocks >= _BLOCKS or self._bytes >= _BYTES
 
     def done(self) -> list[Table | Block]:
         """What was taken; blocks whose times may have to be put right are as they were. Raises
