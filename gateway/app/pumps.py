@@ -6,7 +6,10 @@ import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 
+from gateway.bus.block import Block
 from gateway.bus.live import Item
+from gateway.bus.passages import passages
+from gateway.bus.table import Table
 from gateway.bus.times import base_of
 from gateway.core.contracts import Described, Device, TopicMapped
 from gateway.core.events import Event
@@ -14,6 +17,7 @@ from gateway.runtime.announce import ReadingsAnnouncer
 from gateway.runtime.house import House
 from gateway.runtime.notify import getting_on, notify
 from gateway.store.buffers import NOWHERE
+from gateway.store.history import History
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +37,30 @@ async def remember(house: House) -> None:
         # To the end first: where the journal was lost there is nothing to read, and then nothing
         # to wait for.
         for follow in (False, True):
-            async with aclosing(bus.blocks(begin, follow=follow)) as blocks:  # type: ignore[type-var]
-                async for block in blocks:
+            async with aclosing(passages(bus, begin, follow=follow)) as found:  # type: ignore[type-var]
+                async for passage in found:
                     await history.room()
                     if history.generation != generation:
                         break
-                    stamp = block.meta.stamp
-                    origin = NOWHERE if block.settled else (stamp.boot, base_of(stamp))
-                    history.add(block.first, block.readings, origin)
-                    begin = block.end
+                    _keep(history, passage)
+                    begin = passage.end
                     if "history" in house.starting:
-                        progress(f"reading {until - block.end} readings again for history")
+                        progress(f"reading {until - begin} readings again for history")
                     # A disk that refuses must not keep the gateway from being ready.
                     if history.failing:
                         house.starting.discard("history")
             if history.generation != generation:
                 break
             house.starting.discard("history")
+
+
+def _keep(history: History, passage: Block | Table) -> None:
+    if isinstance(passage, Table):
+        history.add_table(passage)
+        return
+    stamp = passage.meta.stamp
+    origin = NOWHERE if passage.settled else (stamp.boot, base_of(stamp))
+    history.add(passage.first, passage.readings, origin)
 
 
 def own_devices(house: House, sources: Mapping[str, Device]) -> dict[str, Device]:

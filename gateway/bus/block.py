@@ -84,8 +84,7 @@ class Block:
         return self.first + len(self.readings)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True, gc=False):
     """What a block says of itself."""
 
     crc: int
@@ -173,16 +172,17 @@ def _values(groups: list[Group], count: int) -> list[dict[str, Value]]:
     """The values of each reading."""
     if len(groups) == 1:  # of all of them, in their order
         names = groups[0].names
-        return [dict(zip(names, cells, strict=True)) for cells in _cells(groups[0], count)]
+        return [dict(zip(names, row, strict=True)) for row in cells(groups[0], count)]
     values: list[dict[str, Value]] = [{}] * count
     for group in groups:
-        rows = memoryview(group.rows).cast("I").tolist()
-        for row, cells in zip(rows, _cells(group, len(rows)), strict=True):
-            values[row] = dict(zip(group.names, cells, strict=True))
+        places = memoryview(group.rows).cast("I").tolist()
+        for place, row in zip(places, cells(group, len(places)), strict=True):
+            values[place] = dict(zip(group.names, row, strict=True))
     return values
 
 
-def _cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:
+def cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:
+    """The values of each of a group's `count` readings."""
     if not group.names:
         return repeat((), count)
     numeric = iter(_unshuffle(group.matrix, np.float64).reshape(-1, count) if group.matrix else ())
@@ -215,12 +215,17 @@ def read_header(data: bytes | memoryview, offset: int) -> Header:
 def check(data: bytes | memoryview, offset: int, segment: int) -> Header:
     """The header of a whole block at `offset` whose CRC holds. Raises CorruptBlockError."""
     header = read_header(data, offset)
-    end = offset + HEADER_SIZE + header.length
-    if end > len(data):
-        raise CorruptBlockError("cut short")
-    if zlib.crc32(memoryview(data)[offset + _CRC_START : end], segment) != header.crc:
-        raise CorruptBlockError("checksum does not hold")
+    must_hold(header, memoryview(data)[offset : offset + HEADER_SIZE + header.length], segment)
     return header
+
+
+def must_hold(header: Header, data: bytes | memoryview, segment: int) -> None:
+    """Raises CorruptBlockError where these bytes are not the whole block that its header tells
+    of, as it was written."""
+    if len(data) < HEADER_SIZE + header.length:
+        raise CorruptBlockError("cut short")
+    if zlib.crc32(memoryview(data)[_CRC_START:], segment) != header.crc:
+        raise CorruptBlockError("checksum does not hold")
 
 
 def decode_meta(data: bytes | memoryview, offset: int, header: Header) -> Meta:
@@ -232,19 +237,33 @@ def decode_meta(data: bytes | memoryview, offset: int, header: Header) -> Meta:
         raise CorruptBlockError(str(error)) from error
 
 
-def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
-    """The whole block at `offset`. Raises CorruptBlockError."""
-    header = check(data, offset, segment)
-    meta = decode_meta(data, offset, header)
-    start = offset + HEADER_SIZE + header.meta_length
-    body = memoryview(data)[start : offset + HEADER_SIZE + header.length]
-    if not header.count:
-        return Block(header.first, [], meta)
+def decode_columns(data: bytes | memoryview, offset: int, header: Header) -> tuple[Columns, int]:
+    """The readings of a checked block, in columns, and their size unpacked (bytes). Raises
+    CorruptBlockError."""
+    start = offset + HEADER_SIZE
+    body = memoryview(data)[start + header.meta_length : start + header.length]
     try:
         unpacked = unpack(body)
-        readings = _readings(_data_decoder.decode(unpacked))
-    except (PackError, msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
+        return _data_decoder.decode(unpacked), len(unpacked)
+    except (PackError, msgspec.MsgspecError) as error:
+        raise CorruptBlockError(str(error)) from error
+
+
+def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
+    """The whole block at `offset`. Raises CorruptBlockError."""
+    return decode_checked(data, offset, check(data, offset, segment))
+
+
+def decode_checked(data: bytes | memoryview, offset: int, header: Header) -> Block:
+    """The same for a block that was checked."""
+    meta = decode_meta(data, offset, header)
+    if not header.count:
+        return Block(header.first, [], meta)
+    columns, size = decode_columns(data, offset, header)
+    try:
+        readings = _readings(columns)
+    except (ValueError, TypeError, IndexError) as error:
         raise CorruptBlockError(str(error)) from error
     if len(readings) != header.count:
         raise CorruptBlockError("fewer readings than the header says")
-    return Block(header.first, readings, meta, size=len(unpacked))
+    return Block(header.first, readings, meta, size=size)

@@ -60,6 +60,12 @@ class Bus:
         """The sequence after the last committed reading."""
         return self._head
 
+    @property
+    def recent(self) -> int:
+        """From this sequence on, blocks are still in memory."""
+        start = self._tail.start
+        return self._head if start is None else start
+
     def recovered_keys(self, source: str) -> Sequence[RepeatKeys]:
         """What a source's frames that were journalled last are recognised by."""
         return list(self._recovered.keys.get(source, ()))

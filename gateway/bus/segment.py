@@ -139,18 +139,32 @@ class _Window:
 
     def read(self, offset: int, length: int) -> bytes:
         """So many bytes from there; fewer at the end of the file. Raises OSError."""
+        at = self._reach(offset, length)
+        return self._data[at : at + length]
+
+    def block(self, offset: int, index: int) -> tuple[Header, bytes]:
+        """The whole block that stands there (header, its bytes), of the segment with this index.
+        Raises CorruptBlockError, OSError."""
+        at = self._reach(offset, blocks.HEADER_SIZE)
+        header = blocks.read_header(self._data, at)
+        length = blocks.HEADER_SIZE + header.length
+        at = self._reach(offset, length)
+        data = self._data[at : at + length]
+        blocks.must_hold(header, data, index)
+        return header, data
+
+    def _reach(self, offset: int, length: int) -> int:
+        """Where in what was read so many bytes from there begin."""
         at = offset - self._begin
         if at < 0 or at + length > len(self._data):
             self._data = os.pread(self._fd, max(length, self._stretch), offset)
             self._begin, at = offset, 0
-        return self._data[at : at + length]
+        return at
 
 
 def _block_at(window: _Window, offset: int, index: int) -> tuple[Header, bytes] | None:
     try:
-        header = blocks.read_header(window.read(offset, blocks.HEADER_SIZE), 0)
-        data = window.read(offset, blocks.HEADER_SIZE + header.length)
-        return blocks.check(data, 0, index), data
+        return window.block(offset, index)
     except CorruptBlockError:
         return None
 
@@ -174,17 +188,17 @@ def _next_block(window: _Window, segment: Segment) -> int | None:
 
 def read_block(segment: Segment, number: int) -> Block:
     """The segment's block with this number, decoded. Raises CorruptBlockError, OSError."""
-    return next(read_blocks(segment, number))
+    header, data = next(read_raw(segment, number))
+    return blocks.decode_checked(data, 0, header)
 
 
-def read_blocks(segment: Segment, number: int) -> Iterator[Block]:
-    """The segment's blocks from this number on, decoded. Raises CorruptBlockError, OSError."""
+def read_raw(segment: Segment, number: int) -> Iterator[tuple[Header, bytes]]:
+    """The segment's blocks (header, its bytes) from this number on. Raises CorruptBlockError,
+    OSError."""
     with segment.path.open("rb") as file:
         window = _Window(file.fileno(), _AHEAD)
         for offset in segment.offsets[number:]:
-            header = blocks.read_header(window.read(offset, blocks.HEADER_SIZE), 0)
-            data = window.read(offset, blocks.HEADER_SIZE + header.length)
-            yield blocks.decode(data, 0, segment.index)
+            yield window.block(offset, segment.index)
 
 
 def read_meta(segment: Segment, number: int) -> Meta:
