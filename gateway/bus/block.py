@@ -69,7 +69,8 @@ _data_decoder = msgspec.msgpack.Decoder(Columns)
 @dataclass(slots=True)
 class Block:
     """A batch of readings with sequences first … end-1. settled: no better times than these will
-    be known (see times.py). size: of what was read back, unpacked (bytes)."""
+    be known (see times.py). size: of what was read back, unpacked (bytes). columns: the readings
+    once more, as they were written a moment ago; None for a block that was read back."""
 
     first: int
     readings: Sequence[Reading]
@@ -77,6 +78,7 @@ class Block:
     splits: dict[object, object] = field(default_factory=dict)  # kept by subscriptions
     settled: bool = False
     size: int = 0
+    columns: Columns | None = None
 
     @property
     def end(self) -> int:
@@ -196,7 +198,9 @@ def encode(block: Block, segment: int) -> bytes:
     meta = pack(_meta_encoder.encode(block.meta))
     data = b""
     if block.readings:
-        data = pack(_data_encoder.encode(_columns(block.readings)))
+        if block.columns is None:
+            block.columns = _columns(block.readings)
+        data = pack(_data_encoder.encode(block.columns))
     length = len(meta) + len(data)
     tail = struct.pack("<IQII", length, block.first, len(block.readings), len(meta)) + meta + data
     return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
@@ -260,10 +264,15 @@ def decode_checked(data: bytes | memoryview, offset: int, header: Header) -> Blo
     if not header.count:
         return Block(header.first, [], meta)
     columns, size = decode_columns(data, offset, header)
+    return Block(header.first, readings_of(header, columns), meta, size=size)
+
+
+def readings_of(header: Header, columns: Columns) -> list[Reading]:
+    """A block's readings from its columns. Raises CorruptBlockError."""
     try:
         readings = _readings(columns)
     except (ValueError, TypeError, IndexError) as error:
         raise CorruptBlockError(str(error)) from error
     if len(readings) != header.count:
         raise CorruptBlockError("fewer readings than the header says")
-    return Block(header.first, readings, meta, size=size)
+    return readings

@@ -6,6 +6,7 @@ their readings do one by one.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ _MARKED = bytes(flags for flags in range(256) if flags & Flag.UNSYNCED)
 _READINGS = 16_000  # taken at once, if one block has not as many
 _BLOCKS = 2_000
 _BYTES = 1024 * 1024  # unpacked
+_ROWS = 8  # readings of a device from which on a table costs less than they do one by one
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -61,6 +63,14 @@ class Table:
         return sorted(found, key=lambda each: each[0])
 
 
+class _Piece(NamedTuple):
+    """One block. block: itself, where it is in memory."""
+
+    header: Header
+    columns: Columns
+    block: Block | None
+
+
 class Tables:
     """Takes blocks in order, as far as `head` and as many as are read at once; then they are
     `done`."""
@@ -68,7 +78,7 @@ class Tables:
     def __init__(self, head: int) -> None:
         self.empty, self.full = True, False
         self._head = head
-        self._taken: list[Block | list[tuple[Header, Columns]]] = []
+        self._taken: list[Block | list[_Piece]] = []
         self._readings = self._blocks = self._bytes = 0
 
     def take(self, header: Header, data: bytes) -> None:
@@ -77,15 +87,32 @@ class Tables:
             self.full = True
             return
         columns, size = blocks.decode_columns(data, 0, header)
-        last = self._taken[-1] if self._taken else None
-        if columns.flags and columns.flags.translate(None, _MARKED) != columns.flags:
+        if _is_marked(columns):
             self._taken.append(blocks.decode_checked(data, 0, header))
-        elif isinstance(last, list) and last[-1][0].end == header.first:
-            last.append((header, columns))
         else:
-            self._taken.append([(header, columns)])
+            self._join(_Piece(header, columns, None))
+        self._count(header.count, size)
+
+    def take_block(self, block: Block) -> None:
+        """One that is in memory, as it was written."""
+        columns = block.columns
+        if columns is None or _is_marked(columns):
+            self._taken.append(block)
+        else:
+            header = Header(0, 0, block.first, len(block.readings), 0)
+            self._join(_Piece(header, columns, block))
+        self._count(len(block.readings), 0)
+
+    def _join(self, piece: _Piece) -> None:
+        last = self._taken[-1] if self._taken else None
+        if isinstance(last, list) and last[-1].header.end == piece.header.first:
+            last.append(piece)
+        else:
+            self._taken.append([piece])
+
+    def _count(self, readings: int, size: int) -> None:
         self.empty = False
-        self._readings += header.count
+        self._readings += readings
         self._blocks += 1
         self._bytes += size
         self.full = self._readings >= _READINGS or self._blocks >= _BLOCKS or self._bytes >= _BYTES
@@ -93,10 +120,31 @@ class Tables:
     def done(self) -> list[Table | Block]:
         """What was taken; blocks whose times may have to be put right are as they were. Raises
         CorruptBlockError for columns that do not go together."""
-        try:
-            return [_table(each) if isinstance(each, list) else each for each in self._taken]
-        except (ValueError, TypeError, IndexError, OverflowError) as error:
-            raise CorruptBlockError(str(error)) from error
+        found: list[Table | Block] = []
+        for each in self._taken:
+            found += _together(each) if isinstance(each, list) else [each]
+        return found
+
+
+def _is_marked(columns: Columns) -> bool:
+    """Whether one of the readings was taken while the clock was not set."""
+    return bool(columns.flags) and columns.flags.translate(None, _MARKED) != columns.flags
+
+
+def _together(found: Sequence[_Piece]) -> Sequence[Table | Block]:
+    count = sum(piece.header.count for piece in found)
+    devices = set[str]().union(*(piece.columns.devices for piece in found))
+    if _ROWS * len(devices) > count:
+        return [piece.block or _block(piece) for piece in found]
+    try:
+        return [_table(found)]
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise CorruptBlockError(str(error)) from error
+
+
+def _block(piece: _Piece) -> Block:
+    readings = blocks.readings_of(piece.header, piece.columns)
+    return Block(piece.header.first, readings, settled=True)
 
 
 @dataclass(slots=True)
@@ -131,14 +179,14 @@ class _Numbers(dict[str, int]):
         return number
 
 
-def _table(found: Sequence[tuple[Header, Columns]]) -> Table:
+def _table(found: Sequence[_Piece]) -> Table:
     lines = _lines(found)
-    table = Table(found[0][0].first, found[-1][0].end)
-    mixed = {g.names for _, columns in found for g in columns.groups if g.others}
+    table = Table(found[0].header.first, found[-1].header.end)
+    mixed = {g.names for piece in found for g in piece.columns.groups if g.others}
     numbers: dict[Names, int] = {}
     wide: dict[int, _Wide] = {}
-    for place, (_, columns) in enumerate(found):
-        for group in columns.groups:
+    for place, piece in enumerate(found):
+        for group in piece.columns.groups:
             names = group.names
             if names in mixed:
                 table.others += _readings(lines, place, group)
@@ -158,9 +206,9 @@ def _table(found: Sequence[tuple[Header, Columns]]) -> Table:
     return table
 
 
-def _lines(found: Sequence[tuple[Header, Columns]]) -> _Lines:
-    columns = [each for _, each in found]
-    counts = np.array([header.count for header, _ in found])
+def _lines(found: Sequence[_Piece]) -> _Lines:
+    columns = [piece.columns for piece in found]
+    counts = np.array([piece.header.count for piece in found])
     begins = np.cumsum(counts) - counts
     numbers = _Numbers()
     known = [number for each in columns for number in map(numbers.__getitem__, each.devices)]
@@ -170,7 +218,7 @@ def _lines(found: Sequence[tuple[Header, Columns]]) -> _Lines:
     return _Lines(
         begins=begins,
         counts=counts,
-        sequences=np.arange(found[0][0].first, found[-1][0].end),
+        sequences=np.arange(found[0].header.first, found[-1].header.end),
         times=_times(columns, begins, counts),
         device=np.array(known)[device + np.repeat(np.cumsum(sizes) - sizes, counts)],
         devices=list(numbers),
