@@ -38,9 +38,9 @@ class CorruptBlockError(Exception):
 class Group(msgspec.Struct, array_like=True):
     """The readings of one shape (the same metric names in the same order), in columns.
 
-    rows: places in the block (uint32). floats: which columns are all floats. matrix: these
-    columns as float64, byte-shuffled (all first bytes, then all second bytes, …), which zstd
-    packs to about half. others: the remaining columns as lists, in order.
+    rows: places in the block (uint32); none where they are all of it. floats: which columns are all
+    floats. matrix: these columns as float64, byte-shuffled (all first bytes, then all second
+    bytes, …), which zstd packs to about half. others: the remaining columns as lists, in order.
     """
 
     names: tuple[str, ...]
@@ -112,7 +112,7 @@ def _unshuffle(data: bytes, dtype: type[np.float64] | type[np.int64]) -> "np.nda
 def _group(names: tuple[str, ...], rows: list[int], readings: Sequence[Reading]) -> Group:
     values = [readings[row].values for row in rows]
     width = len(names)
-    place = np.array(rows, dtype=np.uint32).tobytes()
+    place = b"" if len(rows) == len(readings) else np.array(rows, dtype=np.uint32).tobytes()
     flat = list(chain.from_iterable(map(dict.values, values)))
     if set(map(type, flat)) == {float}:
         matrix = np.ascontiguousarray(np.array(flat, dtype=np.float64).reshape(-1, width).T)

@@ -7,6 +7,7 @@ need not write the file system's own journal as well (that is most of what small
 
 import os
 import struct
+import time
 import zlib
 from array import array
 from bisect import bisect_right
@@ -20,6 +21,9 @@ from gateway.bus.records import Meta
 
 SEGMENT_SIZE = 64 * 1024 * 1024
 _STEP = 1024 * 1024  # zeroed ahead at a time
+_APART = 5.0
+"""Commits so far apart (s) are written where nothing was zeroed: with them ext4 writes its own
+journal anyway, for the time of the file's last change."""
 _AHEAD = 64 * 1024  # read at once where blocks are asked for
 MOST_BLOCKS = 16_384
 """Blocks in one segment: a start looks at each of the last one's, and may not take long."""
@@ -223,6 +227,7 @@ class SegmentWriter:
         self._fd = fd
         self._size = size
         self._zeroed = 0
+        self._synced = time.monotonic()
 
     @classmethod
     def create(cls, directory: Path, index: int, first: int, size: int) -> "SegmentWriter":
@@ -268,7 +273,10 @@ class SegmentWriter:
     def append(self, data: bytes) -> None:
         """Write one encoded block; durable after `sync`. Raises OSError."""
         offset = self.segment.tail
-        self._zero_to(offset + len(data))
+        if time.monotonic() - self._synced < _APART:
+            self._zero_to(offset + len(data))
+        else:
+            self._zeroed = max(self._zeroed, offset + len(data))
         view = memoryview(data)
         while view:
             written = os.pwrite(self._fd, view, offset)
@@ -278,6 +286,7 @@ class SegmentWriter:
     def sync(self) -> None:
         """Make what was appended durable. Raises OSError; then nothing of it may be trusted."""
         os.fdatasync(self._fd)
+        self._synced = time.monotonic()
 
     def note(self, data: bytes) -> None:
         """Count the block just made durable as part of the segment."""

@@ -32,6 +32,11 @@ class Batch:
         if self.size > self._most:
             self._due.set()
 
+    @property
+    def hurried(self) -> bool:
+        """Whether it waits for nothing but the disk."""
+        return self._due.is_set()
+
     def hurry(self) -> None:
         """Nothing of it waits any longer."""
         self._due.set()

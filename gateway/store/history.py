@@ -95,6 +95,8 @@ class History(Taking):
         return [s for s in self._streams.values() if ages.get(id(s), 0.0) > _AGE * 3 / 4]
 
     async def _compact_nightly(self) -> None:
+        if not self._streams:
+            self._compacted = self.now()  # there is nothing to go through yet
         while True:
             await asyncio.sleep(_FIRST)
             now = self.now()

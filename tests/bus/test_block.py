@@ -1,11 +1,13 @@
 """Blocks come back as they were written, and nothing damaged is taken for one."""
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bus.block import Block, CorruptBlockError, decode, encode
-from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp
+from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp, merged, unmerged
 from gateway.core.contracts import Reading
 
 names = st.text(min_size=1, max_size=12)
@@ -59,6 +61,19 @@ def test_a_torn_block_is_noticed(batch: list[Reading], data: st.DataObject) -> N
     encoded = encode(Block(5, batch), 9)
     with pytest.raises(CorruptBlockError):
         decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))], 0, 9)
+
+
+def test_what_can_be_told_without_it_takes_no_room() -> None:
+    """Places of readings that are all alike, packet ids that a broker counts up."""
+    alike = [Reading("a", n * 10**9, {"x": 1.0}) for n in range(1_000)]
+    others = [Reading("a", n * 10**9, {"xy"[n % 2]: 1.0}) for n in range(1_000)]
+    assert len(encode(Block(1, alike), 1)) < 100 < len(encode(Block(1, others), 1))
+    ids = array("H", [n % 65_536 for n in range(65_000, 66_000)]).tobytes()
+    keys = RepeatKeys("mqtt", ids, b"")
+    (packed,) = merged([keys])
+    assert unmerged(packed) == keys
+    assert len(encode(Block(1, [], Meta(keys=[packed])), 1)) < 150
+    assert len(encode(Block(1, [], Meta(keys=[keys])), 1)) > 1_000
 
 
 def test_a_block_of_another_segment_is_refused() -> None:
