@@ -1,8 +1,8 @@
 """Buffers of history that wait to be stored together.
 
-A transaction writes some ten pages of 4 KiB beside its chunks, and each again at a checkpoint: alone
-a chunk would wear a card several times as much as with others. What waits is in the journal and is
-answered from memory, so that waiting costs nothing but memory.
+A transaction writes some ten pages of 4 KiB beside its chunks, and each again at a checkpoint:
+alone a chunk would wear a card several times as much as with others. What waits is in the journal
+and is answered from memory, so that waiting costs nothing but memory.
 """
 
 import asyncio

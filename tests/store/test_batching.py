@@ -1,4 +1,4 @@
-"""What is full waits for others, so that a card is worn by few transactions; nothing is lost by it."""
+"""What is full waits for others, so that few transactions wear a card; nothing is lost by it."""
 
 import asyncio
 import random
@@ -117,7 +117,7 @@ async def test_it_waits_no_longer_than_it_may(
     history = History(tmp_path, MONTH)
     history.add(1, rows(ROWS))
     async with asyncio.timeout(30):
-        while chunks(tmp_path) < DEVICES:  # noqa: ASYNC110 - the disk tells nobody
+        while chunks(tmp_path) < DEVICES:
             await asyncio.sleep(0.02)
     await history.close()
 

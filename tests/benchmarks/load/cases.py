@@ -154,17 +154,14 @@ def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, f
         # What a start writes, and each device once, is over.
         here.publish(_DEVICES, 0, _DEVICES)
         time.sleep(5.0 + parse_duration(gather))
-        subprocess.run(["sync", "-f", str(card.directory)], check=True)
+        written_down(card.directory)
         before, began = int(stat.read_text().split()[6]), time.monotonic()
         journal = here.house.api("status")["journal"]["written"]
         here.publish(count, rate, _DEVICES)
         time.sleep(max(seconds - (time.monotonic() - began), 0.0))
         took = time.monotonic() - began
         time.sleep(LONGEST + 5.0 if count >= ROWS * _DEVICES else 0.0)
-        for name in ("history.db", "state.db"):
-            with closing(sqlite3.connect(card.directory / "data" / name)) as database:
-                database.execute("PRAGMA wal_checkpoint").fetchall()
-        subprocess.run(["sync", "-f", str(card.directory)], check=True)
+        written_down(card.directory)
         written = (int(stat.read_text().split()[6]) - before) * _SECTOR
         journal = here.house.api("status")["journal"]["written"] - journal
         return {
@@ -173,6 +170,14 @@ def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, f
             "journal bytes/message": round(journal / count, 1),
             "MB/day": round(written / took * 86_400 / 1e6, 1),
         }
+
+
+def written_down(card: Path) -> None:
+    """Have all that is in write-ahead logs and in memory on the card."""
+    for name in ("history.db", "state.db"):
+        with closing(sqlite3.connect(card / "data" / name)) as database:
+            database.execute("PRAGMA wal_checkpoint").fetchall()
+    subprocess.run(["sync", "-f", str(card)], check=True)
 
 
 def memory(directory: Path, seconds: float, devices: int) -> dict[str, float]:
