@@ -202,6 +202,14 @@ def encode(block: Block, segment: int) -> bytes:
     return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
 
 
+def longer(data: bytes, by: int, segment: int) -> bytes:
+    """An encoded block with so many bytes behind it that mean nothing, and are part of it."""
+    head = read_header(data, 0)
+    told = struct.pack("<IQII", head.length + by, head.first, head.count, head.meta_length)
+    tail = told + data[HEADER_SIZE:] + bytes(by)
+    return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
+
+
 def read_header(data: bytes | memoryview, offset: int) -> Header:
     """The header at `offset`. Raises CorruptBlockError where there is none."""
     if len(data) - offset < HEADER_SIZE:

@@ -23,7 +23,8 @@ SEGMENT_SIZE = 64 * 1024 * 1024
 _STEP = 1024 * 1024  # zeroed ahead at a time
 _APART = 5.0
 """Commits so far apart (s) are written where nothing was zeroed: with them ext4 writes its own
-journal anyway, for the time of the file's last change."""
+journal anyway, for the time of the file's last change. What counts then is pages."""
+_PAGE = 4096
 _AHEAD = 64 * 1024  # read at once where blocks are asked for
 MOST_BLOCKS = 16_384
 """Blocks in one segment: a start looks at each of the last one's, and may not take long."""
@@ -270,13 +271,28 @@ class SegmentWriter:
             return False
         return self.segment.tail + length <= self._size or self.segment.tail == START
 
+    @property
+    def _apart(self) -> bool:
+        return time.monotonic() - self._synced >= _APART
+
+    def filled(self, data: bytes) -> bytes:
+        """An encoded block, made longer up to the end of a page where commits are far apart and the
+        next one of that length would otherwise be in one page more. By a third at most: it costs
+        the journal room."""
+        end = self.segment.tail + len(data)
+        left = -end % _PAGE
+        more = _pages(end % _PAGE + len(data)) > _pages(len(data))
+        if self._apart and more and left <= min(len(data) // 3, self._size - end):
+            return blocks.longer(data, left, self.segment.index)
+        return data
+
     def append(self, data: bytes) -> None:
         """Write one encoded block; durable after `sync`. Raises OSError."""
         offset = self.segment.tail
-        if time.monotonic() - self._synced < _APART:
-            self._zero_to(offset + len(data))
-        else:
+        if self._apart:
             self._zeroed = max(self._zeroed, offset + len(data))
+        else:
+            self._zero_to(offset + len(data))
         view = memoryview(data)
         while view:
             written = os.pwrite(self._fd, view, offset)
@@ -312,6 +328,10 @@ class SegmentWriter:
         while offset < target:
             offset += os.pwrite(self._fd, bytes(min(_STEP, target - offset)), offset)
         self._zeroed = target
+
+
+def _pages(length: int) -> int:
+    return -(-length // _PAGE)
 
 
 def sync_directory(directory: Path) -> None:

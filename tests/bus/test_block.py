@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bus.block import Block, CorruptBlockError, decode, encode
+from gateway.bus.block import (
+    HEADER_SIZE,
+    Block,
+    CorruptBlockError,
+    decode,
+    encode,
+    longer,
+    read_header,
+)
 from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp, merged, unmerged
 from gateway.core.contracts import Reading
 
@@ -45,6 +53,17 @@ def test_what_was_written_comes_back(
     assert (found.first, found.meta) == (first, meta)
     kinds = [[type(v) for v in r.values.values()] for r in batch]
     assert [[type(v) for v in r.values.values()] for r in found.readings] == kinds
+
+
+@given(readings, metas, st.integers(1, 5_000))
+def test_a_block_may_be_longer_than_what_it_says(batch: list[Reading], meta: Meta, by: int) -> None:
+    encoded = encode(Block(7, batch, meta), 3)
+    padded = longer(encoded, by, 3)
+    assert len(padded) == len(encoded) + by == HEADER_SIZE + read_header(padded, 0).length
+    found = decode(padded, 0, 3)
+    assert (found.first, list(found.readings), found.meta) == (7, batch, meta)
+    with pytest.raises(CorruptBlockError):
+        decode(padded[:-1] + b"x", 0, 3)
 
 
 @given(readings, st.data())

@@ -6,7 +6,9 @@ import os
 import shutil
 from array import array
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -186,6 +188,28 @@ async def test_where_commits_are_far_apart_no_zeros_are_written_for_the_next(
             assert bool(zeros) == written
     async with open_bus(tmp_path) as bus:
         assert await numbers(bus) == list(range(6_010))
+
+
+async def test_where_commits_are_far_apart_each_is_in_as_few_pages_as_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of blocks of nearly a page, back to back, each would be in two."""
+    monkeypatch.setattr(segments, "_APART", 0.0)
+    random = Random(3)
+    some = [
+        [Reading("a", n, {"x": random.random()}) for n in range(size)] for size in (490, 480, 470)
+    ]
+    async with open_bus(tmp_path, options(segment=1_000_000)) as bus, running(bus):
+        for readings in some * 10:
+            await publish(bus, readings)
+        (segment,) = bus.journal.segments
+        places = [*segment.offsets, segment.tail]
+    pages = [(end - 1) // 4096 - begin // 4096 + 1 for begin, end in pairwise(places)]
+    assert pages == [1] * 30
+    async with open_bus(tmp_path) as bus:
+        found = [r async for block in bus.blocks(1, follow=False) for r in block.readings]
+        assert found == [r for readings in some * 10 for r in readings]
+        assert not bus.journal.damage
 
 
 async def test_a_segment_has_a_bounded_number_of_blocks_and_gives_back_its_room(
