@@ -38,9 +38,9 @@ class CorruptBlockError(Exception):
 class Group(msgspec.Struct, array_like=True):
     """The readings of one shape (the same metric names in the same order), in columns.
 
-    rows: places in the block (uint32). floats: which columns are all floats. matrix: these
-    columns as float64, byte-shuffled (all first bytes, then all second bytes, …), which zstd
-    packs to about half. others: the remaining columns as lists, in order.
+    rows: places in the block (uint32); none where they are all of it. floats: which columns are all
+    floats. matrix: these columns as float64, byte-shuffled (all first bytes, then all second
+    bytes, …), which zstd packs to about half. others: the remaining columns as lists, in order.
     """
 
     names: tuple[str, ...]
@@ -113,7 +113,7 @@ def _unshuffle(data: bytes, dtype: type[np.float64] | type[np.int64]) -> "np.nda
 def _group(names: tuple[str, ...], rows: list[int], readings: Sequence[Reading]) -> Group:
     values = [readings[row].values for row in rows]
     width = len(names)
-    place = np.array(rows, dtype=np.uint32).tobytes()
+    place = b"" if len(rows) == len(readings) else np.array(rows, dtype=np.uint32).tobytes()
     flat = list(chain.from_iterable(map(dict.values, values)))
     if set(map(type, flat)) == {float}:
         matrix = np.ascontiguousarray(np.array(flat, dtype=np.float64).reshape(-1, width).T)
@@ -203,6 +203,14 @@ def encode(block: Block, segment: int) -> bytes:
         data = pack(_data_encoder.encode(block.columns))
     length = len(meta) + len(data)
     tail = struct.pack("<IQII", length, block.first, len(block.readings), len(meta)) + meta + data
+    return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
+
+
+def longer(data: bytes, by: int, segment: int) -> bytes:
+    """An encoded block with so many bytes behind it that mean nothing, and are part of it."""
+    head = read_header(data, 0)
+    told = struct.pack("<IQII", head.length + by, head.first, head.count, head.meta_length)
+    tail = told + data[HEADER_SIZE:] + bytes(by)
     return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
 
 

@@ -74,7 +74,7 @@ class History(Taking):
     # -- upkeep -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Flush what has been open for an hour; delete what is too old; at night, make larger
+        """Store what has been open for an hour; delete what is too old; at night, make larger
         chunks and rollups of small ones."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_after())
@@ -83,12 +83,20 @@ class History(Taking):
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
-            before = time.monotonic() - _AGE
-            old = [s for s in self._streams.values() if s.open and s.open.opened < before]
-            self._flush(old)
+            self._seal(self._old(time.monotonic()))
             await self.expire(self.now())
 
+    def _old(self, now: float) -> list[Stream]:
+        """The streams that have had a buffer open for an hour, if there are any with those that
+        soon will: one by one they would wear the card most of all."""
+        ages = {id(s): now - s.open.opened for s in self._streams.values() if s.open}
+        if max(ages.values(), default=0.0) <= _AGE:
+            return []
+        return [s for s in self._streams.values() if ages.get(id(s), 0.0) > _AGE * 3 / 4]
+
     async def _compact_nightly(self) -> None:
+        if not self._streams:
+            self._compacted = self.now()  # there is nothing to go through yet
         while True:
             await asyncio.sleep(_FIRST)
             now = self.now()
