@@ -196,7 +196,7 @@ def _table(found: Sequence[_Piece]) -> Table:
                     own = wide[len(names)] = _Wide()
                 own.block.append(place)
                 own.names.append(numbers.setdefault(names, len(numbers)))
-                own.rows.append(group.rows)
+                own.rows.append(group.rows or _all(piece.header.count))
                 own.matrix.append(group.matrix)
     if len(mixed) > 1:
         table.others.sort(key=lambda each: each[0])
@@ -261,7 +261,8 @@ def _parts(lines: _Lines, known: list[Names], width: int, wide: _Wide) -> Iterat
 
 def _readings(lines: _Lines, place: int, group: Group) -> list[tuple[int, Reading]]:
     """A group that is of the block at `place`, as readings."""
-    rows = np.frombuffer(group.rows, np.uint32) + lines.begins[place]
+    places = group.rows or _all(int(lines.counts[place]))
+    rows = np.frombuffer(places, np.uint32) + lines.begins[place]
     found = zip(
         lines.sequences[rows].tolist(), lines.device[rows].tolist(), lines.times[rows].tolist(),
         blocks.cells(group, len(rows)), strict=True,
@@ -294,6 +295,11 @@ def _unshuffled(data: bytes, lengths: Ints, width: int) -> npt.NDArray[np.uint8]
         found[:, :, byte] = planes[first]
         first += step
     return found.reshape(-1, 8 * width)
+
+
+def _all(count: int) -> bytes:
+    """The rows of a group that is all of its block."""
+    return np.arange(count, dtype=np.uint32).tobytes()
 
 
 def _joined(parts: Iterable[bytes], lengths: Ints) -> bytes:
