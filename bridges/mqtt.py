@@ -39,6 +39,9 @@ class OneConnection(PoolSettings):
     max: Annotated[int, Field(ge=1, le=64)] = 1
     """Most connections. One has many messages in flight, so more seldom help; each further one has
     the client id with a number behind it."""
+    max_age: Duration = 0.0
+    """Age at which a connection is replaced once nobody uses it; 0: never, for MQTT's are made to
+    last."""
 
 
 class MqttBridgeSettings(BrokerAddress, BridgeSettings):
