@@ -360,8 +360,8 @@ class BridgeSettings(Settings):
     pool: PoolSettings = PoolSettings()
     """Connections to the other side."""
 
-    def feeds(self, gateway: str) -> tuple[Endpoint, str] | None:
-        """An MQTT broker, and the topic there that readings are published to, in which `{…}` is
+    def feeds(self, gateway: str) -> tuple[Sequence[Endpoint], str] | None:
+        """MQTT brokers, and the topic there that readings are published to, in which `{…}` is
         what varies; None where they go elsewhere. gateway: our id."""
         return None
 
