@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Generic
 
 from gateway.core.contracts import Batch, Bridge, Checkable, ConnT, Endpoints, PooledByDriver
-from gateway.core.errors import BerrygateError, Denied, Rejected, Unavailable
+from gateway.core.errors import Denied, Rejected, Unavailable
 from gateway.core.settings import BridgeSettings, PoolSettings
 from gateway.stages.ages import Ages
 from gateway.stages.breaker import Breaker, BreakerState
@@ -39,7 +39,7 @@ class Pool(Generic[ConnT]):
     somebody's, the pool's or closed.
 
     opened: how many connections were opened. closed: how many were closed, by reason (failed,
-    cancelled, idle, age, check, moved, end). check: tells whether a connection works. by_driver:
+    cancelled, idle, age, check, moved, probe, end). check: tells whether one works. by_driver:
     the connection is the driver's own pool, see PooledByDriver.
     """
 
@@ -143,8 +143,8 @@ class Pool(Generic[ConnT]):
                 await self.check(lent.conn)
         except Rejected:
             pass  # it answered
-        except (BerrygateError, OSError) as error:
-            log.debug("a connection to %s no longer works: %s", endpoint.name, error)
+        except Exception as error:  # noqa: BLE001 - a driver's bug in here must not cost a batch
+            log.debug("a connection to %s no longer works: %r", endpoint.name, error)
             await self.discard(lent, "check")
             return False
         except BaseException:

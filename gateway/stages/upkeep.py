@@ -13,7 +13,6 @@ before somebody needs it.
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import Any
 
 from gateway.core.errors import BerrygateError, Unavailable
@@ -24,6 +23,7 @@ from gateway.stages.pool import Pool
 
 log = logging.getLogger(__name__)
 
+_REST = 30.0  # after a connection that did not open ahead of need (s)
 _PROBE = 1.0  # how often failed endpoints are looked at where there are several (s)
 _SLOWEST, _QUICKEST = 5.0, 0.05  # bounds of how often all is looked at (s)
 
@@ -37,6 +37,7 @@ class Upkeep:
         self._ages = Ages(pool.settings)
         self._periods = (0, 0)  # most in use at a time in the last two
         self._turned = time.monotonic()
+        self._resting = 0.0
         self._told: dict[str, EndpointState] = {}
 
     @property
@@ -46,10 +47,12 @@ class Upkeep:
         return min(max(settings.min, self._pool.places.most, *self._periods), settings.max)
 
     async def run(self) -> None:
-        """Keep it in order until cancelled. Never raises: what fails here, a call meets again."""
+        """Keep it in order until cancelled. What fails here, a call meets again."""
         while True:
-            with suppress(BerrygateError):
+            try:
                 await self.once()
+            except Exception:
+                log.exception("bridge %s: upkeep of its connections failed", self._name)
             await asyncio.sleep(self._pause())
 
     def _pause(self) -> float:
@@ -120,32 +123,34 @@ class Upkeep:
     async def _probe(self) -> None:
         """Try endpoints that failed, so that no reading has to. One that is ejected is tried once
         its breaker lets a trial pass."""
-        for endpoint in self._pool.endpoints:
-            if not endpoint.missed or self._pool.places.full:
-                continue
-            with suppress(BreakerOpen):
-                endpoint.breaker.enter()
-                await self._try(endpoint)
+        failed = [each for each in self._pool.endpoints if each.missed]
+        await asyncio.gather(*map(self._try, failed))
 
     async def _try(self, endpoint: PoolEndpoint[Any]) -> None:
+        """Takes no place: while it hangs, writes to other endpoints go on."""
         pool = self._pool
-        await pool.places.enter()
         try:
+            endpoint.breaker.enter()
             lent = await self._working(endpoint)
-            now = time.monotonic()
-            endpoint.succeeded(now, 0.0)
-            pool.keep(endpoint, lent, now)
+        except BreakerOpen:
+            return
         except (BerrygateError, OSError) as error:
             endpoint.failure(time.monotonic(), error)
+            return
         except BaseException:
             endpoint.breaker.abandoned()
             raise
-        finally:
-            pool.places.leave()
+        now = time.monotonic()
+        endpoint.succeeded(now, endpoint.latency)
+        if pool.idle + pool.places.taken < pool.settings.max or pool.by_driver:
+            pool.keep(endpoint, lent, now)
+        else:
+            pool.discard_soon(lent, "probe")
 
     async def _working(self, endpoint: PoolEndpoint[Any]) -> Lent[Any]:
-        lent = await self._pool.take(endpoint)
-        if self._pool.check is not None and not await self._pool.works(endpoint, lent):
+        pool = self._pool
+        lent = await (pool.take if pool.by_driver else pool.open)(endpoint)
+        if pool.check is not None and not await pool.works(endpoint, lent):
             raise Unavailable("a new connection does not work")
         return lent
 
@@ -170,12 +175,15 @@ class Upkeep:
         """Open what is missing, each with the endpoint that has least; none with one that fails:
         whoever needs it tries it."""
         pool = self._pool
+        if time.monotonic() < self._resting:
+            return  # wrong credentials, tried again and again, lock an account
         while pool.idle + pool.places.taken < self._missing_below() and not pool.places.full:
             well = [each for each in pool.endpoints if each.closed and not each.missed]
             if not well:
                 return
             endpoint = min(well, key=lambda each: len(each.idle) + each.busy)
             if not await self._one_more(endpoint):
+                self._resting = time.monotonic() + _REST
                 return
 
     def _missing_below(self) -> int:
