@@ -16,7 +16,7 @@ from gateway.codecs.line_protocol import LineEncoder, reserved, template_names
 from gateway.codecs.line_refusals import refusals, said
 from gateway.core.contracts import Batch, Bridge, Context, Reading
 from gateway.core.errors import Denied, Rejected, Unavailable
-from gateway.core.secrecy import concealed
+from gateway.core.secrecy import concealed_line
 from gateway.core.settings import BridgeSettings, Duration, Secret, Settings, Size, wrong
 from gateway.io.blocking import Blocking
 from gateway.io.http import Answer, failure, make_answer, network_failure
@@ -119,7 +119,7 @@ class InfluxdbSettings(BridgeSettings):
     @property
     def servers(self) -> Mapping[str, str]:
         """Every URL, by what may be shown of it."""
-        return {concealed(url): url.rstrip("/") for url in (self.url, *self.more_urls)}
+        return {concealed_line(url): url.rstrip("/") for url in (self.url, *self.more_urls)}
 
     def build(self, name: str, context: Context) -> Bridge[Any]:
         """The driver."""

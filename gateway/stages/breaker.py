@@ -45,7 +45,7 @@ class Breaker:
         self._clock = clock
         self._until = 0.0
         self._rate = rate
-        self._recent = Recent(window)
+        self._recent = Recent(window, clock())
 
     @property
     def remaining(self) -> float:
@@ -113,12 +113,12 @@ class Recent:
     went_well: in this window.
     """
 
-    def __init__(self, window: float) -> None:
+    def __init__(self, window: float, now: float) -> None:
         self.went_well = 0
         self._window = window
         self._failed = 0
         self._before = (0, 0)  # went well, failed
-        self._since = 0.0
+        self._since = now
 
     def failed(self, now: float) -> None:
         """A call failed."""

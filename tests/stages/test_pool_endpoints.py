@@ -19,6 +19,7 @@ from gateway.stages.health import HealthStage
 from gateway.stages.pool import Pool
 from tests.support.delivering import delivering, now_numbered
 from tests.support.http_peer import Said, http_peer
+from tests.support.journal import publish
 from tests.support.lines import CheckedBridge, LineBridge, LineServer, line
 from tests.support.pooling import pooling, until
 
@@ -176,7 +177,7 @@ async def test_nothing_is_lost_when_one_of_two_servers_dies(tmp_path: Path) -> N
         bridge = settings.build("sink", context)
         async with delivering(tmp_path, bridge, pool={"max": 4}) as work:
             for start in range(0, 3_000, 100):
-                await work.bus.publish(now_numbered(start, start + 100))
+                await publish(work.bus, now_numbered(start, start + 100))
                 if start == 1_000:
                     one.stop()
                 await asyncio.sleep(0.01)
@@ -271,9 +272,9 @@ def test_a_share_below_the_limit_never_opens_it() -> None:
 
 
 def test_what_is_long_past_does_not_count() -> None:
-    recent = Recent(60.0)
+    recent = Recent(60.0, 0.0)
     recent.went_well += 10_000
-    recent.failed(1_000.0)  # the first look at the clock: those were at no known time
+    recent.failed(1_000.0)
     assert recent.rate(1_000.0) == 1.0
     recent.went_well += 9
     assert recent.rate(1_030.0) == pytest.approx(0.1)
