@@ -18,8 +18,8 @@ from gateway.core.settings import BridgeSettings
 from gateway.runtime.again import Again, Retried
 from gateway.runtime.clock import Clock
 from gateway.stages import compose
-from gateway.stages.failover import Failover
 from gateway.stages.health import HealthStage
+from gateway.stages.next_endpoint import NextEndpoint
 from gateway.stages.pool import pool_of
 from gateway.stages.profiling import Profiler, ProfilingStage
 from gateway.stages.retry import Retry
@@ -61,7 +61,7 @@ class Delivery:
         self._flowing = asyncio.Event()
         send = partial(self._send, bridge)
         outer: list[Stage] = [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry]
-        self._chain = compose([*outer, Failover(self.pool), self.health], send)
+        self._chain = compose([*outer, NextEndpoint(self.pool), self.health], send)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
         self._again = Again(
             self.name, settings, bus, send, self._dead_letter, bus.emit, self._leaves_out

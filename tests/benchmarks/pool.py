@@ -28,7 +28,7 @@ from gateway.core.contracts import Batch, Bridge, Reading
 from gateway.core.errors import Unavailable
 from gateway.core.settings import BridgeSettings
 from gateway.stages import compose
-from gateway.stages.failover import Failover
+from gateway.stages.next_endpoint import NextEndpoint
 from gateway.stages.pool import pool_of
 from gateway.stages.upkeep import Upkeep
 from tests.support.certificates import certificates
@@ -117,7 +117,7 @@ async def with_pool(bridge: Bridge[Any], sends: int, case: Case) -> float:
     async def last(batch: Batch) -> None:
         await pool.send(bridge, batch)
 
-    send = compose([Failover(pool)], last)
+    send = compose([NextEndpoint(pool)], last)
 
     async def until_taken(batch: Batch) -> None:
         while True:

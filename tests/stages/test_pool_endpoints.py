@@ -14,8 +14,8 @@ from gateway.core.events import Event
 from gateway.stages import compose
 from gateway.stages.breaker import LEAST, Breaker, BreakerOpen, BreakerState, Recent
 from gateway.stages.endpoints import EndpointState, PoolEndpoint, choose
-from gateway.stages.failover import Failover
 from gateway.stages.health import HealthStage
+from gateway.stages.next_endpoint import NextEndpoint
 from gateway.stages.pool import Pool
 from tests.support.delivering import delivering, now_numbered
 from tests.support.http_peer import Said, http_peer
@@ -32,7 +32,7 @@ def chain(pool: Pool[Any], bridge: Any) -> Any:
     async def send(batch: Batch) -> None:
         await pool.send(bridge, batch)
 
-    return compose([Failover(pool), health], send), health
+    return compose([NextEndpoint(pool), health], send), health
 
 
 def state(pool: Pool[Any], number: int) -> str:

@@ -1,4 +1,4 @@
-"""Fail over: a write that one endpoint did not take goes to another one at once.
+"""The next endpoint: a write that one endpoint did not take goes to another one at once.
 
 Each try counts as an attempt (`attempts` of the error that is raised in the end), and passes the
 health stage by itself, so that what failed on the way is seen.
@@ -13,7 +13,7 @@ from gateway.stages.places import Exhausted
 from gateway.stages.pool import Pool
 
 
-class Failover:
+class NextEndpoint:
     """The stage between retry and health of a bridge. Does nothing where there is one endpoint."""
 
     def __init__(self, pool: Pool[Any]) -> None:
