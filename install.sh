@@ -82,8 +82,8 @@ need_packages() {
     ((EUID == 0)) || die "Debian packages are missing: $*" \
         "sudo apt-get install -y --no-install-recommends $*"
     say "installing Debian packages: $*"
-    if [[ " $* " == *' mosquitto '* ]]; then
-        without_its_service "$@"
+    if [[ " $* " == *' mosquitto '* || " $* " == *' postgresql '* ]]; then
+        without_services "$@"
     else
         apt_install "$@"
     fi
@@ -98,15 +98,16 @@ apt_install() {
     } </dev/null >&2
 }
 
-# Debian's mosquitto starts a broker of its own on port 1883, where ours is to listen. It is kept
-# from doing so when we install it; one that somebody else installed is left as it is.
-without_its_service() {
-    local policy=/usr/sbin/policy-rc.d
+# Debian's mosquitto starts a broker of its own on port 1883, where ours is to listen, and its
+# PostgreSQL, which only tests need, a server. They are kept from doing so when we install them; one
+# that somebody else installed is left as it is.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d name
     if [[ ! -e $policy ]]; then
         # shellcheck disable=SC2064 # the path as it is now
         trap "rm -f '$policy'" EXIT
-        # Names mosquitto alone, so that no other service is harmed should the power fail now.
-        printf '%s\n' '#!/bin/sh' 'case "$*" in *mosquitto*) exit 101 ;; esac' >"$policy"
+        # Names these alone, so that no other service is harmed should the power fail now.
+        printf '%s\n' '#!/bin/sh' 'case "$*" in *mosquitto*|*postgresql*) exit 101 ;; esac' >"$policy"
         chmod 755 "$policy"
         apt_install "$@"
         rm -f "$policy"
@@ -115,7 +116,10 @@ without_its_service() {
         apt_install "$@"
     fi
     if [[ -d /run/systemd/system ]]; then
-        systemctl disable --now --quiet mosquitto.service 2>/dev/null || true
+        for name in mosquitto postgresql; do
+            [[ " $* " != *" $name "* ]] ||
+                systemctl disable --now --quiet "$name.service" 2>/dev/null || true
+        done
     fi
 }
 
@@ -193,6 +197,7 @@ cmd_test() {
         shift
     fi
     mapfile -t wanted < <(offered "${test_servers[@]}")
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || wanted+=(postgresql)
     mapfile -t wanted < <(python_packages; missing "${test_packages[@]}" "${wanted[@]}")
     need_packages "${wanted[@]}"
     make_venv "$here/.venv-test" editable "$here/requirements/test.txt"

@@ -16,7 +16,8 @@ from gateway.codecs.line_protocol import LineEncoder, reserved, template_names
 from gateway.codecs.line_refusals import refusals, said
 from gateway.core.contracts import Batch, Bridge, Context, Reading
 from gateway.core.errors import Denied, Rejected, Unavailable
-from gateway.core.settings import BridgeSettings, Duration, Secret, Settings, Size
+from gateway.core.secrecy import concealed_line
+from gateway.core.settings import BridgeSettings, Duration, Secret, Settings, Size, wrong
 from gateway.io.blocking import Blocking
 from gateway.io.http import Answer, failure, make_answer, network_failure
 
@@ -27,6 +28,7 @@ if importlib.util.find_spec("influxdb_client") is None:
     # Said when the configuration is read, not when the first batch is sent.
     raise ModuleNotFoundError("No module named 'influxdb_client'", name="influxdb_client")
 
+_URL = r"^https?://[^/\s?#]+[^\s?#]*$"
 _GZIP_LEVEL = 1  # 6 takes four times as long for a tenth less
 _AGAIN = 8  # so often a body is sent without the lines that were named, then it is bisected
 _SMALL = 16_384  # a body that no server means when it says that one is too large (bytes)
@@ -71,8 +73,11 @@ class InfluxdbSettings(BridgeSettings):
 
     type: Literal["influxdb"] = "influxdb"
     """Which driver."""
-    url: str = Field(pattern=r"^https?://[^/\s?#]+[^\s?#]*$")
+    url: str = Field(pattern=_URL)
     """Where the server is, such as http://influx.local:8086."""
+    more_urls: tuple[Annotated[str, Field(pattern=_URL)], ...] = ()
+    """Further servers that have the same data, such as relays or the nodes of a cluster; each write
+    goes to the one that is best."""
     version: Literal["2", "1", 1, 2] = "2"
     """2 for InfluxDB 2 and 3 (token, org, bucket), 1 for InfluxDB 1 (database)."""
     token: Secret | None = None
@@ -107,7 +112,14 @@ class InfluxdbSettings(BridgeSettings):
             raise ValueError("version 2 needs a bucket (for InfluxDB 1 set version: 1)")
         if str(self.version) == "1" and not self.database:
             raise ValueError("version 1 needs a database")
+        if len(self.servers) <= len(self.more_urls):
+            raise wrong("more_urls", "a server is named twice", "name each once")
         return self
+
+    @property
+    def servers(self) -> Mapping[str, str]:
+        """Every URL, by what may be shown of it."""
+        return {concealed_line(url): url.rstrip("/") for url in (self.url, *self.more_urls)}
 
     def build(self, name: str, context: Context) -> Bridge[Any]:
         """The driver."""
@@ -132,6 +144,8 @@ class InfluxdbBridge:
     def __init__(self, name: str, settings: InfluxdbSettings) -> None:
         self.name = name
         self._settings = settings
+        self._servers = settings.servers
+        self.endpoints = tuple(self._servers)
         mapping = settings.mapping
         self._first = str(settings.version) == "1"
         self._encoder = LineEncoder(
@@ -141,14 +155,15 @@ class InfluxdbBridge:
         self._most = settings.max_body
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Write]:
+    async def connect(self, endpoint: str = "") -> AsyncIterator[Write]:
         """A connection; checked by the first write. Raises Denied if a certificate cannot be
         read."""
         make = _version_1 if self._first else _version_2
         try:
             # In a thread: the first import of the client takes 200 ms.
             await asyncio.to_thread(_readable, self._settings.ca_file)
-            write, close = await asyncio.to_thread(make, self._settings)
+            url = self._servers[endpoint or self.endpoints[0]]
+            write, close = await asyncio.to_thread(make, self._settings, url)
         except (OSError, ssl.SSLError) as error:
             raise Denied(f"{self._settings.ca_file}: {error}") from error
         try:
@@ -253,11 +268,11 @@ def _gzip(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-def _version_2(settings: InfluxdbSettings) -> tuple[Write, Callable[[], None]]:
+def _version_2(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:
     from influxdb_client import InfluxDBClient
 
     client = InfluxDBClient(
-        settings.url.rstrip("/"),
+        server,
         settings.token.get_secret_value() if settings.token else None,
         verify_ssl=settings.verify,
         ssl_ca_cert=settings.ca_file,
@@ -266,10 +281,10 @@ def _version_2(settings: InfluxdbSettings) -> tuple[Write, Callable[[], None]]:
     api = client.api_client
     query = {"org": settings.org, "bucket": settings.bucket, "precision": "ns"}
     pool: urllib3.PoolManager = api.rest_client.pool_manager
-    return _writing(settings, pool, "api/v2/write", query, api.default_headers), client.close
+    return _writing(settings, pool, f"{server}/api/v2/write", query, api.default_headers), client.close
 
 
-def _version_1(settings: InfluxdbSettings) -> tuple[Write, Callable[[], None]]:
+def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:
     import urllib3
 
     query = {"db": settings.database, "rp": settings.retention_policy, "precision": "ns"}
@@ -283,13 +298,13 @@ def _version_1(settings: InfluxdbSettings) -> tuple[Write, Callable[[], None]]:
         cert_reqs="CERT_REQUIRED" if settings.verify else "CERT_NONE",
         ca_certs=settings.ca_file,
     )
-    return _writing(settings, pool, "write", query, headers), pool.clear
+    return _writing(settings, pool, f"{server}/write", query, headers), pool.clear
 
 
 def _writing(
     settings: InfluxdbSettings,
     pool: "urllib3.PoolManager",
-    path: str,
+    address: str,
     query: Mapping[str, str | None],
     headers: Mapping[str, str],
 ) -> Write:
@@ -297,7 +312,7 @@ def _writing(
     anew, costs as much as the write."""
     import urllib3
 
-    url = urllib3.util.parse_url(f"{settings.url.rstrip('/')}/{path}")
+    url = urllib3.util.parse_url(address)
     target = f"{url.path}?{urlencode({key: value for key, value in query.items() if value})}"
     connection = pool.connection_from_url(url.url)
     sent = {

@@ -1,6 +1,6 @@
 """Another MQTT broker: each reading a message, done with once that broker has acknowledged it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from string import Formatter
@@ -39,6 +39,9 @@ class OneConnection(PoolSettings):
     max: Annotated[int, Field(ge=1, le=64)] = 1
     """Most connections. One has many messages in flight, so more seldom help; each further one has
     the client id with a number behind it."""
+    max_age: Duration = 0.0
+    """Age at which a connection is replaced once nobody uses it; 0: never, for MQTT's are made to
+    last."""
 
 
 class MqttBridgeSettings(BrokerAddress, BridgeSettings):
@@ -48,6 +51,8 @@ class MqttBridgeSettings(BrokerAddress, BridgeSettings):
     """Which driver."""
     url: str | None = None
     """That broker, such as mqtts://broker.example:8883; or give host."""
+    more_urls: tuple[str, ...] = ()
+    """Further brokers of the same cluster; messages go to whichever is best, each to one."""
     host: str | None = None
     """That broker's host, in place of url."""
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
@@ -90,6 +95,13 @@ class MqttBridgeSettings(BrokerAddress, BridgeSettings):
             raise ValueError("topics that begin with $ are the broker's own")
         return value
 
+    @field_validator("more_urls")
+    @classmethod
+    def _more_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            parse_url(each)
+        return value
+
     @model_validator(mode="after")
     def _address(self) -> "MqttBridgeSettings":
         if (self.url is None) == (self.host is None):
@@ -101,6 +113,8 @@ class MqttBridgeSettings(BrokerAddress, BridgeSettings):
                 raise wrong(key, "url says that already", f"leave out {key}, or give host for url")
         if self.protocol != "5" and self.expiry is not None:
             raise wrong("expiry", "MQTT 3.1.1 has no expiry", 'leave it out, or set protocol: "5"')
+        if len(self.brokers) <= len(self.more_urls):
+            raise wrong("more_urls", "a broker is named twice", "name each once")
         return self
 
     @property
@@ -111,9 +125,15 @@ class MqttBridgeSettings(BrokerAddress, BridgeSettings):
         port = self.port or (_TLS_PORT if self.tls else _PORT)
         return self.reached_at(Endpoint(host=self.host or "", port=port, tls=self.tls))
 
-    def feeds(self, gateway: str) -> tuple[Endpoint, str]:
+    @property
+    def brokers(self) -> Mapping[str, Endpoint]:
+        """Every broker, by `host:port`."""
+        more = (self.reached_at(parse_url(each)) for each in self.more_urls)
+        return {f"{each.host}:{each.port}": each for each in (self.endpoint, *more)}
+
+    def feeds(self, gateway: str) -> tuple[Sequence[Endpoint], str]:
         """See BridgeSettings."""
-        return self.endpoint, self.topic.replace("{gateway}", gateway)
+        return [*self.brokers.values()], self.topic.replace("{gateway}", gateway)
 
     def build(self, name: str, context: Context) -> Bridge[Any]:
         """The driver."""
@@ -168,7 +188,8 @@ class MqttBridge:
     def __init__(self, name: str, settings: MqttBridgeSettings, context: Context) -> None:
         self.name = name
         self._settings = settings
-        self._endpoint = settings.endpoint
+        self._brokers = settings.brokers
+        self.endpoints = tuple(self._brokers)
         self._messages = Messages(settings, context.gateway)
         self._client_id = settings.client_id or f"{context.gateway}-{name}"
         self._threads = Blocking(f"mqtt-{name}")
@@ -176,13 +197,14 @@ class MqttBridge:
         self._begun: dict[int, _Work] = {}
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Sender]:
+    async def connect(self, endpoint: str = "") -> AsyncIterator[Sender]:
         """A connection that the broker has accepted. Raises Unavailable, Throttled or Denied."""
+        broker = self._brokers[endpoint or self.endpoints[0]]
         number = next(n for n in range(1, len(self._numbers) + 2) if n not in self._numbers)
         self._numbers.add(number)
         client_id = self._client_id if number == 1 else f"{self._client_id}-{number}"
         settings = self._settings
-        sender = Sender(self._endpoint, client_id, settings.window, settings.timeout, self._threads)
+        sender = Sender(broker, client_id, settings.window, settings.timeout, self._threads)
         try:
             await self._open(sender)
             yield sender

@@ -73,8 +73,10 @@ def show_all(args: Namespace) -> int:
     elif not found:
         print("no bridges are configured")
     else:
-        heads = ["NAME", "TYPE", "STATE", "BREAKER", "DELIVERED", "BEHIND", "OLDEST", "LAST ERROR"]
+        heads = ["NAME", "TYPE", "STATE", "BREAKER", "IN USE", "DELIVERED"]
+        heads += ["BEHIND", "OLDEST", "LAST ERROR"]
         table(heads, [_row(bridge) for bridge in found])
+        _show_endpoints(found)
         for bridge in found:
             if bridge.get("replay"):
                 print(f"{bridge['name']}: {_progress(bridge['replay'])}")
@@ -89,10 +91,44 @@ def _row(bridge: dict[str, Any]) -> list[tuple[str, str] | str]:
         bridge["type"],
         state if state == "running" else (state, "bad"),
         plain(bridge.get("breaker")),
+        _in_use(bridge.get("pool", {})),
         count(bridge.get("delivered")),
         count(bridge.get("pending")),
         duration(oldest) if oldest else "-",
         plain(bridge.get("last_error")),
+    ]
+
+
+def _in_use(pool: dict[str, Any]) -> str:
+    return f"{count(pool.get('busy'))} of {count(pool.get('max'))}"
+
+
+def _show_endpoints(bridges: list[dict[str, Any]]) -> None:
+    """Each endpoint of the bridges that have several."""
+    several = [
+        (bridge["name"], endpoint)
+        for bridge in bridges
+        if len(endpoints := bridge.get("pool", {}).get("endpoints", ())) > 1
+        for endpoint in endpoints
+    ]
+    if several:
+        print()
+        heads = ["BRIDGE", "ENDPOINT", "STATE", "BREAKER", "BUSY", "IDLE", "LATENCY", "FAILED"]
+        table([*heads, "LAST ERROR"], [_endpoint_row(name, each) for name, each in several])
+
+
+def _endpoint_row(name: str, endpoint: dict[str, Any]) -> list[tuple[str, str] | str]:
+    state = endpoint["state"]
+    return [
+        name,
+        plain(endpoint["name"]),
+        state if state == "HEALTHY" else (state, "bad"),
+        plain(endpoint["breaker"]),
+        count(endpoint["busy"]),
+        count(endpoint["idle"]),
+        f"{1000 * endpoint['latency']:.1f} ms",
+        count(endpoint["failed"]),
+        plain(endpoint["last_error"]),
     ]
 
 

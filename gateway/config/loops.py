@@ -25,7 +25,8 @@ def loops(source: Source, config: Config) -> Iterator[Problem]:
         found = bridge.feeds(config.gateway.id)
         if found is None:
             continue
-        taken = _taken(config, *found)
+        brokers, topic = found
+        taken = next(filter(None, (_taken(config, broker, topic) for broker in brokers)), "")
         if taken:
             place = ("bridges", number, "topic")
             fix = "name another broker, or another topic"

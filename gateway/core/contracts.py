@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntFlag
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -251,6 +251,28 @@ class Bridge(Protocol[ConnT]):
 
 
 @runtime_checkable
+class Endpoints(Protocol):
+    """A bridge whose other side has several endpoints: whatever one of them takes, all have. The
+    pool spreads the writes over them. endpoints: their names, such as URLs, without secrets."""
+
+    @property
+    def endpoints(self) -> Sequence[str]: ...
+
+    def connect(self, endpoint: str = ...) -> AbstractAsyncContextManager[Any]:
+        """A connection to that endpoint; to any if none is named. Raises Unavailable or Denied."""
+        ...
+
+
+@runtime_checkable
+class PooledByDriver(Protocol):
+    """A bridge whose `connect` gives a pool that the driver's library brings (an httpx client, a
+    psycopg_pool). It is opened once for each endpoint and lent to as many writes at a time as
+    `pool.max` allows; closing what is old or broken is left to it."""
+
+    pooled_by_driver: Literal[True]
+
+
+@runtime_checkable
 class Selective(Protocol):
     """A bridge that must not be given every reading. leaves_out: readings with any of these flags
     (`Flag`) are counted as dropped, with the flag's name in lower case as the reason."""
@@ -260,7 +282,8 @@ class Selective(Protocol):
 
 @runtime_checkable
 class Checkable(Protocol):
-    """A bridge that can be asked whether it may write, without writing anything."""
+    """A bridge that can be asked whether it may write, without writing anything. The pool asks it
+    of connections that nobody has used for a while."""
 
     async def check(self, conn: Any) -> None:
         """Return if a batch would be let in. Raises Unavailable or Denied."""

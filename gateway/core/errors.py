@@ -18,8 +18,11 @@ from gateway.core.secrecy import concealed
 class BerrygateError(Exception):
     """Root of everything Berrygate raises on purpose.
 
-    `fix`, where it is known, is one imperative sentence for the user.
+    `fix`, where it is known, is one imperative sentence for the user. attempts: how many were made
+    before it was raised, where one endpoint after another was tried.
     """
+
+    attempts = 1
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         super().__init__(message)

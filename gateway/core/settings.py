@@ -294,6 +294,11 @@ class BreakerSettings(Settings):
 
     failures: Annotated[int, Field(ge=1)] = 5
     """Consecutive failures that open the breaker."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of failures among the calls within `window` that opens it too, from 10 calls on; 1:
+    never."""
+    window: Annotated[Duration, Field(gt=0)] = 60.0
+    """How far back the share of failures looks."""
     reset: Duration = 30.0
     """How long it stays open before one trial."""
 
@@ -318,6 +323,18 @@ class PoolSettings(Settings):
     """Connections kept open when idle."""
     max: Annotated[int, Field(ge=1, le=64)] = 4
     """Most connections, and most writes at a time; each device's readings stay in order."""
+    idle: Annotated[Duration, Field(gt=0)] = 300.0
+    """How long a connection above `min` that nobody needs is kept."""
+    max_age: Duration = 3600.0
+    """Age at which a connection is replaced once nobody uses it (up to a fifth earlier, so that not
+    all go at once); 0: never."""
+    check: Duration = 30.0
+    """After how long without use a connection is looked at, in the background and before it is
+    used; 0: never."""
+    acquire_timeout: Annotated[Duration, Field(gt=0)] = 30.0
+    """Longest a write waits for a connection while all are in use."""
+    connect_timeout: Annotated[Duration, Field(gt=0)] = 10.0
+    """Longest a connection may take to open."""
 
 
 class BridgeSettings(Settings):
@@ -343,8 +360,8 @@ class BridgeSettings(Settings):
     pool: PoolSettings = PoolSettings()
     """Connections to the other side."""
 
-    def feeds(self, gateway: str) -> tuple[Endpoint, str] | None:
-        """An MQTT broker, and the topic there that readings are published to, in which `{…}` is
+    def feeds(self, gateway: str) -> tuple[Sequence[Endpoint], str] | None:
+        """MQTT brokers, and the topic there that readings are published to, in which `{…}` is
         what varies; None where they go elsewhere. gateway: our id."""
         return None
 

@@ -5,12 +5,14 @@ import errno
 import os
 import secrets
 import socket
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import psutil
 
 from gateway.broker.probing import accepts, answers, owner
-from gateway.core.contracts import Bridge, Checkable, Context, Endpoint
+from gateway.core.contracts import Bridge, Checkable, Context, Endpoint, Endpoints
 from gateway.core.errors import BerrygateError, Denied, Unavailable
 from gateway.core.settings import BridgeSettings
 from gateway.doctor import reach
@@ -176,15 +178,17 @@ async def bridges(scene: Scene) -> list[Finding]:
         emit=lambda event: None,
     )
     pairs = scene.config.named_bridges.items()
-    return [*await asyncio.gather(*(_reached(name, each, context) for name, each in pairs))]
+    found = await asyncio.gather(*(_reached(name, each, context) for name, each in pairs))
+    return [finding for each in found for finding in each]
 
 
-async def _reached(name: str, settings: BridgeSettings, context: Context) -> Finding:
-    broker = settings.feeds(context.gateway)
-    if broker is None:
-        return await _bridge(name, settings, context)
+async def _reached(name: str, settings: BridgeSettings, context: Context) -> list[Finding]:
+    feeds = settings.feeds(context.gateway)
+    if feeds is None:
+        return [await _bridge(name, settings, context)]
     # Not as the gateway itself would: with its client id we would throw out the one that runs.
-    return await _greeted("bridge.reachable", broker[0], f"{context.gateway}-doctor", name)
+    client_id = f"{context.gateway}-doctor"
+    return [await _greeted("bridge.reachable", each, client_id, name) for each in feeds[0]]
 
 
 async def _bridge(name: str, settings: BridgeSettings, context: Context) -> Finding:
@@ -210,9 +214,24 @@ async def _bridge(name: str, settings: BridgeSettings, context: Context) -> Find
 
 
 async def _let_in(bridge: Bridge[Any]) -> str:
-    """Connect as the gateway would; what the server said. Raises BerrygateError."""
+    """Connect as the gateway would; what the server said, or the first of several that does not
+    let us in. Raises BerrygateError."""
+    connect: Callable[..., AbstractAsyncContextManager[Any]] = bridge.connect
+    names = bridge.endpoints if isinstance(bridge, Endpoints) else ()
+    if len(names) < 2:
+        return await _asked(bridge, connect())
+    for name in names:
+        try:
+            said = await _asked(bridge, connect(name))
+        except BerrygateError as error:
+            kind = Denied if isinstance(error, Denied) else Unavailable
+            raise kind(f"{name}: {error}", fix=error.fix) from error
+    return f"{len(names)} endpoints, {said}"
+
+
+async def _asked(bridge: Bridge[Any], connecting: AbstractAsyncContextManager[Any]) -> str:
     try:
-        async with bridge.connect() as connection:
+        async with connecting as connection:
             if not isinstance(bridge, Checkable):
                 return "connected"
             await bridge.check(connection)

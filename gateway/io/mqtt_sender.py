@@ -268,9 +268,10 @@ class Sender:
 
     def _readable(self) -> None:
         """Something has come. While we send, more will: waking up for each acknowledgement costs
-        more than all the rest."""
+        more than all the rest. Not after the last one, or the next send would wait for its own."""
         self._guarded("loop_read")
-        if self._socket is not None and self._sending is not None:
+        sending = self._sending
+        if self._socket is not None and sending is not None and sending.unanswered:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket)
             self._timers["listen"] = loop.call_later(_GATHER, self._resume)

@@ -11,18 +11,19 @@ from typing import Any
 from gateway.bus.block import Block
 from gateway.bus.bus import Bus
 from gateway.bus.subscription import Lane, Subscription
-from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective
+from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective, Stage
 from gateway.core.errors import BerrygateError, Conflict, Rejected, Unavailable
 from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
 from gateway.runtime.again import Again, Retried
 from gateway.runtime.clock import Clock
 from gateway.stages import compose
-from gateway.stages.breaker import Breaker
 from gateway.stages.health import HealthStage
-from gateway.stages.pool import Pool
+from gateway.stages.next_endpoint import NextEndpoint
+from gateway.stages.pool import pool_of
 from gateway.stages.profiling import Profiler, ProfilingStage
 from gateway.stages.retry import Retry
+from gateway.stages.upkeep import Upkeep
 from gateway.store.dead_letters import DeadLetter, DeadLetters
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ class Delivery:
         self.name = bridge.name
         self.settings = settings
         self.subscription: Subscription | None = None
-        breaker = Breaker(settings.retry.breaker.failures, settings.retry.breaker.reset)
-        self.pool: Pool[Any] = Pool(bridge.connect, settings.pool.max, breaker)
+        self.pool = pool_of(bridge, settings)
+        self.upkeep = Upkeep(self.name, self.pool)
         self.retry = Retry(self.name, settings.retry, self._dead_letter)
         self.health = HealthStage(self.name, bus.emit)
         self.delivered_at = 0
@@ -59,9 +60,8 @@ class Delivery:
         self._clock = clock
         self._flowing = asyncio.Event()
         send = partial(self._send, bridge)
-        self._chain = compose(
-            [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry, self.health], send
-        )
+        outer: list[Stage] = [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry]
+        self._chain = compose([*outer, NextEndpoint(self.pool), self.health], send)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
         self._again = Again(
             self.name, settings, bus, send, self._dead_letter, bus.emit, self._leaves_out
@@ -80,7 +80,7 @@ class Delivery:
         assert self.subscription is not None, "subscribe first"
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.pool.warm(self.settings.pool.min))
+                group.create_task(self.upkeep.run())
                 for lane in self.subscription.lanes:
                     group.create_task(self._lane(lane), name=f"{self.name}/{lane.number}")
                 group.create_task(self._again.run(self.subscription))
@@ -288,7 +288,7 @@ class Delivery:
             "delivered_at": self.delivered_at // 1_000_000 or None,
             "last_error": self.retry.failing or None,
             "failed": dict(self.health.failed),
-            "pool": {"idle": self.pool.idle, "busy": self.pool.busy, "opened": self.pool.opened},
+            "pool": self.pool.as_dict() | {"wanted": self.upkeep.wanted},
             "replay": self._replay(),
             **ledger,
             "ledger": ledger,

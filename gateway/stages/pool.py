@@ -1,133 +1,314 @@
-"""Pooling: connections are opened when needed, kept, lent, and thrown away after a failure."""
+"""Pooling: connections are opened when needed, kept, lent, and thrown away after a failure.
+
+`Pool` lends them; what happens beside that (checks, ages, sizes, probes) is in `upkeep`, which
+endpoint is used in `endpoints`. A page on all of it: docs/stages/pool.md.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Generic
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic
 
-from gateway.core.contracts import Batch, Bridge, ConnT
-from gateway.core.errors import BerrygateError, Denied, Rejected, Unavailable
-from gateway.stages.breaker import Breaker
+from gateway.core.contracts import Batch, Bridge, Checkable, ConnT, Endpoints, PooledByDriver
+from gateway.core.errors import Denied, Rejected, Unavailable
+from gateway.core.settings import BridgeSettings, PoolSettings
+from gateway.stages.ages import Ages
+from gateway.stages.breaker import Breaker, BreakerState
+from gateway.stages.endpoints import Lent, PoolEndpoint, choose, longest_idle
+from gateway.stages.places import Places
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 10.0
-"""Longest a connection may take to open (s)."""
 CLOSE_TIMEOUT = 1.0
 """Longest one may take to close; then it is left behind (s)."""
 
-
-@dataclass(slots=True)
-class Lent(Generic[ConnT]):
-    """An open connection and how to close it."""
-
-    conn: ConnT
-    closing: AsyncExitStack
+Check = Callable[[Any], Awaitable[None]]
+"""Returns if a connection works. Raises Unavailable or Denied."""
 
 
 class Pool(Generic[ConnT]):
-    """Up to `size` connections of one bridge to one endpoint; the last returned is lent first.
+    """Up to `settings.max` connections of one bridge to its endpoints.
 
     `send` is the end of the chain around a bridge. Whoever waits is served in the order of
-    asking. idle, busy: connections by state.
+    asking. Opening, lending and closing are safe against cancellation: a connection is always
+    somebody's, the pool's or closed.
+
+    opened: how many connections were opened. closed: how many were closed, by reason (failed,
+    cancelled, idle, age, check, moved, probe, end). check: tells whether one works. by_driver:
+    the connection is the driver's own pool, see PooledByDriver.
     """
 
     def __init__(
         self,
-        connect: Callable[[], AbstractAsyncContextManager[ConnT]],
-        size: int,
-        breaker: Breaker,
+        endpoints: list[PoolEndpoint[ConnT]],
+        settings: PoolSettings,
+        check: Check | None = None,
+        by_driver: bool = False,
     ) -> None:
-        self.breaker = breaker
-        self.busy = 0
+        self.endpoints = endpoints
+        self.settings = settings
+        self.check = check
+        self.by_driver = by_driver
         self.opened = 0
-        self._connect = connect
-        self._idle: list[Lent[ConnT]] = []
-        self._places = asyncio.Semaphore(size)
+        self.closed: Counter[str] = Counter()
+        self._ages = Ages(settings)
+        self.places = Places(settings.max, settings.acquire_timeout)
+        self._ended = False
+        self._closing: set[asyncio.Task[None]] = set()
+        self._opening = asyncio.Lock()  # for what the driver pools: one for all
+        for endpoint in endpoints:
+            endpoint.alone = len(endpoints) == 1
+
+    # -- what others see --------------------------------------------------------------------
 
     @property
     def idle(self) -> int:
         """Open connections that nobody uses."""
-        return len(self._idle)
+        return sum(len(each.idle) for each in self.endpoints)
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[ConnT]:
+    @property
+    def busy(self) -> int:
+        """Connections in use, those that are being opened for somebody among them."""
+        return sum(each.busy for each in self.endpoints)
+
+    @property
+    def breaker(self) -> Breaker:
+        """The breaker of the endpoint that is best off."""
+        order = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
+        found = (each.breaker for each in self.endpoints)
+        return min(found, key=lambda breaker: (order.index(breaker.state), breaker.remaining))
+
+    def elsewhere(self) -> bool:
+        """Whether there are several endpoints, and one that has not failed just now."""
+        return len(self.endpoints) > 1 and any(e.closed and not e.missed for e in self.endpoints)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For status and the API."""
+        now = time.monotonic()
+        return {
+            "idle": self.idle,
+            "busy": self.busy,
+            "waiting": self.places.waiting,
+            "max": self.settings.max,
+            "opened": self.opened,
+            "closed": dict(self.closed),
+            "timeouts": self.places.timeouts,
+            "endpoints": [each.as_dict(now) for each in self.endpoints],
+        }
+
+    # -- lending ----------------------------------------------------------------------------
+
+    def acquire(self) -> "Lease[ConnT]":
         """A connection for as long as the context lasts; thrown away if it ends in an error that
         may lie with the connection. Raises Unavailable, Throttled or Denied."""
-        async with self._places:
-            self.breaker.enter()
-            lent: Lent[ConnT] | None = None
-            try:
-                lent = await self._lend()
-                self.busy += 1
-                try:
-                    yield lent.conn
-                finally:
-                    self.busy -= 1
-            except Rejected:
-                self._keep(lent)  # the endpoint is well: it was the batch
-                raise
-            except (Unavailable, Denied, OSError):
-                self.breaker.failed()
-                await self._discard(lent)
-                raise
-            except BaseException:
-                self.breaker.abandoned()
-                await self._discard(lent)
-                raise
-            self._keep(lent)
+        return Lease(self)
 
     async def send(self, bridge: Bridge[ConnT], batch: Batch) -> None:
         """Send through a pooled connection. Raises what the bridge raises."""
-        async with self.acquire() as conn:
+        async with Lease(self) as conn:
             await bridge.send(conn, batch)
 
-    async def warm(self, count: int) -> None:
-        """Have `count` connections open before they are needed; a failure is no news here, for
-        whoever needs one meets it again."""
-        while len(self._idle) + self.busy < count:
-            try:
-                self._idle.append(await self._open())
-            except BerrygateError:
-                return
-            except Exception:
-                log.exception("the driver failed to connect")
-                return
+    async def take(self, endpoint: PoolEndpoint[ConnT]) -> Lent[ConnT]:
+        """A connection to the endpoint for somebody who has a place: the one that came back last,
+        if it is to be trusted, or a new one. Raises Unavailable, Throttled or Denied."""
+        if self.by_driver:
+            return await self._shared(endpoint)
+        while endpoint.idle:
+            lent = endpoint.idle.pop()
+            looked = self._ages.looked(lent, endpoint.doubted, self.check is not None)
+            if looked or await self.works(endpoint, lent):
+                return lent
+        await self._make_room()
+        return await self.open(endpoint)
 
-    async def close(self) -> None:
-        """Close what is idle."""
-        idle, self._idle = self._idle, []
-        await asyncio.gather(*map(self._discard, idle))
+    async def _shared(self, endpoint: PoolEndpoint[ConnT]) -> Lent[ConnT]:
+        if not endpoint.idle:
+            async with self._opening:
+                if not endpoint.idle:
+                    endpoint.idle.append(await self.open(endpoint))
+        return endpoint.idle[-1]
 
-    async def _lend(self) -> Lent[ConnT]:
-        return self._idle.pop() if self._idle else await self._open()
-
-    async def _open(self) -> Lent[ConnT]:
-        closing = AsyncExitStack()
+    async def works(self, endpoint: PoolEndpoint[ConnT], lent: Lent[ConnT]) -> bool:
+        """Whether a connection is still good; if not it is closed. Without a check: it is not."""
+        if self.check is None:
+            await self.discard(lent, "check")
+            return False
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                conn = await closing.enter_async_context(self._connect())
+            async with asyncio.timeout(self.settings.connect_timeout):
+                await self.check(lent.conn)
+        except Rejected:
+            pass  # it answered
+        except Exception as error:  # noqa: BLE001 - a driver's bug in here must not cost a batch
+            log.debug("a connection to %s no longer works: %r", endpoint.name, error)
+            await self.discard(lent, "check")
+            return False
+        except BaseException:
+            self.discard_soon(lent, "cancelled")
+            raise
+        lent.looked = time.monotonic()
+        return True
+
+    async def open(self, endpoint: PoolEndpoint[ConnT]) -> Lent[ConnT]:
+        """A new connection. Raises Unavailable, Throttled or Denied."""
+        closing = AsyncExitStack()
+        limit = self.settings.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                conn = await closing.enter_async_context(endpoint.connect())
         except TimeoutError as error:
-            raise Unavailable(f"no connection within {CONNECT_TIMEOUT:.0f} s") from error
+            raise Unavailable(f"no connection within {limit:g} s") from error
         except OSError as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         self.opened += 1
-        return Lent(conn, closing)
+        lent = Lent(conn, closing)
+        self._ages.begin(lent)
+        return lent
 
-    def _keep(self, lent: Lent[ConnT] | None) -> None:
-        self.breaker.succeeded()
-        if lent is not None:
-            self._idle.append(lent)
+    async def _make_room(self) -> None:
+        """No more connections than `max`, although idle ones may be with other endpoints."""
+        while self.idle + self.places.taken > self.settings.max:
+            found = longest_idle(self.endpoints)
+            assert found is not None, "what is taken is never more than max"
+            endpoint, lent = found
+            endpoint.idle.remove(lent)
+            await self.discard(lent, "moved")
 
-    async def _discard(self, lent: Lent[ConnT] | None) -> None:
-        if lent is None:
+    def keep(self, endpoint: PoolEndpoint[ConnT], lent: Lent[ConnT], now: float) -> None:
+        """Take a connection back that works."""
+        if self.by_driver:
             return
+        lent.since = lent.looked = now
+        if self._ended or now >= lent.expires:
+            self.discard_soon(lent, "end" if self._ended else "age")
+        else:
+            endpoint.idle.append(lent)
+
+    # -- closing ----------------------------------------------------------------------------
+
+    async def discard(self, lent: Lent[ConnT] | None, reason: str) -> None:
+        """Close a connection; goes on in the background if the caller is cancelled."""
+        if lent is not None and not self.by_driver:
+            await asyncio.shield(self.discard_soon(lent, reason))
+
+    def discard_soon(self, lent: Lent[ConnT], reason: str) -> asyncio.Task[None]:
+        """Close a connection in the background."""
+        self.closed[reason] += 1
+        task = asyncio.create_task(_close(lent))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
+
+    async def close(self) -> None:
+        """Close what is idle, and wait for what is being closed; what is in use is closed when it
+        comes back."""
+        self._ended = True
+        for endpoint in self.endpoints:
+            idle, endpoint.idle = endpoint.idle, []
+            for lent in idle:
+                self.discard_soon(lent, "end")
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+
+class Lease(Generic[ConnT]):
+    """The context in which a connection is somebody's. Written out, for a generator's context costs
+    more than all the rest of a loan."""
+
+    __slots__ = ("_endpoint", "_lent", "_pool", "_since")
+
+    def __init__(self, pool: Pool[ConnT]) -> None:
+        self._pool = pool
+        self._lent: Lent[ConnT] | None = None
+
+    async def __aenter__(self) -> ConnT:
+        pool = self._pool
+        await pool.places.enter()
         try:
-            # A peer that does not answer must hold up neither the next attempt nor our end, and
-            # what goes wrong here must not hide why the connection is thrown away.
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await lent.closing.aclose()
-        except Exception as error:  # noqa: BLE001 - a connection that is thrown away
-            log.debug("a connection did not close: %s", error)
+            now = time.monotonic()
+            endpoint = choose(pool.endpoints, now)
+        except BaseException:
+            pool.places.leave()
+            raise
+        self._endpoint = endpoint
+        self._since = now
+        endpoint.busy += 1
+        try:
+            lent = self._lent = await pool.take(endpoint)
+            if not pool.endpoints[0].alone:
+                self._since = time.monotonic()  # what connecting takes is no measure of a call
+        except BaseException as error:
+            await self._end(error)
+            raise
+        return lent.conn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            await self._end(error)
+            return
+        self._well()
+
+    def _well(self) -> None:
+        pool, endpoint, lent = self._pool, self._endpoint, self._lent
+        now = time.monotonic()
+        endpoint.succeeded(now, now - self._since)
+        if lent is not None:
+            pool.keep(endpoint, lent, now)
+        endpoint.busy -= 1
+        pool.places.leave()
+
+    async def _end(self, error: BaseException) -> None:
+        """The call, or opening its connection, ended in an error."""
+        if isinstance(error, Rejected):
+            self._well()  # the endpoint is well: it was the batch
+            return
+        pool, endpoint = self._pool, self._endpoint
+        if isinstance(error, Unavailable | Denied | OSError):
+            endpoint.failure(time.monotonic(), error)
+            reason = "failed"
+        else:
+            endpoint.breaker.abandoned()
+            reason = "cancelled"
+        try:
+            await pool.discard(self._lent, reason)
+        finally:
+            endpoint.busy -= 1
+            pool.places.leave()
+
+
+async def _close(lent: Lent[Any]) -> None:
+    try:
+        # A peer that does not answer must hold up neither the next attempt nor our end, and what
+        # goes wrong here must not hide why the connection is thrown away.
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await lent.closing.aclose()
+    except Exception as error:  # noqa: BLE001 - a connection that is thrown away
+        log.debug("a connection did not close: %s", error)
+
+
+def pool_of(bridge: Bridge[Any], settings: BridgeSettings) -> Pool[Any]:
+    """The pool of a bridge, on the running loop."""
+    given = settings.retry.breaker
+
+    def endpoint(name: str, connect: Callable[[], Any]) -> PoolEndpoint[Any]:
+        breaker = Breaker(given.failures, given.reset, rate=given.rate, window=given.window)
+        return PoolEndpoint(name, connect, breaker)
+
+    connect: Callable[..., Any] = bridge.connect
+    names = bridge.endpoints if isinstance(bridge, Endpoints) else ()
+    endpoints = [endpoint(name, partial(connect, name)) for name in names]
+    return Pool(
+        endpoints or [endpoint(bridge.name, connect)],
+        settings.pool,
+        bridge.check if isinstance(bridge, Checkable) else None,
+        isinstance(bridge, PooledByDriver),
+    )

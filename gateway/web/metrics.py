@@ -14,10 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 
 from gateway.web.house import House
+from gateway.web.pool_metrics import BREAKER, pools
 
 __all__ = ["CONTENT_TYPE_LATEST", "Exposition"]
-
-_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
 
 _SOURCE_COUNTERS = {
     "received": ("messages_received", "Frames that came in"),
@@ -105,17 +104,13 @@ def _bridges(bridges: list[dict[str, Any]]) -> Iterable[Metric]:
     failed = _counter("bridge_failed", "Attempts that failed, by kind of error", "bridge", "kind")
     lag = _gauge("bridge_lag_seconds", "Age of the oldest reading not delivered yet", "bridge")
     breaker = _gauge("bridge_breaker_state", "0 closed, 1 half open, 2 open", "bridge")
-    pool = _gauge("pool_connections", "Connections to the other side", "bridge", "state")
     for bridge in bridges:
         name = bridge["name"]
         for kind, count in bridge.get("failed", {}).items():
             failed.add_metric([name, kind], count)
         lag.add_metric([name], bridge.get("oldest") or 0.0)
-        breaker.add_metric([name], _BREAKER.get(bridge.get("breaker", ""), math.nan))
-        for state in ("idle", "busy"):
-            if state in bridge.get("pool", {}):
-                pool.add_metric([name, state], bridge["pool"][state])
-    yield from (failed, lag, breaker, pool)
+        breaker.add_metric([name], BREAKER.get(bridge.get("breaker", ""), math.nan))
+    yield from (failed, lag, breaker, *pools(bridges))
 
 
 def _health(health: dict[str, Any]) -> Iterable[Metric]:

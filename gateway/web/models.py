@@ -153,6 +153,33 @@ class Retried(Answer):
     """`after` for the next request; null at the end."""
 
 
+class PoolEndpoint(Answer):
+    """One place that a bridge writes to."""
+
+    name: str
+    state: str
+    """HEALTHY, DEGRADED (used, but has failed lately), FAILED (not used) or RECOVERING."""
+    breaker: str
+    """closed, open or half_open."""
+    latency: float
+    """What a write takes there (s); rises at once and falls slowly."""
+
+
+class Pool(Answer):
+    """A bridge's connections."""
+
+    idle: int
+    busy: int
+    waiting: int
+    """Writes that wait for one."""
+    max: int
+    opened: int
+    """Since the bridge started."""
+    closed: dict[str, int]
+    """The same, by reason."""
+    endpoints: list[PoolEndpoint]
+
+
 class Bridge(Answer):
     """One bridge."""
 
@@ -160,6 +187,8 @@ class Bridge(Answer):
     type: str
     state: str
     """running, paused, failing (it tries again) or denied (a person must act)."""
+    pool: Pool
+    """Its connections."""
     replay: Replay | None
     """What it sends again on request, or the last it sent."""
 

@@ -180,8 +180,13 @@ def test_an_unknown_device(berrygate: Berrygate) -> None:
 @pytest.mark.usefixtures("up")
 def test_bridges(house: SmallHouse, berrygate: Berrygate) -> None:
     for arguments in (["bridges"], ["bridges", "list"]):
-        row = berrygate(*arguments).out.splitlines()[1].split()
-        assert row == ["home", "influxdb", "running", "half_open", "5", "3", "2.5s", "-"]
+        lines = berrygate(*arguments).out.splitlines()
+        row = lines[1].split()
+        assert row[:7] == ["home", "influxdb", "running", "half_open", "2", "of", "4"]
+        assert row[7:] == ["5", "3", "2.5s", "-"]
+        two = lines[-1].split()
+        assert two[:7] == ["home", "http://two:8086", "FAILED", "open", "0", "0", "12.5"]
+        assert two[7:] == ["ms", "7", "connection", "refused"]
     assert json.loads(berrygate("bridges", "--json").out) == house.bridges()
 
 

@@ -275,6 +275,10 @@ def test_a_bridge_with_a_wrong_token_a_missing_bucket_or_no_server(tmp_path: Pat
             assert each["state"] == "FAIL"
             assert said in each["seen"]
             assert "not-the-token" not in json.dumps(found)
+        more = bridge(server.url, more_urls=[f"http://127.0.0.1:{free_port()}"])
+        each = one(doctor(written(tmp_path / "more", bridges=[more])), "bridge.reachable", "home")
+        assert each["state"] == "FAIL"
+        assert each["seen"].startswith(more["more_urls"][0])
     down = one(doctor(written(tmp_path, bridges=[bridge(server.url)])), "bridge.reachable")
     assert (down["state"], "TCP" in down["seen"]) == ("FAIL", True)
     unknown = bridge("http://nobody.invalid:8086")

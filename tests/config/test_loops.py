@@ -33,6 +33,8 @@ LISTENER = "broker: {listeners: [{port: 8884, tls: false}]}"
         (config("host: 127.0.0.1, port: 8884, topic: 'devices/{device}/telemetry'",
                 broker=LISTENER), "device mqtt"),
         (config("url: 'mqtt://other', topic: 'plant/{device}'", OTHER), "plant/#"),
+        (config("host: else, more_urls: ['mqtt://other'], topic: 'plant/{device}'", OTHER),
+                "plant/#"),
         (config("url: 'mqtt://OTHER.', topic: 'plant/{device}'", OTHER), "plant/#"),
         (config("url: 'mqtt://other', topic: 'plant/{device}/{metric}'", OTHER), "plant/#"),
     ],

@@ -172,7 +172,9 @@ def test_connection_to_a_sink_cut_at_every_message_loses_nothing(tmp_path: Path)
                 bridges=[{
                     "type": "influxdb", "name": "sink", "version": "1", "database": "test",
                     "url": f"http://127.0.0.1:{proxy.port}", "batch": {"wait": "50ms"},
-                    "retry": {"base": "50ms", "max": "200ms", "breaker": {"failures": 100}},
+                    "retry": {
+                        "base": "50ms", "max": "200ms", "breaker": {"failures": 100, "rate": 1},
+                    },
                 }],
                 journal={"gather": "50ms"},
             )

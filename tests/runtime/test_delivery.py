@@ -63,7 +63,7 @@ async def test_pausing_stops_a_bridge_that_retries(tmp_path: Path) -> None:
 async def test_resume_tries_a_denied_bridge_at_once(tmp_path: Path) -> None:
     sink = Sink()
     sink.fails = Denied("wrong token")
-    retry = {"max": "60s", "breaker": {"failures": 100}}
+    retry = {"max": "60s", "breaker": {"failures": 100, "rate": 1}}
     async with delivering(tmp_path, sink, retry=retry) as work:
         await publish(work.bus, now_numbered(0, 10))
         await work.until(lambda: work.delivery.state == "denied")

@@ -3,12 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from gateway.core.errors import Denied, Rejected, Unavailable
+from gateway.core.settings import PoolSettings
 from gateway.stages.breaker import Breaker, BreakerOpen, BreakerState
+from gateway.stages.endpoints import PoolEndpoint
 from gateway.stages.pool import Pool
+from gateway.stages.upkeep import Upkeep
+
+
+def pool_with(connect: Any, failures: int = 3, **settings: Any) -> Pool[int]:
+    """A pool with one endpoint."""
+    endpoint = PoolEndpoint("it", connect, Breaker(failures, 60.0))
+    return Pool([endpoint], PoolSettings.model_validate({"max": 2, **settings}))
 
 
 class Connections:
@@ -29,8 +39,8 @@ class Connections:
         finally:
             self.closed += 1
 
-    def pool(self, size: int = 2) -> Pool[int]:
-        return Pool(self.connect, size, Breaker(3, 60.0))
+    def pool(self, size: int = 2, **settings: Any) -> Pool[int]:
+        return pool_with(self.connect, max=size, **settings)
 
 
 async def test_a_connection_is_used_again() -> None:
@@ -110,12 +120,14 @@ async def test_a_cancelled_use_gives_its_place_back() -> None:
 
 async def test_warm_connections_are_there_before_they_are_needed() -> None:
     connections = Connections()
-    pool = connections.pool()
-    await pool.warm(2)
+    pool = connections.pool(3, min=2)
+    await Upkeep("it", pool).once()
     assert pool.idle == 2
     connections.refuse = True
-    await pool.warm(3)  # a failure is no news here
+    pool.settings = PoolSettings(min=3, max=3)
+    await Upkeep("it", pool).once()  # a failure is no news here
     assert pool.idle == 2
+    await pool.close()
 
 
 @pytest.mark.parametrize("error", [OSError("no route"), TimeoutError(), Denied("no")])
@@ -166,8 +178,8 @@ class Stubborn:
 
 @pytest.mark.parametrize("error", [OSError("no route"), ValueError("a driver's bug")])
 async def test_a_driver_that_cannot_connect_does_not_end_the_bridge(error: Exception) -> None:
-    pool = Pool(Stubborn(opening=error).connect, 2, Breaker(3, 60.0))
-    await pool.warm(2)
+    pool = pool_with(Stubborn(opening=error).connect)
+    await Upkeep("it", pool).once()
     assert pool.idle == 0
 
 
@@ -175,7 +187,7 @@ async def test_a_connection_that_never_closes_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.stages.pool.CLOSE_TIMEOUT", 0.05)
-    pool = Pool(Stubborn().connect, 1, Breaker(3, 60.0))
+    pool = pool_with(Stubborn().connect, max=1)
     async with asyncio.timeout(5):
         with pytest.raises(Unavailable, match="reset"):
             async with pool.acquire():
@@ -187,23 +199,21 @@ async def test_a_connection_that_never_closes_holds_nobody_up(
 
 
 async def test_an_error_while_closing_does_not_hide_why_it_was_closed() -> None:
-    pool = Pool(Stubborn(closing=OSError("bad descriptor")).connect, 1, Breaker(3, 60.0))
+    pool = pool_with(Stubborn(closing=OSError("bad descriptor")).connect)
     with pytest.raises(Denied, match="wrong token"):
         async with pool.acquire():
             raise Denied("wrong token")
 
 
-async def test_a_connect_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.stages.pool.CONNECT_TIMEOUT", 0.05)
-
+async def test_a_connect_that_hangs_is_given_up() -> None:
     @asynccontextmanager
     async def hangs() -> AsyncIterator[int]:
         await asyncio.sleep(3600)
         yield 1
 
-    pool = Pool(hangs, 1, Breaker(2, 60.0))
+    pool = pool_with(hangs, failures=2, connect_timeout="50ms")
     for _ in range(2):
-        with pytest.raises(Unavailable, match="no connection"):
+        with pytest.raises(Unavailable, match=r"no connection within 0\.05 s"):
             async with pool.acquire():
                 pass
     assert pool.breaker.state is BreakerState.OPEN

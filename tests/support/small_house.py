@@ -22,6 +22,21 @@ from gateway.web import control, server
 STARTED = 1_795_212_000_000
 
 
+def _endpoint(name: str, state: str, breaker: str) -> dict[str, Any]:
+    failed = state == "FAILED"
+    return {
+        "name": name,
+        "state": state,
+        "breaker": breaker,
+        "idle": 0 if failed else 1,
+        "busy": 0 if failed else 2,
+        "latency": 0.0125,
+        "failed": 7 if failed else 0,
+        "ejected": int(failed),
+        "last_error": "connection refused" if failed else None,
+    }
+
+
 class SmallHouse:
     """Satisfies gateway.web.house.House; everything can be changed by the test."""
 
@@ -110,7 +125,19 @@ class SmallHouse:
                 "oldest": 2.5,
                 "last_error": None,
                 "failed": {"unavailable": 4},
-                "pool": {"idle": 1, "busy": 2},
+                "pool": {
+                    "idle": 1,
+                    "busy": 2,
+                    "waiting": 3,
+                    "max": 4,
+                    "opened": 9,
+                    "closed": {"age": 5, "failed": 1},
+                    "timeouts": 6,
+                    "endpoints": [
+                        _endpoint("http://one:8086", "HEALTHY", "closed"),
+                        _endpoint("http://two:8086", "FAILED", "open"),
+                    ],
+                },
                 **self.ledger()["bridges"]["home"],
                 "ledger": self.ledger()["bridges"]["home"],
             }

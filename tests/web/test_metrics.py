@@ -38,6 +38,16 @@ async def test_promised_names(http: httpx.AsyncClient) -> None:
     assert found[key("bridge_lag_seconds", bridge="home")] == 2.5
     assert found[key("bridge_breaker_state", bridge="home")] == 1
     assert found[key("pool_connections", bridge="home", state="busy")] == 2
+    assert found[key("pool_closed_total", bridge="home", reason="age")] == 5
+    assert found[key("pool_waiting", bridge="home")] == 3
+    assert found[key("pool_opened_total", bridge="home")] == 9
+    assert found[key("pool_timeouts_total", bridge="home")] == 6
+    two = {"bridge": "home", "endpoint": "http://two:8086"}
+    assert found[key("endpoint_state", **two)] == 3
+    assert found[key("endpoint_breaker_state", **two)] == 2
+    assert found[key("endpoint_latency_seconds", **two)] == 0.0125
+    assert found[key("endpoint_failed_total", **two)] == 7
+    assert found[key("endpoint_ejected_total", **two)] == 1
     assert found[key("health_score", kind="bridge", name="home")] == 84
     assert found[key("health_score", kind="gateway", name="gateway")] == 84
     assert math.isnan(found[key("health_score", kind="stage", name="journal")])
