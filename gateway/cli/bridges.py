@@ -131,7 +131,7 @@ def show_letters(args: Namespace) -> int:
         )
         print()
         table(
-            ["ID", "TIME", "NAME", "DEVICE", "REASON", "DETAIL", "PAYLOAD"],
+            ["ID", "FIRST", "LAST", "COUNT", "NAME", "DEVICE", "REASON", "DETAIL", "PAYLOAD"],
             [_letter(letter) for letter in found["letters"]],
         )
     return Exit.OK
@@ -142,6 +142,8 @@ def _letter(letter: dict[str, Any]) -> list[tuple[str, str] | str]:
     return [
         str(letter["id"]),
         clock(letter["time"]),
+        clock(letter["last"]),
+        count(letter["count"]),
         plain(letter["name"]),
         plain(letter["device"]),
         plain(letter["reason"]),

@@ -205,6 +205,7 @@ class Delivery:
         readings = [(letter.id, letter.reading) for letter in letters if letter.reading]
         found = await self._again.retry(self._subscribed(), readings)
         await self._dead_letters.delete(found.taken)
+        await self._dead_letters.again(found.kept)
         return found
 
     def _refuse_while_paused(self) -> None:

@@ -103,6 +103,8 @@ class LetterGroup(Answer):
     first: int
     """When the first of them came, epoch ms."""
     last: int
+    refused: int
+    """How often they were refused in all: also on a retry, in a replay, again after a crash."""
     detail: str
     """What was said of one of them."""
 
@@ -122,6 +124,11 @@ class Letter(Answer):
     size: int
     """Of the whole payload, bytes."""
     time: int
+    """When it was refused first, epoch ms."""
+    last: int
+    """When last."""
+    count: int
+    """How often."""
     reading: dict[str, Any] | None
     """time and values, for what a bridge's other side refused."""
 

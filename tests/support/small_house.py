@@ -267,10 +267,14 @@ class SmallHouse:
         if name not in (None, "home", "mqtt"):
             raise LookupError(f'no bridge and no source "{name}"')
         letter = {"stage": "deliver", "name": "home", "reason": "rejected", "device": "soil-4"}
-        group = {**letter, "count": 3, "first": STARTED, "last": STARTED + 1000, "detail": "bad"}
+        group = {
+            **letter, "count": 3, "refused": 4, "first": STARTED, "last": STARTED + 1000,
+            "detail": "bad",
+        }  # fmt: skip
         one = {
             **letter, "id": 7, "detail": "field type conflict", "topic": "", "payload": "",
-            "size": 0, "time": STARTED, "reading": {"time": STARTED, "values": {"n": "\x1b[2J"}},
+            "size": 0, "time": STARTED, "last": STARTED + 1000, "count": 2,
+            "reading": {"time": STARTED, "values": {"n": "\x1b[2J"}},
         }  # fmt: skip
         return {"groups": [group], "letters": [one][:limit]}
 
