@@ -166,7 +166,8 @@ class Bridge(Answer):
     name: str
     type: str
     state: str
-    """running, paused, failing (it tries again) or denied (a person must act)."""
+    """running, paused, failing (it tries again), denied (a person must act; it tries again slowly)
+    or stopped (a person must act and resume it)."""
     replay: Replay | None
     """What it sends again on request, or the last it sent."""
 
