@@ -160,6 +160,52 @@ class Retried(Answer):
     """`after` for the next request; null at the end."""
 
 
+class Troubles(Answer):
+    """What went wrong with a bridge, and how it came right again."""
+
+    hour: dict[str, int]
+    """Errors of the last hour by kind: unavailable, throttled, denied, rejected, unknown."""
+    day: dict[str, int]
+    """Those of the last day."""
+    outages: int
+    """How many there have been since the start and are over."""
+    unaided: int
+    """How many of them ended although nobody paused or resumed the bridge."""
+    down: float
+    """How long all of them took (s)."""
+    recovery: float | None
+    """How long one took on average (s), of the last thousand."""
+    longest: float | None
+    since: int | None
+    """When the one that goes on began, epoch ms."""
+
+
+class Minute(Answer):
+    """Errors of one minute."""
+
+    time: int
+    """When it began, epoch ms."""
+    errors: dict[str, int]
+    """By kind."""
+
+
+class Outage(Answer):
+    """From the first attempt that failed to the next one that got through."""
+
+    began: int
+    seconds: float
+    unaided: bool
+    """Nobody paused or resumed the bridge meanwhile."""
+
+
+class Errors(Answer):
+    """What went wrong with a bridge in the last day, the oldest first."""
+
+    minutes: list[Minute]
+    """Those in which there were errors."""
+    outages: list[Outage]
+
+
 class Bridge(Answer):
     """One bridge."""
 
@@ -170,6 +216,7 @@ class Bridge(Answer):
     or stopped (a person must act and resume it)."""
     replay: Replay | None
     """What it sends again on request, or the last it sent."""
+    troubles: Troubles
 
 
 class Limit(Answer):

@@ -110,6 +110,16 @@ class SmallHouse:
                 "oldest": 2.5,
                 "last_error": None,
                 "failed": {"unavailable": 4},
+                "troubles": {
+                    "hour": {"unavailable": 3},
+                    "day": {"unavailable": 4},
+                    "outages": 3,
+                    "unaided": 2,
+                    "down": 75.0,
+                    "recovery": 25.0,
+                    "longest": 61.0,
+                    "since": None,
+                },
                 "pool": {"idle": 1, "busy": 2},
                 **self.ledger()["bridges"]["home"],
                 "ledger": self.ledger()["bridges"]["home"],
@@ -262,6 +272,12 @@ class SmallHouse:
             raise Conflict("bridge home is not replaying")
         self.replay_ |= {"state": "stopped"}
         return self.replay_
+
+    def errors(self, bridge: str) -> dict[str, Any]:
+        self._bridge(bridge)
+        errors = {"unavailable": 4, "denied": 1}
+        outage = {"began": STARTED, "seconds": 12.34, "unaided": True}
+        return {"minutes": [{"time": STARTED, "errors": errors}], "outages": [outage]}
 
     async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
         if name not in (None, "home", "mqtt"):
