@@ -24,6 +24,7 @@ from gateway.runtime.intake import Intake, Services
 from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
 from gateway.runtime.watchdog import Watchdog
+from gateway.stages.backoff import Places
 from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
@@ -42,6 +43,7 @@ class Wiring:
         self._own: dict[str, Device] = {}
         self._broker: EmbeddedBroker | None = None
         self._announcer: Announcer
+        self._places = Places()
 
     async def start(self) -> None:
         """Begin everything: where readings go first, where they come from last. Raises ConfigError
@@ -218,6 +220,7 @@ class Wiring:
             house.dead_letters,
             house.profiler,
             house.clock,
+            self._places.of(settings),
         )
         await delivery.subscribe()
         house.deliveries[name] = delivery

@@ -19,6 +19,7 @@ from gateway.cli.common import (
     print_json,
     table,
 )
+from gateway.cli.troubles import show_errors, summary
 
 _LOOK = 0.5
 _TEXT = 60  # how much of a detail or payload is shown (characters)
@@ -39,6 +40,10 @@ def add(commands: "_SubParsersAction[Any]") -> None:
         action = actions.add_parser(name, parents=shared, help=what)
         action.add_argument("name", metavar="NAME", help="the bridge")
         action.set_defaults(do=switch, call=name)
+    errors = actions.add_parser("errors", parents=shared, help="what went wrong in the last day")
+    errors.add_argument("name", metavar="NAME", help="the bridge")
+    errors.add_argument("--limit", type=int, default=20, help="the most to list (20)")
+    errors.set_defaults(do=show_errors)
     _add_letters(actions, shared)
     _add_replay(actions, shared)
 
@@ -80,6 +85,8 @@ def show_all(args: Namespace) -> int:
         for bridge in found:
             if bridge.get("replay"):
                 print(f"{bridge['name']}: {_progress(bridge['replay'])}")
+            if said := summary(bridge.get("troubles")):
+                print(f"{bridge['name']}: {said}")
     return Exit.OK
 
 
@@ -167,7 +174,7 @@ def show_letters(args: Namespace) -> int:
         )
         print()
         table(
-            ["ID", "TIME", "NAME", "DEVICE", "REASON", "DETAIL", "PAYLOAD"],
+            ["ID", "FIRST", "LAST", "COUNT", "NAME", "DEVICE", "REASON", "DETAIL", "PAYLOAD"],
             [_letter(letter) for letter in found["letters"]],
         )
     return Exit.OK
@@ -178,6 +185,8 @@ def _letter(letter: dict[str, Any]) -> list[tuple[str, str] | str]:
     return [
         str(letter["id"]),
         clock(letter["time"]),
+        clock(letter["last"]),
+        count(letter["count"]),
         plain(letter["name"]),
         plain(letter["device"]),
         plain(letter["reason"]),

@@ -6,6 +6,7 @@ BerrygateError
 │   └── Throttled      the same, but not before `after` seconds
 ├── Denied             stop this part and show it: trying again will not help
 ├── Rejected           dead-letter these, the rest was taken
+├── Unknown            try again a few times, then find out whether a record is to blame
 ├── Conflict           what was asked does not fit the state things are in
 └── DecodeError        count it, keep the frame as a dead letter, acknowledge it
 """
@@ -72,6 +73,11 @@ class Rejected(BerrygateError):
         super().__init__(message, fix=fix)
         self.indices = indices
         self.reasons = reasons or {}
+
+
+class Unknown(BerrygateError):
+    """A driver failed in a way that it should not: nobody knows whether the other side, the data or
+    the driver is to blame. Raised around drivers, never by them."""
 
 
 class Conflict(BerrygateError):

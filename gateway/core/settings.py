@@ -303,15 +303,31 @@ class BreakerSettings(Settings):
     """How long it stays open before one trial."""
 
 
-class RetrySettings(Settings):
-    """What happens after a failed write. Pauses are exponential with full jitter."""
+Times = Literal["forever"] | Annotated[int, Field(ge=1)]
+"""How often; or without end."""
 
+
+class RetrySettings(Settings):
+    """What happens after a failed write."""
+
+    strategy: Literal["exponential", "decorrelated", "fixed", "budgeted"] = "exponential"
+    """How long the pauses between tries are: a random time below a bound that doubles; one between
+    `base` and three times the pause before; about `base`; or as exponential as long as tries are at
+    most a share (`budget`) of the writes that succeed, then `max`."""
     base: Duration = 0.5
-    """Upper bound of the first pause; it doubles with each failure."""
+    """Upper bound of the first pause; for decorrelated the shortest, for fixed every one."""
     max: Duration = 60.0
     """Upper bound of every pause."""
-    attempts: Literal["forever"] | Annotated[int, Field(ge=1)] = "forever"
+    budget: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """With strategy budgeted: how many tries each successful write allows."""
+    attempts: Times = "forever"
     """After how many attempts a batch becomes dead letters."""
+    denied: Times = "forever"
+    """After how often being let in was refused (wrong token, no permission) the bridge stops and
+    waits for `berrygate bridges resume`; its readings stay. For servers that lock users out."""
+    unknown: Annotated[int, Field(ge=1)] = 3
+    """How often a batch is tried on which the driver fails in an unknown way. Then it is halved to
+    find the readings to blame; if it is all of them, the bridge stops."""
     breaker: BreakerSettings = BreakerSettings()
     """When to stop trying an endpoint for a while."""
 

@@ -90,8 +90,8 @@ class Again:
         marked = [historical(reading) for _, reading in readings]
         ids = {id(reading): number for reading, (number, _) in zip(marked, readings, strict=True)}
 
-        async def keep(refused: list[Reading], reason: str) -> None:
-            result.kept.update((ids[id(reading)], reason) for reading in refused)
+        async def keep(refused: list[Reading], text: str, reason: str) -> None:
+            result.kept.update((ids[id(reading)], text) for reading in refused)
 
         try:
             async with asyncio.timeout(_ANSWER), self._one:

@@ -12,12 +12,14 @@ from gateway.bus.block import Block
 from gateway.bus.bus import Bus
 from gateway.bus.subscription import Lane, Subscription
 from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective, Stage
-from gateway.core.errors import BerrygateError, Conflict, Rejected, Unavailable
+from gateway.core.errors import Conflict, Unavailable
 from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
 from gateway.runtime.again import Again, Retried
 from gateway.runtime.clock import Clock
 from gateway.stages import compose
+from gateway.stages.backoff import Place
+from gateway.stages.classify import classified
 from gateway.stages.health import HealthStage
 from gateway.stages.next_endpoint import NextEndpoint
 from gateway.stages.pool import pool_of
@@ -45,13 +47,14 @@ class Delivery:
         dead_letters: DeadLetters,
         profiler: Profiler,
         clock: Clock,
+        place: Place | None = None,
     ) -> None:
         self.name = bridge.name
         self.settings = settings
         self.subscription: Subscription | None = None
         self.pool = pool_of(bridge, settings)
         self.upkeep = Upkeep(self.name, self.pool)
-        self.retry = Retry(self.name, settings.retry, self._dead_letter)
+        self.retry = Retry(self.name, settings.retry, self._dead_letter, place, self._stop)
         self.health = HealthStage(self.name, bus.emit)
         self.delivered_at = 0
         self._at_work = 0  # lanes with a batch on its way
@@ -123,14 +126,17 @@ class Delivery:
         await self._flowing.wait()  # also between the attempts of a batch
         try:
             await self.pool.send(bridge, batch)
-        except BerrygateError:
-            raise
-        except (OSError, TimeoutError) as error:
-            raise Unavailable(f"{type(error).__name__}: {error}") from error
         except Exception as error:
-            # A driver's bug met by one batch must not stop the others: it is treated as poison.
-            log.exception("bridge %s: the driver failed on a batch", self.name)
-            raise Rejected(f"driver failed: {type(error).__name__}: {error}") from error
+            # A driver's bug met by one batch must not stop the others.
+            found = classified(self.name, error)
+            if found is error:
+                raise
+            raise found from error
+
+    def _stop(self) -> None:
+        """Send nothing more until a person resumes the bridge, or the gateway is started again:
+        what was wrong may have been put right then."""
+        self._flowing.clear()
 
     def _on_hold(self, block: Block) -> bool:
         """Whether a block has wrong times that will be put right once the clock is set."""
@@ -140,15 +146,15 @@ class Delivery:
     def _hold_left(self) -> float:
         return _HOLD - self._clock.unset_for()
 
-    async def _dead_letter(self, readings: list[Reading], reason: str) -> None:
+    async def _dead_letter(self, readings: list[Reading], text: str, reason: str) -> None:
         now = time.time_ns()
         await self._dead_letters.keep(
             [
                 DeadLetter(
                     stage="deliver",
                     name=self.name,
-                    reason="rejected",
-                    detail=reason,
+                    reason=reason,
+                    detail=text,
                     device=reading.device,
                     reading=reading,
                     time=now,
@@ -157,7 +163,7 @@ class Delivery:
             ]
         )
         self._bus.emit(
-            DeadLettered(kind="bridge", name=self.name, reason="rejected", count=len(readings))
+            DeadLettered(kind="bridge", name=self.name, reason=reason, count=len(readings))
         )
 
     # -- what an operator asks for ----------------------------------------------------------
@@ -166,6 +172,7 @@ class Delivery:
         """Send nothing from now on, also after a restart; what is on its way is finished. Nothing
         is lost but by the journal's retention."""
         self._flowing.clear()
+        self.retry.troubles.aided()
         await self._set_paused(True)
 
     async def resume(self) -> None:
@@ -205,12 +212,13 @@ class Delivery:
         readings = [(letter.id, letter.reading) for letter in letters if letter.reading]
         found = await self._again.retry(self._subscribed(), readings)
         await self._dead_letters.delete(found.taken)
+        await self._dead_letters.again(found.kept)
         return found
 
     def _refuse_while_paused(self) -> None:
-        if self._subscribed().paused:
+        if self._subscribed().paused or self.retry.stopped:
             raise Conflict(
-                f"bridge {self.name} is paused", fix=f"berrygate bridges resume {self.name}"
+                f"bridge {self.name} is {self.state}", fix=f"berrygate bridges resume {self.name}"
             )
 
     async def _durable(self) -> None:
@@ -264,10 +272,12 @@ class Delivery:
 
     @property
     def state(self) -> str:
-        """running, paused (by a person), failing (it tries again) or denied (a person must
-        act)."""
+        """running, paused (by a person), failing (it tries again), denied (a person must act; it
+        tries again slowly) or stopped (a person must act and resume it)."""
         if self.subscription is not None and self.subscription.paused:
             return "paused"
+        if self.retry.stopped:
+            return "stopped"
         if self.retry.denied:
             return "denied"
         return "failing" if self.retry.failing else "running"
@@ -288,6 +298,7 @@ class Delivery:
             "delivered_at": self.delivered_at // 1_000_000 or None,
             "last_error": self.retry.failing or None,
             "failed": dict(self.health.failed),
+            "troubles": self.retry.troubles.as_dict(),
             "pool": self.pool.as_dict() | {"wanted": self.upkeep.wanted},
             "replay": self._replay(),
             **ledger,

@@ -202,6 +202,10 @@ class House:
         """End a bridge's replay. Raises LookupError, Conflict."""
         return await self.delivery(bridge).stop_replay()
 
+    def errors(self, bridge: str) -> dict[str, Any]:
+        """What went wrong with a bridge in the last day. Raises LookupError."""
+        return self.delivery(bridge).retry.troubles.history()
+
     async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
         """The dead letters of a bridge or source, or all. Raises LookupError."""
         return await self._letters.show(name, limit, before)

@@ -91,6 +91,7 @@ class Letters:
                 found.taken.append(letter.id)
         await self._journal(intake, readings)
         await self._store.delete(found.taken)
+        await self._store.again(found.kept)
         return found
 
     async def _journal(self, intake: Intake, readings: Sequence[Reading]) -> None:

@@ -1,11 +1,13 @@
 """Dead letters: what could not be decoded or was refused for good, kept with its reason."""
 
 import asyncio
+import hashlib
 import json
 import logging
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -23,6 +25,7 @@ KEPT_PAYLOAD = 4_096
 QUOTA = 10_000
 """How many dead letters are kept; the oldest go, and are counted."""
 
+_DETAIL = 1_000  # how much of a detail is kept (characters)
 _SHOWN = 256  # of a payload or a text, where people look (characters)
 
 _SQL = statements((files(__package__) / "dead_letters.sql").read_text())
@@ -31,7 +34,11 @@ _SQL = statements((files(__package__) / "dead_letters.sql").read_text())
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """One of them. stage: decode or deliver; name: the source or bridge; reason: one stable word;
-    time: ns; reading: where it was decoded already; size: of the whole payload."""
+    time: ns; reading: where it was decoded already; size: of the whole payload.
+
+    count: how often that reading was refused for that reason; time: when first, last: when last
+    (ns). A source's frames are one letter each: two that are alike may be two measurements.
+    """
 
     stage: str
     name: str
@@ -44,6 +51,8 @@ class DeadLetter:
     reading: Reading | None = None
     size: int = 0
     id: int = 0
+    count: int = 1
+    last: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For the API; time in epoch ms, the payload's beginning as text."""
@@ -59,6 +68,8 @@ class DeadLetter:
             "payload": self.payload[:_SHOWN].decode(errors="replace"),
             "size": self.size,
             "time": self.time // 1_000_000,
+            "last": self.last // 1_000_000,
+            "count": self.count,
             "reading": reading
             and {"time": reading.time // 1_000_000, "values": _shown(reading.values)},
         }
@@ -84,7 +95,18 @@ def _letter(row: tuple[Any, ...]) -> DeadLetter:
         size=row[8],
         time=row[9],
         reading=_reading(row[10]),
+        count=row[11],
+        last=row[12],
     )
+
+
+def _record(reading: Reading | None) -> bytes | None:
+    """What a refused reading is known by when it comes again: after a crash, or in a replay, which
+    marks it with a flag."""
+    if reading is None:
+        return None
+    known = msgspec.msgpack.encode((reading.device, reading.time, reading.values))
+    return hashlib.blake2b(known, digest_size=16).digest()
 
 
 class DeadLetters:
@@ -102,19 +124,21 @@ class DeadLetters:
             self._totals[stage, name, reason] = count
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these; durable once this returns. Raises sqlite3.Error, OSError."""
+        """Keep these; durable once this returns. A reading that is one already, for the same
+        reason, makes no second one. Raises sqlite3.Error, OSError."""
         rows = [
             (
                 letter.stage,
                 letter.name,
                 letter.reason,
-                letter.detail[:1000],
+                letter.detail[:_DETAIL],
                 letter.device,
                 letter.topic,
                 letter.payload[:KEPT_PAYLOAD],
                 len(letter.payload),
                 letter.time,
                 msgspec.msgpack.encode(letter.reading) if letter.reading else None,
+                _record(letter.reading),
             )
             for letter in letters
         ]
@@ -174,7 +198,7 @@ class DeadLetters:
         self, name: str | None = None, stage: str | None = None, limit: int = 100
     ) -> Sequence[dict[str, Any]]:
         """Those that are kept, by where, why and device: count, first and last (epoch ms), one
-        detail; the most frequent first."""
+        detail, how often they were refused in all; the most frequent first."""
         query = {"name": name, "stage": stage, "limit": limit}
         rows = await self._database.read(lambda c: c.execute(_SQL["groups"], query).fetchall())
         return [
@@ -187,6 +211,7 @@ class DeadLetters:
                 "first": row[5] // 1_000_000,
                 "last": row[6] // 1_000_000,
                 "detail": row[7],
+                "refused": row[8],
             }
             for row in rows
         ]
@@ -194,6 +219,15 @@ class DeadLetters:
     async def _read(self, statement: str, **query: Any) -> Sequence[DeadLetter]:
         rows = await self._database.read(lambda c: c.execute(_SQL[statement], query).fetchall())
         return [_letter(row) for row in rows]
+
+    async def again(self, refused: Mapping[int, str]) -> None:
+        """These, by id, were tried and refused once more; why. Raises sqlite3.Error."""
+        now = time.time_ns()
+        rows = [
+            {"id": number, "detail": detail[:_DETAIL], "now": now}
+            for number, detail in refused.items()
+        ]
+        await self._database.write(lambda c: c.executemany(_SQL["again"], rows))
 
     async def delete(self, ids: Iterable[int]) -> None:
         """Forget these. Raises sqlite3.Error."""

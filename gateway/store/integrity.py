@@ -234,6 +234,9 @@ def _newest(kind: str) -> int:
     return max(int(entry.name.split("_")[0]) for entry in migrations.iterdir())
 
 
+_READING = 11  # its place in a row of dead_letter, behind the row's number
+
+
 def _state(connection: sqlite3.Connection, check: _Check) -> int:
     for rowid, device, original, source, first_seen, *_, crc in check.rows(connection, "device"):
         check.report.devices += 1
@@ -241,9 +244,10 @@ def _state(connection: sqlite3.Connection, check: _Check) -> int:
             check.wrong(f"device {rowid} ({device!r}): its checksum does not hold")
     for row in check.rows(connection, "dead_letter"):
         check.report.dead_letters += 1
+        reading = row[_READING]
         try:
-            if row[-1] is not None:
-                msgspec.msgpack.decode(row[-1], type=Reading)
+            if reading is not None:
+                msgspec.msgpack.decode(reading, type=Reading)
         except msgspec.MsgspecError as error:
             check.wrong(f"dead letter {row[0]}: its reading is damaged: {error}")
     return 0

@@ -31,6 +31,7 @@ def router(house: House) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", responses=RESPONSES)
     _add_state(routes, house)
     _add_bridges(routes, house)
+    _add_errors(routes, house)
     _add_letters(routes, house)
     _add_devices(routes, house)
     _add_history(routes, house)
@@ -103,6 +104,14 @@ def _add_bridges(routes: APIRouter, house: House) -> None:
         """End the replay; what it has sent stays sent."""
         with _known():
             return answer(await house.stop_replay(bridge))
+
+
+def _add_errors(routes: APIRouter, house: House) -> None:
+    @routes.get("/bridges/{name}/errors", response_model=models.Errors, tags=["bridges"])
+    async def errors(bridge: BridgePath, _: Nothing) -> Response:
+        """What went wrong in the last day, by minute and kind of error, and the outages."""
+        with _known():
+            return answer(house.errors(bridge))
 
 
 def _add_letters(routes: APIRouter, house: House) -> None:

@@ -109,6 +109,9 @@ def _bridge_calls(house: House) -> dict[str, Call]:
     async def stop_replay(asked: BridgeParams) -> Any:
         return await house.stop_replay(asked.name)
 
+    async def errors(asked: BridgeParams) -> Any:
+        return house.errors(asked.name)
+
     async def letters(asked: NamedLettersParams) -> Any:
         return await house.letters(asked.name, asked.limit, asked.before)
 
@@ -120,6 +123,7 @@ def _bridge_calls(house: House) -> dict[str, Call]:
         "resume": (BridgeParams, resume),
         "replay": (NamedReplayParams, replay),
         "stop_replay": (BridgeParams, stop_replay),
+        "errors": (BridgeParams, errors),
         "dead_letters": (NamedLettersParams, letters),
         "retry": (NamedRetryParams, retry),
     }

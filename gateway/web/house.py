@@ -116,6 +116,11 @@ class House(Protocol):
         """End a bridge's replay; how far it had come. Raises LookupError, Conflict."""
         ...
 
+    def errors(self, bridge: str) -> dict[str, Any]:
+        """What went wrong with a bridge in the last day: `minutes` (time, errors by kind) and
+        `outages` (began, seconds, unaided), the oldest first. Raises LookupError."""
+        ...
+
     async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
         """The dead letters of a bridge or source, or all: `groups` by reason and device, and the
         newest `letters` with ids below `before`. Raises LookupError."""

@@ -110,7 +110,19 @@ def _bridges(bridges: list[dict[str, Any]]) -> Iterable[Metric]:
             failed.add_metric([name, kind], count)
         lag.add_metric([name], bridge.get("oldest") or 0.0)
         breaker.add_metric([name], BREAKER.get(bridge.get("breaker", ""), math.nan))
-    yield from (failed, lag, breaker, *pools(bridges))
+    yield from (failed, lag, breaker, *pools(bridges), *_outages(bridges))
+
+
+def _outages(bridges: list[dict[str, Any]]) -> Iterable[Metric]:
+    over = _counter("bridge_outages", "Outages that are over", "bridge", "healed")
+    down = _counter("bridge_outage_seconds", "How long they took, all together", "bridge")
+    for bridge in bridges:
+        found = bridge.get("troubles")
+        if found is not None:
+            over.add_metric([bridge["name"], "unaided"], found["unaided"])
+            over.add_metric([bridge["name"], "aided"], found["outages"] - found["unaided"])
+            down.add_metric([bridge["name"]], found["down"])
+    yield from (over, down)
 
 
 def _health(health: dict[str, Any]) -> Iterable[Metric]:

@@ -103,6 +103,8 @@ class LetterGroup(Answer):
     first: int
     """When the first of them came, epoch ms."""
     last: int
+    refused: int
+    """How often they were refused in all: also on a retry, in a replay, again after a crash."""
     detail: str
     """What was said of one of them."""
 
@@ -122,6 +124,11 @@ class Letter(Answer):
     size: int
     """Of the whole payload, bytes."""
     time: int
+    """When it was refused first, epoch ms."""
+    last: int
+    """When last."""
+    count: int
+    """How often."""
     reading: dict[str, Any] | None
     """time and values, for what a bridge's other side refused."""
 
@@ -180,17 +187,65 @@ class Pool(Answer):
     endpoints: list[PoolEndpoint]
 
 
+class Troubles(Answer):
+    """What went wrong with a bridge, and how it came right again."""
+
+    hour: dict[str, int]
+    """Errors of the last hour by kind: unavailable, throttled, denied, rejected, unknown."""
+    day: dict[str, int]
+    """Those of the last day."""
+    outages: int
+    """How many there have been since the start and are over."""
+    unaided: int
+    """How many of them ended although nobody paused or resumed the bridge."""
+    down: float
+    """How long all of them took (s)."""
+    recovery: float | None
+    """How long one took on average (s), of the last thousand."""
+    longest: float | None
+    since: int | None
+    """When the one that goes on began, epoch ms."""
+
+
+class Minute(Answer):
+    """Errors of one minute."""
+
+    time: int
+    """When it began, epoch ms."""
+    errors: dict[str, int]
+    """By kind."""
+
+
+class Outage(Answer):
+    """From the first attempt that failed to the next one that got through."""
+
+    began: int
+    seconds: float
+    unaided: bool
+    """Nobody paused or resumed the bridge meanwhile."""
+
+
+class Errors(Answer):
+    """What went wrong with a bridge in the last day, the oldest first."""
+
+    minutes: list[Minute]
+    """Those in which there were errors."""
+    outages: list[Outage]
+
+
 class Bridge(Answer):
     """One bridge."""
 
     name: str
     type: str
     state: str
-    """running, paused, failing (it tries again) or denied (a person must act)."""
+    """running, paused, failing (it tries again), denied (a person must act; it tries again slowly)
+    or stopped (a person must act and resume it)."""
     pool: Pool
     """Its connections."""
     replay: Replay | None
     """What it sends again on request, or the last it sent."""
+    troubles: Troubles
 
 
 class Limit(Answer):

@@ -160,7 +160,7 @@ async def one_bad(sink: Bridge[Any], place: int) -> None:
     work, dead, requests = batch(500), [], 0
     work.readings[place].values = {"n": "text"}
 
-    async def bury(readings: list[Reading], reason: str) -> None:
+    async def bury(readings: list[Reading], text: str, reason: str) -> None:
         dead.extend(readings)
 
     async with sink.connect() as conn:

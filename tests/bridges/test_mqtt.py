@@ -234,7 +234,7 @@ async def test_one_bad_record_in_500(tmp_path: Path, place: int) -> None:
         work.readings[place].values = {"time": 5.0}
         sink = bridge(broker.port)
 
-        async def bury(readings: list[Reading], reason: str) -> None:
+        async def bury(readings: list[Reading], text: str, reason: str) -> None:
             dead.extend(readings)
 
         async with sink.connect() as conn:

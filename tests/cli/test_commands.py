@@ -317,6 +317,21 @@ def test_dead_letters(up: None, berrygate: Berrygate) -> None:
     assert berrygate("bridges", "dead-letters", "cellar").code == 1
 
 
+def test_errors(up: None, berrygate: Berrygate) -> None:
+    shown = berrygate("bridges").out
+    assert (
+        "home: errors in the last hour: 3 unavailable; in the last day: 4 unavailable; "
+        "3 outages since the start, 2 healed unaided, 25.0s on average"
+    ) in shown
+    shown = berrygate("bridges", "errors", "home").out
+    assert "1 denied, 4 unavailable" in shown
+    assert "12.3s" in shown
+    assert "unaided" in shown
+    found = json.loads(berrygate("bridges", "errors", "home", "--json").out)
+    assert found["outages"][0]["seconds"] == 12.34
+    assert berrygate("bridges", "errors", "cellar").code == 1
+
+
 def test_retry(up: None, berrygate: Berrygate, house: SmallHouse) -> None:
     done = berrygate("bridges", "retry", "home", "7", "8")
     assert (done.code, done.out) == (1, "2 taken, 1 stay\n  8: still bad\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.contracts import Flag
+from gateway.core.contracts import Batch, Flag
 from gateway.core.errors import Conflict, Denied, Unavailable
 from gateway.stages.breaker import Breaker, BreakerOpen
 from tests.support.delivering import delivering, now_numbered
@@ -88,6 +88,7 @@ async def test_dead_letters_are_tried_again_and_those_refused_again_stay(tmp_pat
         assert list(found.kept.values()) == ["refused"]
         left = await work.letters.list("sink")
         assert [letter.id for letter in left] == list(found.kept)
+        assert left[0].count == 2
         assert left[0].reading is not None
         assert left[0].reading.values == {"n": 53.0}
         assert sorted(sink.numbers(HISTORICAL)) == [n for n in range(3, 100, 10) if n != 53]
@@ -203,7 +204,11 @@ async def test_what_a_replay_finds_refused_is_a_dead_letter_and_counted_apart(
         shown = work.delivery.as_dict()["replay"]
         assert (shown["sent"], shown["refused"]) == (49, 1)
         assert len(await work.letters.list("sink")) == 1
-        assert (work.ledger["replayed"], work.ledger["dead_lettered"]) == (49, 0)
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")
+        await work.until(lambda: work.delivery.as_dict()["replay"]["state"] == "done")
+        (one,) = await work.letters.list("sink")
+        assert one.count == 2
+        assert (work.ledger["replayed"], work.ledger["dead_lettered"]) == (98, 0)
 
 
 async def test_live_readings_go_before_a_replay(tmp_path: Path) -> None:
@@ -327,3 +332,63 @@ async def test_what_a_bridge_must_not_have_is_left_out_and_counted(tmp_path: Pat
         assert sorted(sink.numbers(HISTORICAL)) == wanted
         assert sorted(sink.numbers()) == wanted
         assert work.ledger["replayed"] == 200
+
+
+async def test_a_bridge_that_was_refused_often_enough_stops_keeps_its_data_and_asks(
+    tmp_path: Path,
+) -> None:
+    sink = Sink()
+    sink.fails = Denied("wrong token")
+    retry = {"base": "10ms", "max": "20ms", "denied": 3, "breaker": {"failures": 100}}
+    async with delivering(tmp_path, sink, retry=retry) as work:
+        await publish(work.bus, now_numbered(0, 10))
+        await work.until(lambda: work.delivery.state == "stopped")
+        asked = sink.requests
+        await publish(work.bus, now_numbered(10, 20))
+        await asyncio.sleep(0.3)
+        # Lanes whose attempt was on its way when the last refusal came.
+        assert sink.requests <= asked + 3
+        asked = sink.requests
+        shown = work.delivery.as_dict()
+        assert "berrygate bridges resume sink" in shown["last_error"]
+        assert work.ledger["pending"] == 20
+        with pytest.raises(Conflict, match="stopped"):
+            await work.delivery.replay(0, 1, "*")
+        sink.fails = None
+        await work.delivery.resume()
+        await work.settled()
+        assert sorted(sink.numbers()) == list(range(20))
+        shown = work.delivery.as_dict()
+        assert (shown["state"], shown["last_error"]) == ("running", None)
+        assert shown["troubles"]["day"] == {"denied": asked}
+        assert (shown["troubles"]["outages"], shown["troubles"]["unaided"]) == (1, 0)
+    sink.fails = Denied("again")
+    async with delivering(tmp_path, sink, retry=retry) as work:
+        await publish(work.bus, now_numbered(20, 30))
+        await work.until(lambda: work.delivery.state == "stopped")
+    sink.fails = None
+    async with delivering(tmp_path, sink, retry=retry) as work:  # put right, and started again
+        await work.settled()
+        assert sorted(sink.numbers()) == list(range(30))
+
+
+async def test_a_drivers_bug_costs_the_reading_that_it_is_met_by(tmp_path: Path) -> None:
+    sink = Sink()
+    take = sink.send
+
+    async def crashes(conn: None, batch: Batch) -> None:
+        if any(reading.values["n"] == 7 for reading in batch.readings):
+            raise ZeroDivisionError("a bug")
+        await take(conn, batch)
+
+    sink.send = crashes  # type: ignore[method-assign]
+    async with delivering(tmp_path, sink) as work:
+        await publish(work.bus, now_numbered(0, 50))
+        await work.settled()
+        assert sorted(sink.numbers()) == [n for n in range(50) if n != 7]
+        (letter,) = await work.letters.list("sink")
+        assert (letter.reason, letter.detail) == (
+            "unknown", "driver failed: ZeroDivisionError: a bug",
+        )  # fmt: skip
+        assert work.delivery.as_dict()["failed"].keys() == {"unknown"}
+        assert work.delivery.state == "running"

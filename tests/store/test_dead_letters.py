@@ -3,11 +3,12 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from gateway.core.contracts import Reading
+from gateway.core.contracts import Flag, Reading
 from gateway.io.sqlite import Database
 from gateway.store.dead_letters import KEPT_PAYLOAD, DeadLetter, DeadLetters
 
@@ -81,7 +82,7 @@ async def test_many_may_add_while_others_read(opened: Opened) -> None:
 
 async def test_a_damaged_reading_does_not_hide_the_letters(opened: Opened, tmp_path: Path) -> None:
     store = DeadLetters(opened())
-    await store.add([letter(n, reading=Reading("a", 1, {"x": 1.0})) for n in range(3)])
+    await store.add([letter(n, reading=Reading("a", n, {"x": 1.0})) for n in range(3)])
     with sqlite3.connect(tmp_path / "state.db") as spoiled:
         spoiled.execute("UPDATE dead_letter SET reading = x'ff' WHERE id = 2")
         spoiled.execute("UPDATE dead_letter SET detail = CAST(x'c3' AS TEXT) WHERE id = 3")
@@ -114,3 +115,67 @@ async def test_totals_after_a_restart_are_what_is_kept(
         store._database.close()
     again = DeadLetters(opened(), quota=5)
     assert sum(total["count"] for total in again.totals()) == 5
+
+
+async def test_a_reading_refused_again_raises_its_count_and_makes_no_second_letter(
+    opened: Opened,
+) -> None:
+    store = DeadLetters(opened())
+    refused = {"stage": "deliver", "name": "sink", "reason": "rejected", "device": "a"}
+    reading = Reading("a", 5, {"x": 1.0})
+    await store.add([letter(10, **refused, reading=reading, detail="first")])
+    # A replay marks it; a reading that differs in anything else is another one.
+    again = Reading("a", 5, {"x": 1.0}, flags=int(Flag.HISTORICAL))
+    await store.add([letter(30, **refused, reading=again, detail="then")])
+    await store.add([letter(40, **refused, reading=Reading("a", 6, {"x": 1.0}))])
+    await store.add([letter(40, **refused, reading=Reading("a", 5, {"x": 2.0}))])
+    await store.add([letter(40, **{**refused, "name": "other"}, reading=reading)])
+    await store.add([letter(40, **{**refused, "reason": "attempts"}, reading=reading)])
+    found = await store.list()
+    assert [entry.count for entry in found] == [1, 1, 1, 1, 2]
+    assert (found[-1].time, found[-1].last, found[-1].detail) == (10, 30, "then")
+    shown = found[-1].as_dict()
+    assert (shown["count"], shown["time"], shown["last"]) == (2, 0, 0)
+    group = next(g for g in await store.groups("sink") if g["reason"] == "rejected")
+    assert (group["count"], group["refused"]) == (3, 4)
+
+
+async def test_frames_that_are_alike_stay_apart(opened: Opened) -> None:
+    """Two of a device may be two measurements: tried again, each gives its own reading."""
+    store = DeadLetters(opened())
+    await store.add([letter(n, topic="t", payload=b"21.5") for n in range(3)])
+    assert [entry.count for entry in await store.list()] == [1, 1, 1]
+
+
+async def test_a_letter_that_was_tried_in_vain_says_so(opened: Opened) -> None:
+    store = DeadLetters(opened())
+    await store.add([letter(1), letter(2)])
+    await store.again({1: "still bad"})
+    newest, oldest = await store.list()
+    assert (newest.count, newest.last) == (1, 2)
+    assert (oldest.count, oldest.detail, oldest.time) == (2, "still bad", 1)
+    assert oldest.last > 10**18
+
+
+async def test_letters_of_an_older_version_are_read(tmp_path: Path) -> None:
+    migrations = files("gateway.store") / "migrations" / "state"
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("0001_devices_and_dead_letters.sql", "0002_checksums.sql"):
+        (old / name).write_text((migrations / name).read_text())
+    database = Database(tmp_path / "state.db", old)
+    row = ("deliver", "sink", "rejected", "", "a", "", b"", 0, 7)
+    await database.write(
+        lambda c: c.execute(
+            "INSERT INTO dead_letter (stage, name, reason, detail, device, topic, payload, size, "
+            "time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+    )
+    database.close()
+    database = Database(tmp_path / "state.db", migrations)
+    try:
+        (found,) = await DeadLetters(database).list()
+        assert (found.count, found.time, found.last) == (1, 7, 7)
+    finally:
+        database.close()

@@ -138,6 +138,16 @@ class SmallHouse:
                         _endpoint("http://two:8086", "FAILED", "open"),
                     ],
                 },
+                "troubles": {
+                    "hour": {"unavailable": 3},
+                    "day": {"unavailable": 4},
+                    "outages": 3,
+                    "unaided": 2,
+                    "down": 75.0,
+                    "recovery": 25.0,
+                    "longest": 61.0,
+                    "since": None,
+                },
                 **self.ledger()["bridges"]["home"],
                 "ledger": self.ledger()["bridges"]["home"],
             }
@@ -290,14 +300,24 @@ class SmallHouse:
         self.replay_ |= {"state": "stopped"}
         return self.replay_
 
+    def errors(self, bridge: str) -> dict[str, Any]:
+        self._bridge(bridge)
+        errors = {"unavailable": 4, "denied": 1}
+        outage = {"began": STARTED, "seconds": 12.34, "unaided": True}
+        return {"minutes": [{"time": STARTED, "errors": errors}], "outages": [outage]}
+
     async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
         if name not in (None, "home", "mqtt"):
             raise LookupError(f'no bridge and no source "{name}"')
         letter = {"stage": "deliver", "name": "home", "reason": "rejected", "device": "soil-4"}
-        group = {**letter, "count": 3, "first": STARTED, "last": STARTED + 1000, "detail": "bad"}
+        group = {
+            **letter, "count": 3, "refused": 4, "first": STARTED, "last": STARTED + 1000,
+            "detail": "bad",
+        }  # fmt: skip
         one = {
             **letter, "id": 7, "detail": "field type conflict", "topic": "", "payload": "",
-            "size": 0, "time": STARTED, "reading": {"time": STARTED, "values": {"n": "\x1b[2J"}},
+            "size": 0, "time": STARTED, "last": STARTED + 1000, "count": 2,
+            "reading": {"time": STARTED, "values": {"n": "\x1b[2J"}},
         }  # fmt: skip
         return {"groups": [group], "letters": [one][:limit]}
 

@@ -151,6 +151,11 @@ async def test_dead_letters(http: httpx.AsyncClient, house: SmallHouse) -> None:
     assert house.tried == [((7, 8), 0), ((), 0)]
 
 
+async def test_errors(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    assert await get(http, "bridges/home/errors") == house.errors("home")
+    assert (await http.get("/api/v1/bridges/cellar/errors")).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["pause", "resume", "replay", "replay/stop", "dead-letters/retry"])
 async def test_unknown_bridges_are_404(http: httpx.AsyncClient, path: str) -> None:
     answer = await post(http, f"cellar/{path}", {"start": "-1h"} if path == "replay" else {})

@@ -35,6 +35,9 @@ async def test_promised_names(http: httpx.AsyncClient) -> None:
     assert found[key("bridge_delivered_total", bridge="home")] == 5
     assert found[key("bridge_failed_total", bridge="home", kind="unavailable")] == 4
     assert found[key("bridge_queued", bridge="home")] == 3
+    assert found[key("bridge_outages_total", bridge="home", healed="unaided")] == 2
+    assert found[key("bridge_outages_total", bridge="home", healed="aided")] == 1
+    assert found[key("bridge_outage_seconds_total", bridge="home")] == 75
     assert found[key("bridge_lag_seconds", bridge="home")] == 2.5
     assert found[key("bridge_breaker_state", bridge="home")] == 1
     assert found[key("pool_connections", bridge="home", state="busy")] == 2

@@ -17,7 +17,13 @@ SORTS = {
 }
 _MOST_REASONS = 3
 _BAR = 10
-_BRIDGE_LEVELS = {"running": "GOOD", "paused": "WARNING", "failing": "CRITICAL", "denied": "FAILED"}
+_BRIDGE_LEVELS = {
+    "running": "GOOD",
+    "paused": "WARNING",
+    "failing": "CRITICAL",
+    "denied": "FAILED",
+    "stopped": "FAILED",
+}
 
 
 def moment(seconds: float) -> str:
