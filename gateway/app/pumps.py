@@ -38,7 +38,8 @@ async def remember(house: House) -> None:
                         break
                     stamp = block.meta.stamp
                     origin = NOWHERE if block.settled else (stamp.boot, base_of(stamp))
-                    history.add(block.first, block.readings, origin)
+                    with house.profiler.measure("history:add", len(block.readings)):
+                        history.add(block.first, block.readings, origin)
                     begin = block.end
                     if "history" in house.starting:
                         progress(f"reading {until - block.end} readings again for history")

@@ -59,9 +59,8 @@ class Delivery:
         self._clock = clock
         self._flowing = asyncio.Event()
         send = partial(self._send, bridge)
-        self._chain = compose(
-            [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry, self.health], send
-        )
+        self.profiling = ProfilingStage(profiler, f"deliver:{self.name}", settings.batch.size)
+        self._chain = compose([self.profiling, self.retry, self.health], send)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
         self._again = Again(
             self.name, settings, bus, send, self._dead_letter, bus.emit, self._leaves_out
