@@ -34,7 +34,7 @@ class ProfilingSettings(Settings):
     saturated: Share = 0.9
     """A stage that is at work for this share of the time is saturated: it limits, if what waits
     for it does not get less."""
-    within: Annotated[Duration, Field(ge=1.0, le=60.0)] = 2.5
+    within: Annotated[Duration, Field(ge=1.0, le=60.0)] = 3.0
     """How long a stage must be saturated before it is said to limit."""
     limits: dict[str, StageLimits] = Field(default_factory=dict)
     """When a stage's level is WARNING or CRITICAL, by its name, such as `journal` or

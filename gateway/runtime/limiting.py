@@ -56,7 +56,7 @@ class Limiting:
         looks = list(self._looks())
         before = {limit.stage for limit in profiler.limits}
         for cause in detector.look(time.monotonic(), time.time(), looks):
-            log.warning("%s limits: %s", cause.stage, cause.text)
+            log.warning("%s limits (%s): %s", cause.stage, cause.kind, cause.text)
         profiler.limits = sorted(detector.found, key=lambda limit: _rank(limit.cause))
         for stage in before - {limit.stage for limit in profiler.limits}:
             log.info("%s limits no more", stage)
@@ -81,11 +81,14 @@ class Limiting:
         profiler = self._house.profiler
         figures = dict(schedule(threading.main_thread().native_id or 0) or {})
         figures |= {name: profiler.busy(name) for name in _ON_THE_LOOP}
-        figures |= {"held": watch.held(), "at work": watch.at_work()}
+        # Woken and without a processor it still seems to rest; the kernel knows better.
+        busy = {
+            "at work": watch.at_work(),
+            "runnable": figures.get("ran", 0.0) + figures.get("waited", 0.0),
+        }
+        figures |= {"held": watch.held(), **busy}
         cause = partial(_loop_cause, watch, self._detector)
-        return Look(
-            "loop", {"": watch.at_work()}, 1, 0, cause, least_wait=0.0, figures=figures, sure=True
-        )
+        return Look("loop", busy, 1, 0, cause, figures=figures, sure=True)
 
     # -- disks ------------------------------------------------------------------------------
 
@@ -144,8 +147,8 @@ class Limiting:
 
 def _loop_cause(watch: LoopWatch, detector: Detector, span: Span) -> Cause | None:
     """Whether the event loop limits, and what on it."""
-    load = span.loads()[""]
-    at_work = max(span.grown("at work"), 1e-9)
+    load = max(span.loads().values())
+    at_work = max(span.grown("at work"), span.grown("runnable"), 1e-9)
     starved = span.grown("waited") / at_work
     held = span.grown("held") / span.seconds
     saturated = load >= detector.saturated
@@ -199,7 +202,8 @@ def _bridge_cause(delivery: "Delivery", detector: Detector, span: Span) -> Cause
     if lanes > 1 and saturated == 1:
         text = f"one of {lanes} lanes has nearly all of the work: a device's readings keep order"
         return Cause(stage, "queue", f"{text}; {waits}")
-    each = span.grown("at work") / max(span.grown("writes"), 1.0)
+    # Those on their way count as well: else one that takes longer than we look would not.
+    each = span.grown("at work") / max(span.grown("writes") + saturated, 1.0)
     return Cause(stage, "remote", f"the other side takes {each:.2f} s for each write; {waits}")
 
 
