@@ -149,6 +149,7 @@ class Profiler:
         stage = level(figures, self.settings.limits.get(name), limiting=limiting, servers=servers)
         own = 0.0 if name == RECEIVE or not whole else figures.total / whole
         return {
+            "records": self._stages[name].windows.records,
             "rate": figures.rate,
             "p50": figures.p50,
             "p95": figures.p95,
