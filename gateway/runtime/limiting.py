@@ -22,6 +22,7 @@ TICK = 0.5
 _ON_THE_LOOP = ("decode", "history:add")
 _MOSTLY = 0.5  # this share of the time is the reason for it
 _STARVED = 0.4  # without a processor for this share of the time
+_NO_PROCESSOR = 0.5  # the same, where it would otherwise not be at work all the time
 _HELD = 0.3  # the event loop is held for this share of the time by single calls
 _PATIENCE = 1.0  # how long what is to be committed may wait, besides what it is made to (s)
 
@@ -149,15 +150,14 @@ def _loop_cause(watch: LoopWatch, detector: Detector, span: Span) -> Cause | Non
     """Whether the event loop limits, and what on it."""
     load = max(span.loads().values())
     at_work = max(span.grown("at work"), span.grown("runnable"), 1e-9)
-    starved = span.grown("waited") / at_work
+    waits = span.grown("waited") / span.seconds
     held = span.grown("held") / span.seconds
     saturated = load >= detector.saturated
-    if not saturated and (held < _HELD or starved >= _STARVED):
+    if waits >= (_STARVED * load if saturated else _NO_PROCESSOR):
+        text = f"the gateway waits for a processor {min(waits, 1.0):.0%} of the time: "
+        return Cause("loop", "cpu", text + "something else has it")
+    if not saturated and (held < _HELD or waits >= _STARVED * held):
         return None
-    if starved >= _STARVED:
-        share = min(starved * load, 1.0)
-        text = f"the gateway waits for a processor {share:.0%} of the time: something else has it"
-        return Cause("loop", "cpu", text)
     by_stage = {name: span.grown(name) / at_work for name in _ON_THE_LOOP}
     most = max(by_stage, key=lambda name: by_stage[name])
     if by_stage[most] >= _MOSTLY:

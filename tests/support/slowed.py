@@ -175,8 +175,10 @@ class Slowed:
 
 
 @contextmanager
-def slowed(directory: Path, core: int, rate: int = RATE, **config: Any) -> Iterator[Slowed]:
-    """A gateway on one core, which gives way to anything, between a broker and InfluxDB."""
+def slowed(
+    directory: Path, core: int, rate: int = RATE, *, yields: bool = False, **config: Any
+) -> Iterator[Slowed]:
+    """A gateway on one core between a broker and InfluxDB. yields: it gives way to everybody."""
     local = threading.local()
     here: list[Slowed] = []
 
@@ -208,7 +210,7 @@ def slowed(directory: Path, core: int, rate: int = RATE, **config: Any) -> Itera
             journal={"gather": "200ms"},
             **config,
         )
-        house.prefix = ["taskset", "-c", str(core), "chrt", "-i", "0"]
+        house.prefix = ["taskset", "-c", str(core), *(["chrt", "-i", "0"] if yields else [])]
         orders = drivers(directory / "drivers")
         house.environment = {"PYTHONPATH": str(orders)}
         house.start(ready=False)
