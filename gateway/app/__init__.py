@@ -13,7 +13,9 @@ from gateway.app.reloading import Reloader
 from gateway.app.wiring import Wiring
 from gateway.config import Config
 from gateway.config.trial import Trial
+from gateway.core.profiling import report_to
 from gateway.runtime.notify import notify
+from gateway.stages.profiling import LoopWatch, WatchedSelector
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +23,19 @@ log = logging.getLogger(__name__)
 def run(config: Config, file: Path | None = None) -> int:
     """Run the gateway until it is told to stop; the exit code. file: where `config` was read, to
     be read again on a reload. Raises ConfigError."""
-    return asyncio.run(_main(config, file))
+    if not config.profiling.enabled:
+        return asyncio.run(_main(config, file))
+    selector = WatchedSelector(config.profiling.slow_callback)
+
+    async def watched() -> int:
+        with LoopWatch(selector) as watch:
+            return await _main(config, file, watch)
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        return runner.run(watched())
 
 
-async def _main(config: Config, file: Path | None) -> int:
+async def _main(config: Config, file: Path | None, watch: LoopWatch | None = None) -> int:
     directory = config.gateway.data_dir
     with only_one(directory):
         trial = Trial(directory / "config")
@@ -35,6 +46,9 @@ async def _main(config: Config, file: Path | None) -> int:
             loop.add_signal_handler(number, parts.stop.set)
         async with AsyncExitStack() as stack:
             house = await opened(config, directory, stack)
+            house.profiler.loop = watch
+            report_to(house.profiler.observe)
+            stack.callback(report_to, None)
             wiring = Wiring(config, house, parts)
             reloader = Reloader(wiring, file, trial)
             house.reloading = reloader

@@ -73,7 +73,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     bus, clock = _bus(config, directory, history, stack)
     bus.retiring.append(history.secure)
     registry = CollectorRegistry()
-    profiler = Profiler(registry)
+    profiler = Profiler(registry, config.profiling)
     bus.commit_observers.append(profiler.committed)
     return House(
         topics=topics,

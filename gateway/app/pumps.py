@@ -42,7 +42,8 @@ async def remember(house: House) -> None:
                     await history.room()
                     if history.generation != generation:
                         break
-                    _keep(history, passage)
+                    with house.profiler.measure("history:add", passage.end - passage.first):
+                        _keep(history, passage)
                     begin = passage.end
                     if "history" in house.starting:
                         progress(f"reading {until - begin} readings again for history")

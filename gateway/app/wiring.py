@@ -21,6 +21,7 @@ from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake, Services
+from gateway.runtime.limiting import Limiting
 from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
 from gateway.runtime.watchdog import Watchdog
@@ -63,6 +64,7 @@ class Wiring:
         parts.start("history", pumps.remember(house))
         parts.start("history upkeep", house.history.run())
         parts.start("devices", house.devices_.run())
+        parts.start("profiling", Limiting(house).run())
         house.clock.tell(house.history.settle)
         parts.start("clock", house.clock.run())
         for name in house.deliveries:
@@ -120,6 +122,7 @@ class Wiring:
         await parts.end(*(f"device {name}" for name in found.devices.gone))
         await self._end_bridges(found.bridges.gone)
         for name in found.bridges.removed:
+            house.profiler.forget(f"deliver:{name}")
             if house.deliveries.pop(name, None) is not None:
                 house.bus.unsubscribe(name)
             self._forget("bridge", name)
@@ -154,6 +157,7 @@ class Wiring:
         house.devices_.adjust(limits.devices, limits.series, limits.total_series)
         house.devices_.every = counts_every(config.journal)
         house.limits_ = limits.model_dump()
+        house.profiler.adjust(config.profiling)
 
     # -- the broker, and what speaks for the gateway there -----------------------------------
 

@@ -14,6 +14,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from gateway.core.contracts import Endpoint
 from gateway.core.ids import slug
 from gateway.core.mqtt_url import parse_url
+from gateway.core.profiling_settings import ProfilingSettings
 from gateway.core.settings import (
     BridgeSettings,
     BrokerAddress,
@@ -255,6 +256,8 @@ class Config(Settings):
     """HTTP."""
     limits: LimitsSettings = LimitsSettings()
     """Bounds that keep one sender from harming the rest."""
+    profiling: ProfilingSettings = ProfilingSettings()
+    """How long each stage takes, and what limits the whole."""
     reload: ReloadSettings = ReloadSettings()
     """When the configuration is read again."""
 

@@ -44,7 +44,8 @@ class Database:
     rescue: what of a damaged file is worth keeping.
 
     set_aside: the damaged files that were replaced since the start. generation: how many; whoever
-    keeps something of the content in memory reads it again when this has grown.
+    keeps something of the content in memory reads it again when this has grown. busy: seconds that
+    the writer has spent on jobs that are over.
 
     Raises ConfigError for a file that a newer release has written: going back would harm it.
     """
@@ -59,6 +60,7 @@ class Database:
         self._closed = False
         self._reading = threading.Lock()
         self._at_work = float("inf")  # since when the writer is at one job (monotonic)
+        self.busy = 0.0
         self._file = SqliteFile(path, migrations)
         self._writer: sqlite3.Connection | None
         self._reader: sqlite3.Connection
@@ -102,6 +104,11 @@ class Database:
         """How long (s) the writer has been at one job; 0.0 while it has none. A disk that refuses
         ends a job; one that hangs does not."""
         return max(time.monotonic() - self._at_work, 0.0)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for the writer."""
+        return self._jobs.qsize()
 
     async def read(self, job: Job[T]) -> T:
         """Run `job` on the reading connection in a thread. Keep it short: while it runs the
@@ -210,6 +217,7 @@ class Database:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+            self.busy += time.monotonic() - self._at_work
             self._at_work = float("inf")
         if self._writer is not None:
             self._writer.close()

@@ -63,7 +63,8 @@ class Delivery:
         self._clock = clock
         self._flowing = asyncio.Event()
         send = partial(self._send, bridge)
-        outer: list[Stage] = [ProfilingStage(profiler, f"deliver:{self.name}"), self.retry]
+        self.profiling = ProfilingStage(profiler, f"deliver:{self.name}", settings.batch.size)
+        outer: list[Stage] = [self.profiling, self.retry]
         self._chain = compose([*outer, NextEndpoint(self.pool), self.health], send)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
         self._again = Again(

@@ -295,10 +295,11 @@ class House:
         parts = {name: part.as_dict() for name, part in self.health_.components.items()}
         return {**self.health_.summary(), "parts": parts}
 
-    def performance(self) -> dict[str, Any]:
-        """Rates and durations per stage, and the ledger."""
+    def performance(self, window: str = "1m") -> dict[str, Any]:
+        """Rates and durations per stage over a window, what limits, and the ledger. Raises
+        ValueError for a window there is not."""
         now = time.time_ns() // 1_000_000
-        return {"time": now, **self.profiler.summary(), "ledger": self.ledger()}
+        return {"time": now, **self.profiler.summary(window), "ledger": self.ledger()}
 
     def overview(self, sort: str, text: str, limit: int, offset: int) -> dict[str, Any]:
         """What one screen shows, with `limit` devices from `offset` on."""

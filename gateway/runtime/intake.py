@@ -21,7 +21,7 @@ from gateway.runtime.finishing import Finishing
 from gateway.runtime.refusals import Refusals
 from gateway.runtime.repeats import Repeats
 from gateway.runtime.undecoded import Undecoded
-from gateway.stages.profiling import Profiler
+from gateway.stages.profiling import RECEIVE, Profiler
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import Devices
 
@@ -150,7 +150,9 @@ class Intake:
         self.ledger.in_flight += count
         if not await self._admitted(burst):
             return
-        with self.services.profiler.measure("decode", count):
+        profiler = self.services.profiler
+        profiler.observe(RECEIVE, max(time.time_ns() - burst.received, 0) / 1e9, count)
+        with profiler.measure("decode", count):
             decoded, repeated, keys = self._decode(burst)
         self.services.devices.seen(decoded.readings)
         for device, over in decoded.over.items():

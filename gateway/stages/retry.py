@@ -147,8 +147,9 @@ class Retry:
 
     async def _again(self, work: _Work, error: Unavailable | Denied | Unknown) -> None:
         """Pause, unless it was tried often enough."""
-        work.attempts += 1
-        if work.attempts == self._settings.attempts:
+        work.attempts += error.attempts
+        most = self._settings.attempts
+        if most != "forever" and work.attempts >= most:
             text = f"{work.attempts} attempts: {error}"
             while work.left:
                 part = work.left.pop()

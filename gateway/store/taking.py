@@ -204,6 +204,11 @@ class Taking:
         self._size = total
         return chosen
 
+    @property
+    def flushing(self) -> int:
+        """How many writes are on their way to the disk."""
+        return len(self._flushes)
+
     async def room(self) -> None:
         """Wait while more than the budget is on its way to a disk that does not take it: the
         journal keeps it, memory need not."""

@@ -13,6 +13,7 @@ from gateway.web.house import House
 from gateway.web.params import (
     LettersParams,
     NoParams,
+    PerformanceParams,
     QueryParams,
     ReplayParams,
     RetryParams,
@@ -67,9 +68,9 @@ def _add_state(routes: APIRouter, house: House) -> None:
         return answer(house.health())
 
     @routes.get("/performance", response_model=models.Performance, tags=["state"])
-    async def performance(_: Nothing) -> Response:
-        """Rate and durations per stage, and the bottleneck."""
-        return answer(house.performance())
+    async def performance(asked: Annotated[PerformanceParams, Query()]) -> Response:
+        """Rate and durations per stage, the bottleneck, what limits and why, the event loop."""
+        return answer(house.performance(asked.window))
 
 
 def _add_bridges(routes: APIRouter, house: House) -> None:

@@ -21,6 +21,7 @@ from gateway.web.params import (
     NamedRetryParams,
     NoParams,
     OverviewParams,
+    PerformanceParams,
     QueryParams,
     ReloadParams,
     SeriesParams,
@@ -84,16 +85,23 @@ def calls(house: House) -> dict[str, Call]:
         "devices": plain(house.devices),
         "bridges": plain(house.bridges),
         "health": plain(house.health),
-        "performance": plain(house.performance),
         "overview": (OverviewParams, overview),
         "device": (DeviceParams, device),
         "series": (SeriesParams, series),
         "query": (QueryParams, query),
         "reload": (ReloadParams, reload),
         "keep": (NoParams, keep),
+        **_performance_calls(house),
         **_bridge_calls(house),
         **broker_calls(house),
     }
+
+
+def _performance_calls(house: House) -> dict[str, Call]:
+    async def performance(asked: PerformanceParams) -> Any:
+        return house.performance(asked.window)
+
+    return {"performance": (PerformanceParams, performance)}
 
 
 def _bridge_calls(house: House) -> dict[str, Call]:

@@ -51,16 +51,17 @@ class House(Protocol):
         """The whole's health and that of each part, with reasons."""
         ...
 
-    def performance(self) -> dict[str, Any]:
-        """Rate and durations (s) per stage, the bottleneck, the ledger."""
+    def performance(self, window: str = "1m") -> dict[str, Any]:
+        """Rate and durations (s) per stage over a window (1m, 15m, 1h), the bottleneck and why,
+        what limits, the event loop, the ledger. Raises ValueError for another window."""
         ...
 
     def overview(self, sort: str, text: str, limit: int, offset: int) -> dict[str, Any]:
         """What one screen shows: time (epoch ms) and `at` (s, monotonic), id, version, uptime (s),
-        ready, reasons, health, stages, bottleneck, sources, bridges, broker, journal (appended:
-        bytes since the start), process (cpu: s, rss: bytes), devices: count, matching, levels, and
-        `limit` rows from `offset` on of those whose id holds `text`, sorted by `sort` (see
-        OverviewParams)."""
+        ready, reasons, health, stages, bottleneck, why, limits, sources, bridges, broker, journal
+        (appended: bytes since the start), process (cpu: s, rss: bytes), devices: count, matching,
+        levels, and `limit` rows from `offset` on of those whose id holds `text`, sorted by `sort`
+        (see OverviewParams)."""
         ...
 
     async def reload(self, confirm: float | None = None) -> dict[str, Any]:

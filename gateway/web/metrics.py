@@ -13,6 +13,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
+from gateway.web import stage_metrics as stages
 from gateway.web.house import House
 from gateway.web.pool_metrics import BREAKER, pools
 
@@ -56,6 +57,7 @@ class Exposition:
         yield from _bridge_ledgers(status["ledger"]["bridges"])
         yield from _health(status["health"])
         yield from _gateway(status)
+        yield from stages.metrics(self._house.performance())
 
 
 def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:

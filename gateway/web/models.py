@@ -307,9 +307,20 @@ class Performance(Answer):
     """Where time goes."""
 
     stages: dict[str, dict[str, Any]]
-    """Per stage: rate (records/s), p50, p95, p99 (s) and share."""
+    """Per stage: records since the start, rate (records/s), p50, p95, p99, p999, max (s), share of
+    all stages' time, utilisation (0 to 1), queue (what waits for it), level and trend."""
     bottleneck: str | None
-    """The stage with the largest share."""
+    """The stage that limits; where none does, the one with the largest share."""
+    why: str
+    """Why that one."""
+    limits: list[dict[str, Any]]
+    """What limits, the worst first: stage, cause (service, queue, disk, remote, cpu, blocked), text
+    and since."""
+    loop: dict[str, Any] | None
+    """The event loop over the last minute: lag_p50, lag_p99, lag_max (s), slow_recently, longest
+    (s); since the start: slow_callbacks, slow_seconds, culprits."""
+    window: str
+    """Over which time: 1m, 15m or 1h."""
 
 
 class Alive(BaseModel):

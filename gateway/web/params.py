@@ -30,6 +30,13 @@ class NoParams(Params):
     """For what takes none."""
 
 
+class PerformanceParams(Params):
+    """Over which time."""
+
+    window: Literal["1m", "15m", "1h"] = "1m"
+    """The last minute, quarter of an hour or hour."""
+
+
 class DeviceParams(Params):
     """Names one device."""
 

@@ -59,6 +59,7 @@ class SmallHouse:
         self.tails = 0
         self.looked = 0
         self.broken = False
+        self.limits: list[dict[str, Any]] = []
         self.paused = False
         self.replay_: dict[str, Any] | None = None
         self.tried: list[tuple[Any, ...]] = []
@@ -175,8 +176,25 @@ class SmallHouse:
             "devices": {"GOOD": 2},
         }
 
-    def performance(self) -> dict[str, Any]:
-        return {"stages": {"decode": {"rate": 1.0, "p50": 0.1}}, "bottleneck": "decode"}
+    def performance(self, window: str = "1m") -> dict[str, Any]:
+        stage = {
+            "records": 60, "rate": 1.0, "p50": 0.1, "p95": 0.2, "p99": 0.3, "p999": 0.4, "max": 0.5,
+            "share": 1.0, "utilisation": 0.1, "queue": 3, "level": "GOOD", "trend": "steady",
+        }  # fmt: skip
+        text = "waits for the disk nearly all the time"
+        limit = {"stage": "journal", "cause": "disk", "text": text, "since": STARTED}
+        loop = {
+            "lag_p50": 0.001, "lag_p99": 0.01, "lag_max": 0.02, "slow_callbacks": 2,
+            "slow_seconds": 0.5, "slow_recently": 1, "longest": 0.3, "culprits": {"read": 2},
+        }  # fmt: skip
+        return {
+            "window": window,
+            "stages": {"decode": stage},
+            "bottleneck": "journal",
+            "why": text,
+            "limits": [limit],
+            "loop": loop,
+        }
 
     def overview(self, sort: str, text: str, limit: int, offset: int) -> dict[str, Any]:
         self.looked += 1
@@ -210,6 +228,8 @@ class SmallHouse:
             "health": {**self.health(), "level": self.level},
             "stages": {"decode": stage},
             "bottleneck": "decode",
+            "why": "takes 100% of the time; nothing limits",
+            "limits": self.limits,
             "sources": [{"name": "mqtt", "state": "running", **self.source.as_dict()}],
             "bridges": self.bridges(),
             "broker": {"dropped": self.thrown},

@@ -58,6 +58,8 @@ class Figures:
             "in": rate(_received(answer), _received(before)),
             "stages": answer["stages"],
             "bottleneck": answer["bottleneck"],
+            "why": answer.get("why", ""),  # of a gateway older than this there is none
+            "limits": answer.get("limits", []),
             "sources": answer["sources"],
             "bridges": bridges,
             "journal": {

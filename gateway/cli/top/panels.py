@@ -120,7 +120,8 @@ def why(found: Document, most: int = _MOST_REASONS) -> list[Line]:
 
 
 def stages(found: Document, style: Style, room: int) -> list[Line]:
-    """Where time goes; the stage that takes most of it is marked by a word."""
+    """What limits, and why; where time goes: the stage that limits, or else takes most of it, is
+    marked by a word."""
     columns = [
         Column("STAGE"),
         Column("RATE", right=True),
@@ -142,9 +143,19 @@ def stages(found: Document, style: Style, room: int) -> list[Line]:
         ]  # fmt: skip
         for column, text in zip(columns, cells, strict=True):
             column.cells.append((text, "bold" if busiest else ""))
+    limits = _limits(found.get("limits", []))
     if not found["stages"]:
-        return [[("STAGE  nothing in the last minute", "dim")]]
-    return table(columns, room)
+        return [*limits, [("STAGE  nothing in the last minute", "dim")]]
+    return [*limits, *table(columns, room)]
+
+
+def _limits(limits: list[Document]) -> list[Line]:
+    """The first of what limits, with its reason, and how many more there are."""
+    if not limits:
+        return []
+    first, more = limits[0], len(limits) - 1
+    name = said(first["stage"]) + (f" (+{more} more)" if more else "")
+    return [[(f"{name} ← bottleneck: ", "bold"), (said(first["text"]), "WARNING")]]
 
 
 def _milliseconds(seconds: float) -> str:
