@@ -82,7 +82,7 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
         devices_=devices,
         history=history,
         dead_letters=DeadLetters(state),
-        health_=Health(),
+        health_=Health(config.health.rules()),
         profiler=profiler,
         registry=registry,
         broker=dict,
