@@ -56,6 +56,7 @@ class Wiring:
         this = Machine(config.gateway.data_dir, partial(_growing, house))
         watch("stage", "machine", machine(this, house.clock, house.health_))
         parts.start("machine", this.run())
+        parts.start("health history", house.health_log.run())
         await self._start_broker(config)
         context = self._context(config)
         for name, bridge in config.named_bridges.items():
@@ -157,6 +158,8 @@ class Wiring:
         house.devices_.every = counts_every(config.journal)
         house.limits_ = limits.model_dump()
         house.health_.rules.adopt(config.health.rules())
+        health = config.health.history
+        house.health_log.keep(health.retention, health.rows, health.every)
 
     # -- the broker, and what speaks for the gateway there -----------------------------------
 

@@ -47,7 +47,9 @@ class Report:
         turn, begun = 0, loop.time()
         while True:
             self._meet()
-            self._tell(self._house.health_.evaluate(), turn % REPEAT)
+            changed = self._house.health_.evaluate()
+            self._remember(changed)
+            self._tell(changed, turn % REPEAT)
             turn += 1
             # By the clock, so that what the work takes does not make the repeats late.
             begun = max(begun + EVERY, loop.time() - REPEAT / 2)
@@ -80,6 +82,18 @@ class Report:
             self._publish(part)
         if changed or not turn:
             self._publisher.publish(self._topics.summary, health.summary(), retain=True)
+
+    def _remember(self, changed: list[Component]) -> None:
+        """In health history; of a device only when it is not well."""
+        log = self._house.health_log
+        for part in (*changed, self._house.health_.whole):
+            well = part.level is Level.EXCELLENT and not part.reasons
+            if part.level is Level.UNKNOWN or (part.kind == "device" and well):
+                log.end(part.path)
+            else:
+                why = part.reasons[0].text if part.reasons else ""
+                log.note(part.path, part.score, part.level.value, why)
+        log.settle()
 
     def _publish(self, part: Component) -> None:
         if part.level is Level.UNKNOWN and part.kind == "device":

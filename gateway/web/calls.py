@@ -16,6 +16,7 @@ from gateway.web.house import House
 from gateway.web.params import (
     BridgeParams,
     DeviceParams,
+    HealthParams,
     NamedLettersParams,
     NamedReplayParams,
     NamedRetryParams,
@@ -24,6 +25,7 @@ from gateway.web.params import (
     QueryParams,
     ReloadParams,
     SeriesParams,
+    health_stretch,
     stretch,
 )
 
@@ -52,14 +54,6 @@ class CallError(Exception):
 def calls(house: House) -> dict[str, Call]:
     """What can be asked: name -> (its arguments, what answers)."""
 
-    async def query(asked: QueryParams) -> dict[str, Any]:
-        if asked.start > asked.end:
-            raise ValueError("start is after end")
-        return await stretch(house, asked)
-
-    async def series(asked: SeriesParams) -> Any:
-        return await house.series(asked.device)
-
     async def device(asked: DeviceParams) -> Any:
         return house.device(asked.device)
 
@@ -87,12 +81,30 @@ def calls(house: House) -> dict[str, Call]:
         "performance": plain(house.performance),
         "overview": (OverviewParams, overview),
         "device": (DeviceParams, device),
-        "series": (SeriesParams, series),
-        "query": (QueryParams, query),
         "reload": (ReloadParams, reload),
         "keep": (NoParams, keep),
+        **_history_calls(house),
         **_bridge_calls(house),
         **broker_calls(house),
+    }
+
+
+def _history_calls(house: House) -> dict[str, Call]:
+    async def query(asked: QueryParams) -> dict[str, Any]:
+        if asked.start > asked.end:
+            raise ValueError("start is after end")
+        return await stretch(house, asked)
+
+    async def health_history(asked: HealthParams) -> Any:
+        return await health_stretch(house, asked)
+
+    async def series(asked: SeriesParams) -> Any:
+        return await house.series(asked.device)
+
+    return {
+        "query": (QueryParams, query),
+        "series": (SeriesParams, series),
+        "health_history": (HealthParams, health_history),
     }
 
 

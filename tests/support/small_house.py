@@ -138,6 +138,15 @@ class SmallHouse:
             "devices": {"GOOD": 2},
         }
 
+    async def health_history(
+        self, part: str, start: int, end: int, points: int | None = None
+    ) -> list[Any]:
+        if part not in ("gateway/gateway", "bridge/home", "device/soil-4"):
+            raise LookupError(f'no part "{part}"')
+        if points is not None:
+            return [[start // 1_000_000 + n, None, "UNKNOWN", ""] for n in range(points)]
+        return [[STARTED, 84, "GOOD", "oldest reading waits 90 s"]]
+
     def performance(self) -> dict[str, Any]:
         return {"stages": {"decode": {"rate": 1.0, "p50": 0.1}}, "bottleneck": "decode"}
 
