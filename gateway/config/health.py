@@ -103,6 +103,15 @@ class Staleness(LimitSettings):
     weight: Weight = 80
 
 
+class Refused(LimitSettings):
+    """What a device sends over its rate."""
+
+    warning: Percent = 1.0
+    """Percent of a device's messages that are over [`limits.rate`](howto/limits.md)."""
+    critical: Percent = 50.0
+    """Percent."""
+
+
 class Lag(LimitSettings):
     """How old what waits for a bridge is."""
 
@@ -203,6 +212,8 @@ class LimitsOfHealth(Settings):
     throughput: Throughput = Throughput()
     """Sources."""
     staleness: Staleness = Staleness()
+    """Devices."""
+    refused: Refused = Refused()
     """Devices."""
     lag: Lag = Lag()
     """Bridges."""

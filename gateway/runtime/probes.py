@@ -222,13 +222,15 @@ class Listening:
     """The probe of a device: silent for longer than its own rhythm allows. No closure: there are
     thousands of them. saved: how often what is known of devices is saved (s)."""
 
-    __slots__ = ("_device", "_heard", "_rules", "_saved")
+    __slots__ = ("_device", "_heard", "_over", "_rules", "_saved", "_told")
 
     def __init__(self, device: Device, rules: Rules, saved: Callable[[], float]) -> None:
         self._device = device
         self._heard = device.heard
         self._rules = rules
         self._saved = saved
+        self._told = (device.count, device.refused)
+        self._over = 0.0  # messages over its rate, lately (%)
 
     def __call__(self) -> Sequence[Deduction] | None:
         """See gateway.stages.health.Probe."""
@@ -236,14 +238,26 @@ class Listening:
         age = self._device.silent
         if age is None:
             return None
-        limit = self._limit()
-        if age < limit:
+        limit, device = self._limit(), self._device
+        if device.refused:
+            self._weigh()
+        if age < limit and not self._over:
             return ()
+        limits = self._rules.of(f"device/{device.id}")
         text = f"no message for {lasting(age)}; its rhythm allows {lasting(limit)}"
-        limits = self._rules.of(f"device/{self._device.id}")
         found = over(limits, "staleness", age / limit, text)
         # As the age itself, which says more to people than how many times the limit it is.
-        return [replace(each, value=round(age), limit=round(limit)) for each in found]
+        found = [replace(each, value=round(age), limit=round(limit)) for each in found]
+        text = f"{self._over:.0f} % of its messages are over its rate"
+        return found + over(limits, "refused", self._over, text)
+
+    def _weigh(self) -> None:
+        """Over what came since the last time; the time before counts until that is enough."""
+        count, refused = self._told
+        came, over_rate = self._device.count - count, self._device.refused - refused
+        if came + over_rate >= _ENOUGH:
+            self._over = 100.0 * over_rate / (came + over_rate)
+            self._told = self._device.count, self._device.refused
 
     def due(self) -> float:
         """When it would be silent (s, monotonic)."""

@@ -46,10 +46,7 @@ class Report:
         loop = asyncio.get_running_loop()
         turn, begun = 0, loop.time()
         while True:
-            self._meet()
-            changed = self._house.health_.evaluate()
-            self._remember(changed)
-            self._tell(changed, turn % REPEAT)
+            self._second(turn % REPEAT)
             turn += 1
             # By the clock, so that what the work takes does not make the repeats late.
             begun = max(begun + EVERY, loop.time() - REPEAT / 2)
@@ -68,17 +65,22 @@ class Report:
             self._turns[known % REPEAT].append(health.devices[device.id])
             known += 1
 
-    def _tell(self, changed: list[Component], turn: int) -> None:
-        health, told = self._house.health_, set[int]()
-        repeated = self._turns[turn] if turn else [*health.components.values(), *self._turns[turn]]
-        for part in changed:
-            told.add(id(part))
-            self._publish(part)
-        for part in repeated:
-            if id(part) in told:
-                continue
-            if part.kind == "device":
-                health.look(part)
+    def _second(self, turn: int) -> None:
+        """What is to be done each second; `turn`: whose turn it is to be repeated."""
+        self._meet()
+        health = self._house.health_
+        changed = health.evaluate()
+        # An order that lasts, and each of them once.
+        due = {part.path: part for part in changed}
+        for device in self._turns[turn]:
+            if device.path not in due:
+                due[device.path] = device
+                if health.look(device):
+                    changed.append(device)
+        if not turn:
+            due.update(health.components)
+        self._remember(changed)
+        for part in due.values():
             self._publish(part)
         if changed or not turn:
             self._publisher.publish(self._topics.summary, health.summary(), retain=True)

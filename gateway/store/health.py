@@ -194,12 +194,14 @@ class HealthHistory:
         runs = [run for run in (*self._ended, *self._runs.values()) if run.part == part]
         # What is in memory reaches further than its row, or has none yet.
         ids = {run.id for run in runs}
-        known = {row[1]: Stay(*row[1:]) for row in rows if row[0] not in ids}
-        for run in runs:
-            stay = self._stay(run, now if self._runs.get(part) is run else None)
-            known[stay.since] = stay
+        known = [Stay(*row[1:]) for row in rows if row[0] not in ids]
+        known += [self._stay(run, now if self._runs.get(part) is run else None) for run in runs]
+        # A row that was just written is not known to be that of its run yet.
+        once = {(stay.since, stay.level, stay.score): stay for stay in known}
         return [
-            stay for _, stay in sorted(known.items()) if stay.until >= start and stay.since < end
+            stay
+            for stay in sorted(once.values(), key=lambda stay: (stay.since, stay.until))
+            if stay.until >= start and stay.since < end
         ]
 
 

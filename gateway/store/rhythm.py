@@ -12,8 +12,8 @@ inspection paradox, Feller, An Introduction to Probability Theory, vol. 2, I.4).
 nothing, and what lies a month back counts a third. A failure detector that goes by the distribution
 of intervals it has seen is Hayashibara et al., The phi accrual failure detector, 2004.
 
-Gaps are counted in octaves (8 to 16 s, 16 to 32 s, ...): 160 bytes a device, and only for one that
-pauses for 8 s at all; a message that comes sooner costs one comparison.
+Gaps are counted in octaves (8 to 16 s, 16 to 32 s, ...): 0.5 kB a device however long it lasts, and
+only for one that pauses for 8 s at all; a message that comes sooner costs one comparison.
 """
 
 import math
@@ -26,6 +26,7 @@ WATCHED = 60.0
 _OCTAVES = 20  # the last one ends at 48 days
 _MEMORY = 30 * 86_400.0  # what lies so far back counts a third (s)
 _TWICE = 1.5  # two gaps of one length count at least so much for 40 days
+_HOUR = 3_600.0
 _USUAL, _LONGEST = 0.5, 0.05  # shares of its time in gaps at least as long
 SPARE = 1.5
 """A pause may be so much longer than its like was."""
@@ -34,32 +35,34 @@ SPARE = 1.5
 class Rhythm:
     """The gaps of one device; see the module. Times in s, monotonic."""
 
-    __slots__ = ("_counts", "_since", "_times")
+    __slots__ = ("_counts", "_faded", "_since", "_times", "_top")
 
     def __init__(self, began: float) -> None:
         self._since = began  # up to here everything is counted
+        self._faded = began
+        self._top = 0  # the longest octave there was
         self._times = array("f", bytes(4 * (_OCTAVES + 1)))  # [0]: all that was shorter
         self._counts = array("f", bytes(4 * (_OCTAVES + 1)))
 
     def gap(self, heard: float, now: float) -> None:
         """After it was heard it said nothing until now."""
-        self._fade(now - self._since)
-        self._times[0] += max(heard - self._since, 0.0)
-        octave = self._octave(now - heard)
-        self._times[octave] += now - heard
+        if now - self._faded > _HOUR:
+            self._fade(now)
+        times, length = self._times, now - heard
+        times[0] += heard - self._since
+        octave = min(max(int(math.log2(length / SHORT)) + 1, 1), _OCTAVES)
+        times[octave] += length
         self._counts[octave] += 1.0
         self._since = now
+        if octave > self._top:
+            self._top = octave
 
-    @staticmethod
-    def _octave(length: float) -> int:
-        return min(max(int(math.log2(length / SHORT)) + 1, 1), _OCTAVES)
-
-    def _fade(self, elapsed: float) -> None:
-        rest = math.exp(-elapsed / _MEMORY)
+    def _fade(self, now: float) -> None:
+        rest = math.exp((self._faded - now) / _MEMORY)
+        self._faded = now
         for values in (self._times, self._counts):
             for place, value in enumerate(values):
-                if value:
-                    values[place] = value * rest
+                values[place] = value * rest
 
     @property
     def longest(self) -> float:
@@ -69,17 +72,19 @@ class Rhythm:
     def limit(self, heard: float, missed: float) -> float | None:
         """After how long (s) it is silent, without a lower bound; it was last heard at `heard`.
         None while too little of its time is understood."""
-        counted = [n for n in range(_OCTAVES, 0, -1) if self._counts[n] >= _TWICE]
-        total = self._times[0] + max(heard - self._since, 0.0)
-        total += sum(self._times[n] for n in counted)
+        times, counts = self._times, self._counts
+        counted = [n for n in range(self._top, 0, -1) if counts[n] >= _TWICE]
+        total = times[0] + heard - self._since
+        for octave in counted:
+            total += times[octave]
         if total < WATCHED:
             return None
         beyond = longest = usual = 0.0
         for octave in counted:
-            beyond += self._times[octave]
+            beyond += times[octave]
             if not longest and beyond >= _LONGEST * total:
                 longest = SHORT * 2.0**octave
             if beyond >= _USUAL * total:
-                usual = self._times[octave] / self._counts[octave]
+                usual = times[octave] / counts[octave]
                 break
         return max(missed * usual, SPARE * longest)

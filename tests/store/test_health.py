@@ -180,3 +180,15 @@ def test_thinned_keeps_the_worst() -> None:
     assert [each and each.score for each in found] == [
         100, 20, 100, None, None, None, None, None, 90, 90,
     ]  # fmt: skip
+
+
+async def test_a_clock_that_is_set_makes_no_two_stays_of_one(
+    opened: Callable[[], Database], clock: Clock
+) -> None:
+    offset = [0]
+    log = HealthHistory(opened(), lambda moment: moment + offset[0])
+    log.note("bridge/home", 100, "EXCELLENT")
+    clock.now += 10
+    await log.saved()
+    offset[0] = 5000 * SECOND
+    assert await everything(log, "bridge/home") == [(5000, 5010, 100, "EXCELLENT")]
