@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from gateway.bus.journal import Journal
@@ -14,12 +13,11 @@ from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
 from gateway.stages.health import Deduction, Flow, Limits, Probe, Rules, over
 from gateway.store.dead_letters import DeadLetters
-from gateway.store.devices import Device, Devices
+from gateway.store.devices import Devices
 from gateway.store.history import History
 
 _ENOUGH = 50  # frames before a share of them says anything
 _MINUTE = 60.0
-_NEVER = 1e9  # a device that was never heard of is looked at when it is (s)
 
 
 def source(intake: Intake, rules: Rules) -> Probe:
@@ -216,63 +214,6 @@ def broker(
         return found
 
     return probe
-
-
-class Listening:
-    """The probe of a device: silent for longer than its own rhythm allows. No closure: there are
-    thousands of them. saved: how often what is known of devices is saved (s)."""
-
-    __slots__ = ("_device", "_heard", "_over", "_rules", "_saved", "_told")
-
-    def __init__(self, device: Device, rules: Rules, saved: Callable[[], float]) -> None:
-        self._device = device
-        self._heard = device.heard
-        self._rules = rules
-        self._saved = saved
-        self._told = (device.count, device.refused)
-        self._over = 0.0  # messages over its rate, lately (%)
-
-    def __call__(self) -> Sequence[Deduction] | None:
-        """See gateway.stages.health.Probe."""
-        self._heard = self._device.heard
-        age = self._device.silent
-        if age is None:
-            return None
-        limit, device = self._limit(), self._device
-        if device.refused:
-            self._weigh()
-        if age < limit and not self._over:
-            return ()
-        limits = self._rules.of(f"device/{device.id}")
-        text = f"no message for {lasting(age)}; its rhythm allows {lasting(limit)}"
-        found = over(limits, "staleness", age / limit, text)
-        # As the age itself, which says more to people than how many times the limit it is.
-        found = [replace(each, value=round(age), limit=round(limit)) for each in found]
-        text = f"{self._over:.0f} % of its messages are over its rate"
-        return found + over(limits, "refused", self._over, text)
-
-    def _weigh(self) -> None:
-        """Over what came since the last time; the time before counts until that is enough."""
-        count, refused = self._told
-        came, over_rate = self._device.count - count, self._device.refused - refused
-        if came + over_rate >= _ENOUGH:
-            self._over = 100.0 * over_rate / (came + over_rate)
-            self._told = self._device.count, self._device.refused
-
-    def due(self) -> float:
-        """When it would be silent (s, monotonic)."""
-        age = self._device.silent
-        return time.monotonic() + (self._limit() - age if age is not None else _NEVER)
-
-    def stirred(self) -> bool:
-        """Whether it has been heard since it was looked at."""
-        return self._device.heard != self._heard
-
-    def _limit(self) -> float:
-        rule, device = self._rules.silence, self._device
-        if not device.count:  # since the start: when it spoke last was saved so long ago
-            return max(rule.at_least, rule.unknown) + self._saved()
-        return max(rule.at_least, device.silent_after(rule.missed, rule.unknown))
 
 
 def down_for(down: bool, since: list[float]) -> float:

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from gateway.core.events import DeadLettered, Event, StateSeen
 from gateway.core.topics import Topics
-from gateway.runtime import probes
 from gateway.runtime.house import House
+from gateway.runtime.listening import Around, Listening
 from gateway.stages.health import EVERY, Component, Level
 
 REPEAT = 28
@@ -33,6 +33,7 @@ class Report:
         self._publisher = publisher
         self._topics = topics
         self._presence: dict[str, tuple[str, int]] = {}
+        self._around = Around(house.health_.rules, self._saved, self._failing)
         self._turns: list[list[Component]] = [[] for _ in range(REPEAT)]
 
     async def run(self) -> None:
@@ -60,10 +61,17 @@ class Report:
             return
         for device in house.devices_.list()[known:]:
             if device.id not in health.devices:
-                probe = probes.Listening(device, health.rules, lambda: house.devices_.every)
+                probe = Listening(device, self._around)
                 health.watch(device.id, probe)
             self._turns[known % REPEAT].append(health.devices[device.id])
             known += 1
+
+    def _saved(self) -> float:
+        return self._house.devices_.every
+
+    def _failing(self, source: str) -> str:
+        intake = self._house.intakes.get(source)
+        return intake.failing if intake is not None else ""
 
     def _second(self, turn: int) -> None:
         """What is to be done each second; `turn`: whose turn it is to be repeated."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.config.health import HealthSettings
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
-from gateway.runtime.probes import Listening
+from gateway.runtime.listening import Around, Listening
 from gateway.stages.health import Health
 from gateway.store.devices import Device, Devices
 
@@ -38,8 +38,9 @@ def measure(devices: Devices) -> None:
     """A minute of devices that send every 10 s, in time that is the benchmark's own."""
     names = [devices.id_of(f"d{n}", "mqtt") for n in range(COUNT)]
     health = Health(HealthSettings().rules())
+    around = Around(health.rules, lambda: 60.0)
     for device in devices.list():
-        health.watch(device.id, Listening(device, health.rules, lambda: 60.0))
+        health.watch(device.id, Listening(device, around))
     turns = [list(health.devices.values())[n::28] for n in range(28)]
     real, ahead = time.monotonic, [0.0]
     time.monotonic = lambda: 1e6 + ahead[0]  # type: ignore[assignment]

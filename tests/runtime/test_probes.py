@@ -14,8 +14,9 @@ from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
+from gateway.runtime.listening import Around, Listening
 from gateway.runtime.machine import Facts, Machine, machine
-from gateway.runtime.probes import Commits, Listening, bridge
+from gateway.runtime.probes import Commits, bridge
 from gateway.stages.health import Health
 from gateway.store.devices import Devices
 
@@ -57,7 +58,7 @@ def texts(found: Any) -> dict[str, str]:
 def test_a_device_is_due_when_it_would_be_silent(devices: Devices, now: Now) -> None:
     name = devices.id_of("pump", "mqtt")
     device = devices.get(name)
-    probe = Listening(device, RULES, lambda: 60.0)
+    probe = Listening(device, Around(RULES, lambda: 60.0))
     assert probe() is None
     assert not probe.stirred()
     for _ in range(100):
@@ -79,9 +80,30 @@ def test_a_device_is_due_when_it_would_be_silent(devices: Devices, now: Now) -> 
     assert costs == [40, 60, 80, 80]
 
 
+def test_a_device_is_not_given_up_while_its_source_fails(devices: Devices, now: Now) -> None:
+    name = devices.id_of("pump", "mqtt")
+    trouble = [""]
+    probe = Listening(devices.get(name), Around(RULES, lambda: 60.0, lambda source: trouble[0]))
+    for _ in range(100):
+        now.time += 20
+        devices.seen([Reading(name, 1, {"a": 1.0})])
+    trouble[0] = "no connection"
+    costs = []
+    for _ in range(200):
+        now.time += 5
+        costs += [each.cost for each in probe() or ()]
+    assert set(costs) == {40}
+    assert texts(probe())["staleness"].endswith("nothing comes from mqtt: no connection")
+    trouble[0] = ""
+    now.time += 90
+    assert [each.cost for each in probe() or ()] == [40]  # it is given its 100 s again
+    now.time += 410
+    assert [each.cost for each in probe() or ()] == [80]
+
+
 def test_a_device_that_floods_is_told_of(devices: Devices, now: Now) -> None:
     name = devices.id_of("pump", "mqtt")
-    probe = Listening(devices.get(name), RULES, lambda: 60.0)
+    probe = Listening(devices.get(name), Around(RULES, lambda: 60.0))
     devices.seen([Reading(name, 1, {"a": 1.0})] * 300)
     assert not probe()
     devices.refused(name, 100)

@@ -41,7 +41,10 @@ def house(tmp_path: Path) -> Iterator[House]:
     yield cast(
         House,
         SimpleNamespace(
-            devices_=Devices(database), health_=Health(), health_log=HealthHistory(database)
+            devices_=Devices(database),
+            health_=Health(),
+            health_log=HealthHistory(database),
+            intakes={},
         ),
     )
     database.close()

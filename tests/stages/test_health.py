@@ -150,6 +150,7 @@ def test_the_configuration_gives_the_rules() -> None:
     rules = settings.rules()
     assert rules.of("bridge/home")["lag"] == Limit(30.0, 600.0, 40)
     assert rules.of("bridge/slow-1")["lag"] == Limit(120.0, 600.0, 10)
+    assert rules.of("bridge/slow-2") is rules.of("bridge/slow-1")
     assert rules.of("bridge/slow-1")["memory"] == rules.of("bridge/home")["memory"]
     assert rules.silence.missed == 3
     other = HealthSettings.model_validate({"limits": {"lag": {"warning": "40s"}}}).rules()

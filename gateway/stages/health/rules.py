@@ -82,6 +82,7 @@ class Rules:
     silence: Silence = field(default_factory=Silence)
     trend: float = 300.0
     _limits: dict[str, Limits] = field(default_factory=dict)
+    _shared: dict[tuple[int, ...], Limits] = field(default_factory=dict)
     _weights: dict[str, float] = field(default_factory=dict)
 
     def adopt(self, other: "Rules") -> None:
@@ -95,11 +96,22 @@ class Rules:
             return self.limits
         known = self._limits.get(part)
         if known is None:
+            fitting = tuple(
+                place
+                for place, (patterns, _) in enumerate(self.special)
+                if any(fnmatchcase(part, pattern) for pattern in patterns)
+            )
+            known = self._limits[part] = self._merged(fitting)
+        return known
+
+    def _merged(self, fitting: tuple[int, ...]) -> Limits:
+        """The limits of all parts that these of `special` fit: thousands of devices share them."""
+        known = self._shared.get(fitting)
+        if known is None:
             known = dict(self.limits)
-            for patterns, limits in self.special:
-                if any(fnmatchcase(part, pattern) for pattern in patterns):
-                    known.update(limits)
-            self._limits[part] = known
+            for place in fitting:
+                known.update(self.special[place][1])
+            self._shared[fitting] = known
         return known
 
     def weight(self, part: str) -> float:
