@@ -156,12 +156,19 @@ def test_whoever_has_only_the_topics_sees_it_all(tmp_path: Path) -> None:
         end = time.monotonic()
         total, visible, missing = looking.visible(begin, end)
         ratio = house.api("status")["health"]["visibility"]
+        was = house.api("health/history", part="bridge/cloud", start="-10m")["points"]
     outcome(
         "visibility", seconds=round(end - begin), component_seconds=total, visible=visible,
         percent=round(100 * visible / total, 3), own_percent=round(100 * ratio, 3),
     )  # fmt: skip
     assert visible >= 0.999 * total, missing
     assert ratio >= 0.99
+    # And it is remembered: well, bad with its reason, well again.
+    levels = [level for _, _, level, _ in was]
+    assert levels[0] in WELL
+    assert set(levels) & set(BAD)
+    assert levels[-1] in WELL
+    assert all(why for _, _, level, why in was if level in BAD)
 
 
 def _bridge(house: Gateway, looking: Onlooker, cloud: Mosquitto, disk: Path) -> None:
