@@ -28,6 +28,7 @@ from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import RESCUE as devices_rescue
 from gateway.store.devices import SAVE_EVERY, Devices
+from gateway.store.health import HealthHistory
 from gateway.store.history import History
 
 _BALLAST = 8_000_000  # what SQLite needs to delete and to check point on a full disk
@@ -72,6 +73,10 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     stack.push_async_callback(history.close)
     bus, clock = _bus(config, directory, history, stack)
     bus.retiring.append(history.secure)
+    health_log = HealthHistory(state, clock.at)
+    keep = config.health.history
+    health_log.keep(keep.retention, keep.rows, keep.every)
+    stack.push_async_callback(health_log.saved)
     registry = CollectorRegistry()
     profiler = Profiler(registry, config.profiling)
     bus.commit_observers.append(profiler.committed)
@@ -82,7 +87,8 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
         devices_=devices,
         history=history,
         dead_letters=DeadLetters(state),
-        health_=Health(),
+        health_=Health(config.health.rules()),
+        health_log=health_log,
         profiler=profiler,
         registry=registry,
         broker=dict,

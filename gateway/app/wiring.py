@@ -22,6 +22,7 @@ from gateway.runtime.delivery import Delivery
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake, Services
 from gateway.runtime.limiting import Limiting
+from gateway.runtime.machine import Machine, machine
 from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
 from gateway.runtime.watchdog import Watchdog
@@ -50,11 +51,15 @@ class Wiring:
         """Begin everything: where readings go first, where they come from last. Raises ConfigError
         where something cannot be had."""
         house, parts, config = self._house, self._parts, self.config
-        watch = house.health_.register
-        watch("stage", "journal", probes.journal(house.bus.journal))
+        watch, rules, commits = house.health_.register, house.health_.rules, probes.Commits()
+        house.bus.commit_observers.append(commits.took)
+        watch("stage", "journal", probes.journal(house.bus.journal, rules, commits))
         watch("stage", "history", probes.history(house.history))
         watch("stage", "state", probes.state(house.devices_, house.dead_letters))
-        watch("stage", "machine", probes.machine(house.clock, str(config.gateway.data_dir)))
+        this = Machine(config.gateway.data_dir, partial(_growing, house))
+        watch("stage", "machine", machine(this, house.clock, house.health_))
+        parts.start("machine", this.run())
+        parts.start("health history", house.health_log.run())
         await self._start_broker(config)
         context = self._context(config)
         for name, bridge in config.named_bridges.items():
@@ -158,6 +163,9 @@ class Wiring:
         house.devices_.every = counts_every(config.journal)
         house.limits_ = limits.model_dump()
         house.profiler.adjust(config.profiling)
+        house.health_.rules.adopt(config.health.rules())
+        health = config.health.history
+        house.health_log.keep(health.retention, health.rows, health.every)
 
     # -- the broker, and what speaks for the gateway there -----------------------------------
 
@@ -186,7 +194,7 @@ class Wiring:
         announcer = Announcer(config.broker.endpoint, self._house.topics, hear)
         self._announcer = await self._parts.enter("announcer", announcer.running())
         status = self._house.broker = partial(_broker_status, announcer, broker, drops)
-        probe = probes.broker(lambda: announcer.connected, status)
+        probe = probes.broker(lambda: announcer.connected, self._house.health_.rules, status)
         self._house.health_.register("stage", "broker", probe)
 
     def _start_faces(self) -> None:
@@ -228,7 +236,7 @@ class Wiring:
         )
         await delivery.subscribe()
         house.deliveries[name] = delivery
-        house.health_.register("bridge", name, probes.bridge(delivery))
+        house.health_.register("bridge", name, probes.bridge(delivery, house.health_.rules))
 
     async def _end_bridges(self, names: Sequence[str]) -> None:
         there = [self._house.deliveries[name] for name in names if f"bridge {name}" in self._parts]
@@ -258,7 +266,8 @@ class Wiring:
             intake.succeed(before)
         house.intakes[name] = intake
         self._sources[name] = device
-        house.health_.register("stage", f"intake-{name}", probes.source(intake))
+        probe = probes.source(intake, house.health_.rules)
+        house.health_.register("stage", f"intake-{name}", probe)
         self._parts.start(f"device {name}", intake.run())
 
     # -- faces ------------------------------------------------------------------------------
@@ -276,6 +285,12 @@ class Wiring:
         """A part is no more: nothing retained may say that it is."""
         self._house.health_.forget(kind, name)
         self._announcer.clear(self._house.topics("health", kind, name))
+
+
+def _growing(house: House) -> int:
+    """Bytes that the journal will still take."""
+    journal = house.bus.journal
+    return max(journal.options.max_size - sum(map(journal.size_of, list(journal.segments))), 0)
 
 
 async def _until(task: asyncio.Task[None]) -> None:

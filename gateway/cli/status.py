@@ -53,9 +53,11 @@ def _is_well(found: dict[str, Any]) -> bool:
 
 def _head(found: dict[str, Any]) -> None:
     health = found["health"]
+    trend = health.get("trend", "steady")
+    going = "" if trend == "steady" else f"{plain(trend)}  "
     print(
         f"{colored(plain(found['id']), 'bold')}  {level(health['level'], health['score'])}  "
-        f"up {duration(found['uptime'])}  berrygate {found['version']}"
+        f"{going}up {duration(found['uptime'])}  berrygate {found['version']}"
     )
     for reason in found["reasons"]:
         print(colored(f"  not ready: {plain(reason)}", "bad"))

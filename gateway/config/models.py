@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from gateway.config.health import HealthSettings
 from gateway.core.contracts import Endpoint
 from gateway.core.ids import slug
 from gateway.core.mqtt_url import parse_url
@@ -258,6 +259,8 @@ class Config(Settings):
     """Bounds that keep one sender from harming the rest."""
     profiling: ProfilingSettings = ProfilingSettings()
     """How long each stage takes, and what limits the whole."""
+    health: HealthSettings = HealthSettings()
+    """How health is judged."""
     reload: ReloadSettings = ReloadSettings()
     """When the configuration is read again."""
 

@@ -90,26 +90,34 @@ def _prose(field: FieldInfo) -> str:
 
 
 def _table(model: type[BaseModel], leave: tuple[str, ...] = ()) -> str:
-    rows = list(_rows(model, "", leave))
+    rows = list(_rows(model, "", leave, {}))
     if not rows:
         return "It has no keys of its own.\n"
     return "\n".join(["| key | type | default | what for |", "|---|---|---|---|", *rows, ""])
 
 
-def _rows(model: type[BaseModel], above: str, leave: tuple[str, ...] = ()) -> Iterator[str]:
+def _rows(
+    model: type[BaseModel], above: str, leave: tuple[str, ...], shown: dict[type[BaseModel], str]
+) -> Iterator[str]:
+    """shown: the models that have their rows already, and under which key."""
     for name, field in model.model_fields.items():
         if name in leave:
             continue
         inner = _model(field)
         if inner is not None and inner.model_fields and name != "codec":
-            yield from _rows(inner, f"{above}{name}.")
+            if inner in shown:
+                text = f"As `{shown[inner]}`. {_prose(field)}"
+                yield f"| `{above}{name}` | section | - | {text} |"
+                continue
+            shown[inner] = f"{above}{name}"
+            yield from _rows(inner, f"{above}{name}.", (), shown)
             continue
         cells = (
             f"`{above}{name}`", _type(model, name), _default(model, name, field), _prose(field),
         )  # fmt: skip
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         if (item := _item(field)) is not None:
-            yield from _rows(item, f"{above}{name}[].")
+            yield from _rows(item, f"{above}{name}[].", (), shown)
 
 
 def _model(field: FieldInfo) -> type[BaseModel] | None:

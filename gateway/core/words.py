@@ -9,3 +9,11 @@ def about(seconds: float) -> str:
         if seconds >= size:
             return f"in about {round(seconds / size)} {unit}"
     return "at any moment"
+
+
+def lasting(seconds: float) -> str:
+    """`0 s`, `40 s`, `5 min`, `3 h`: a length of time in one unit, two digits at least."""
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{round(seconds)} s"

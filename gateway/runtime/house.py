@@ -21,6 +21,7 @@ from gateway.core.topics import Topics
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
+from gateway.runtime.health_history import points as health_points
 from gateway.runtime.intake import Intake
 from gateway.runtime.letters import Letters
 from gateway.runtime.overview import Looks, overview
@@ -29,6 +30,7 @@ from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import Devices
 from gateway.store.exporting import Export, Selection
+from gateway.store.health import HealthHistory
 from gateway.store.history import History
 from gateway.store.importing import Import
 from gateway.store.importing import Options as ImportOptions
@@ -58,6 +60,7 @@ class House:
     history: History
     dead_letters: DeadLetters
     health_: Health
+    health_log: HealthHistory
     profiler: Profiler
     registry: CollectorRegistry
     broker: Callable[[], dict[str, Any]]
@@ -294,6 +297,13 @@ class House:
         """The whole's health and that of each part, with reasons."""
         parts = {name: part.as_dict() for name, part in self.health_.components.items()}
         return {**self.health_.summary(), "parts": parts}
+
+    async def health_history(
+        self, part: str, start: int, end: int, points: int | None = None
+    ) -> list[Any]:
+        """How a part was between two times (ns): [ms, score or None, level, why]. Raises
+        LookupError."""
+        return await health_points(self.health_, self.health_log, part, start, end, points)
 
     def performance(self, window: str = "1m") -> dict[str, Any]:
         """Rates and durations per stage over a window, what limits, and the ledger. Raises

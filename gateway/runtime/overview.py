@@ -3,7 +3,7 @@ number of devices: who asks each second must cost little also where there are 10
 
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from operator import attrgetter
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
 from gateway.core.contracts import boottime
-from gateway.stages.health import Component, Health, Level, level_of
+from gateway.stages.health import Component, Health, Level
 from gateway.store.devices import Device
 
 if TYPE_CHECKING:
@@ -85,16 +85,13 @@ def _written() -> int | None:
 
 
 def _health(health: Health) -> dict[str, Any]:
-    parts = sorted(health.components.values(), key=attrgetter("score"))
-    found = [
-        {"component": f"{part.kind}/{part.name}", **reason.as_dict()}
-        for part in parts
-        for reason in part.reasons
-    ]
-    score = health.score()
-    known = any(p.level is not Level.UNKNOWN for p in (*parts, *health.devices.values()))
-    level = level_of(score) if known else Level.UNKNOWN
-    return {"level": level.value, "score": score, "reasons": found[:_MOST_REASONS]}
+    whole = health.whole
+    return {
+        "level": whole.level.value,
+        "score": whole.score,
+        "trend": whole.trend,
+        "reasons": health.reasons()[:_MOST_REASONS],
+    }
 
 
 def _devices(
@@ -114,11 +111,10 @@ def _devices(
     else:
         key = _key(sort, health)
         places.sort(key=lambda place: key(devices[place]))
-    levels = Counter(map(attrgetter("level"), health.devices.values()))
     return {
         "count": len(devices),
         "matching": len(places),
-        "levels": {level.value: count for level, count in levels.items()},
+        "levels": health.levels(),
         "rows": [
             _row(devices[place], rates[place] if rates else None, health)
             for place in places[offset : offset + limit]
@@ -130,7 +126,7 @@ def _key(sort: str, health: Health) -> Key:
     """What comes first: the longest silent, the worst, the one with most readings, or `a`."""
     parts = health.devices
     known: dict[str, Key] = {
-        "seen": lambda d: (d.count > 0, d.heard or d.last_seen),
+        "seen": lambda d: (d.count > 0, d.heard if d.count else d.last_seen),
         "state": lambda d: _rank(parts.get(d.id)),
         "readings": lambda d: -d.readings,
         "id": attrgetter("id"),

@@ -2,93 +2,103 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import psutil
 
 from gateway.bus.journal import Journal
 from gateway.bus.subscription import Subscription
 from gateway.core.contracts import Detailed
-from gateway.core.words import about
+from gateway.core.words import about, lasting
 from gateway.io.sqlite import Database
-from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
-from gateway.stages.health import Deduction, Probe, above
+from gateway.stages.health import Deduction, Flow, Limits, Probe, Rules, over
 from gateway.store.dead_letters import DeadLetters
-from gateway.store.devices import Device, Devices
+from gateway.store.devices import Devices
 from gateway.store.history import History
 
-_GRACE = 10.0  # a source or sink that comes back within this was never news (s)
-_SILENT = 60.0  # no device is called silent earlier (s)
 _ENOUGH = 50  # frames before a share of them says anything
-_MISSED = 5.0  # a device is late after so many of its own intervals
+_MINUTE = 60.0
 
 
-def source(intake: Intake) -> Probe:
-    """A configured source: connection, bad frames, its ledger."""
-    since = [0.0]
+def source(intake: Intake, rules: Rules) -> Probe:
+    """A configured source: connection, bad frames, what flows, its ledger."""
+    since, flow, part = [0.0], Flow(), f"stage/intake-{intake.device.name}"
 
     def probe() -> Sequence[Deduction] | None:
-        ledger = intake.balance
+        ledger, limits = intake.balance, rules.of(part)
         down = down_for(bool(intake.failing) or intake.stopped, since)
+        flow.look(ledger.received, time.monotonic())
         found = []
-        if down > _GRACE or intake.stopped:
-            found.append(
-                Deduction("availability", round(down), _GRACE, 80, intake.failing or "stopped")
-            )
+        if intake.stopped:
+            text = intake.failing or "stopped"
+            found.append(Deduction("availability", "stopped", "running", 80, text))
+        elif down:
+            found += over(limits, "availability", down, intake.failing)
+        else:
+            text = f"{flow.share:.0f} % of what usually comes"
+            found += over(limits, "throughput", flow.share, text)
         if isinstance(intake.device, Detailed) and intake.device.concern:
             found.append(Deduction("concern", 1, 0, 40, intake.device.concern))
         if not ledger.received:
             return found or ([] if intake.last or not intake.failing else None)
         share = 100.0 * ledger.dead_lettered / ledger.received
         if ledger.received >= _ENOUGH:
-            text = f"{share:.1f} % cannot be decoded"
-            found += above("error_rate", round(share, 2), 1.0, 10.0, text)
+            found += over(limits, "error_rate", share, f"{share:.1f} % cannot be decoded")
         found += difference(ledger.difference)
         return found
 
     return probe
 
 
-def bridge(delivery: Delivery) -> Probe:
+def bridge(delivery: Delivery, rules: Rules) -> Probe:
     """A bridge: whether it gets through, how far it is behind, its ledger."""
-    since = [0.0]
+    since, part = [0.0], f"bridge/{delivery.name}"
 
     def probe() -> Sequence[Deduction] | None:
-        down = down_for(bool(delivery.retry.failing), since)
+        limits, retry, health = rules.of(part), delivery.retry, delivery.health
+        down = down_for(bool(retry.failing), since)
         found = []
-        if delivery.retry.denied:
-            found.append(Deduction("access", "denied", "granted", 80, delivery.retry.failing))
-        elif down > _GRACE:
-            found.append(Deduction("availability", round(down), _GRACE, 60, delivery.retry.failing))
+        if retry.denied:
+            found.append(Deduction("access", "denied", "granted", 80, retry.failing))
+        elif down:
+            found += over(limits, "availability", down, retry.failing)
+        share = health.failing
+        found += over(limits, "failed_attempts", share, f"{share:.0f} % of its writes fail")
+        text = f"a write takes {health.seconds:.1f} s"
+        found += over(limits, "response_time", health.seconds, text)
         age = delivery.oldest()
-        found += above("lag", round(age), 60.0, 600.0, f"oldest reading waits {age:.0f} s", 15)
+        found += over(limits, "lag", age, f"oldest reading waits {lasting(age)}")
         if delivery.subscription is not None:
-            ledger = delivery.subscription.ledger
-            found += difference(ledger.difference(delivery.pending))
-            found += _endangered(delivery.subscription)
-            if ledger.dropped["damaged"]:
-                lost = ledger.dropped["damaged"]
-                text = f"{lost} readings lost to damage of the journal"
-                found.append(Deduction("damaged", lost, 0, 10, text))
-            if ledger.dropped["retention"]:
-                dropped = ledger.dropped["retention"]
-                text = f"{dropped} readings dropped by retention"
-                found.append(Deduction("dropped", dropped, 0, 30, text))
+            found += _owed(delivery.subscription, delivery.pending, limits, bool(down))
         return found
 
     return probe
 
 
-def _endangered(subscription: Subscription) -> list[Deduction]:
+def _owed(subscription: Subscription, pending: int, limits: Limits, down: bool) -> list[Deduction]:
+    """Its ledger, and what the journal will not keep for it."""
+    ledger = subscription.ledger
+    found = difference(ledger.difference(pending)) + _queue(subscription, limits, down)
+    for reason, cost, text in (
+        ("damaged", 10, "readings lost to damage of the journal"),
+        ("retention", 30, "readings dropped by retention"),
+    ):
+        if lost := ledger.dropped[reason]:
+            metric = "damaged" if reason == "damaged" else "dropped"
+            found.append(Deduction(metric, lost, 0, cost, f"{lost} {text}"))
+    return found
+
+
+def _queue(subscription: Subscription, limits: Limits, down: bool) -> list[Deduction]:
     """Said before retention drops anything, while there is time to do something."""
-    if not subscription.endangered:
-        return []
     left = subscription.drops_in
-    text = f"drops readings {about(left) if left is not None else 'soon'} unless it gets through"
-    return [Deduction("retention", round(left or 0), "a quarter left", 30, text)]
+    if not subscription.endangered and not (down and left is not None):
+        return []
+    text = f"queue full {about(left) if left is not None else 'soon'}: drops readings then"
+    found = over(limits, "queue_full", left, text) if left is not None else []
+    if found or not subscription.endangered:
+        return found
+    return [Deduction("queue_full", round(left or 0), "a quarter left", 30, text)]
 
 
 def difference(unexplained: int) -> list[Deduction]:
@@ -98,15 +108,34 @@ def difference(unexplained: int) -> list[Deduction]:
     return [Deduction("ledger", unexplained, 0, 60, f"{unexplained} records unexplained")]
 
 
-def journal(log: Journal) -> Probe:
-    """The journal: whether the disk takes data, and what waits for it."""
+class Commits:
+    """How long commits of the journal take: the longest of the last minute."""
+
+    def __init__(self) -> None:
+        self._worst, self._at = 0.0, 0.0
+
+    def took(self, records: int, seconds: float) -> None:
+        """One of them."""
+        if seconds >= self.worst:
+            self._worst, self._at = seconds, time.monotonic()
+
+    @property
+    def worst(self) -> float:
+        """See the class (s)."""
+        return self._worst if time.monotonic() - self._at < _MINUTE else 0.0
+
+
+def journal(log: Journal, rules: Rules, commits: Commits) -> Probe:
+    """The journal: whether the disk takes data, how fast, and what waits for it."""
 
     def probe() -> Sequence[Deduction]:
         if log.trouble:
             return [Deduction("disk", log.trouble, "writable", 80, f"disk refuses: {log.trouble}")]
-        found = above(
-            "backlog", log.backlog, 5_000, 10_000, f"{log.backlog} readings wait to commit"
-        )
+        limits = rules.of("stage/journal")
+        text = f"{log.backlog} readings wait to commit"
+        found = over(limits, "backlog", log.backlog, text)
+        text = f"a commit took {commits.worst:.1f} s"
+        found += over(limits, "commit_time", commits.worst, text)
         limit = log.options.max_size
         if log.quota < limit:
             text = f"the disk has room for {log.quota / 1e6:.0f} MB of {limit / 1e6:.0f}"
@@ -162,28 +191,9 @@ def replaced(database: Database) -> list[Deduction]:
     return [Deduction("set_aside", len(database.set_aside), 0, 30, text)]
 
 
-def machine(clock: Clock, directory: str) -> Probe:
-    """This machine: memory, disk, temperature, clock."""
-
-    def probe() -> Sequence[Deduction]:
-        memory = psutil.virtual_memory().percent
-        found = above("memory", memory, 90, 97, f"memory {memory:.0f} % used", 20)
-        disk = psutil.disk_usage(directory).percent
-        found += above("disk", disk, 90, 97, f"disk {disk:.0f} % used", 20)
-        hottest = _hottest()
-        if hottest is not None:
-            found += above("temperature", hottest, 75, 82, f"{hottest:.0f} °C", 20)
-        if not clock.synced:
-            found.append(Deduction("clock", "unset", "set", 20, "the clock is not set"))
-        elif clock.source == "boottime":
-            text = "the clock jumped to where it cannot be; times go on from where it was"
-            found.append(Deduction("clock", "jumped", "set", 20, text))
-        return found
-
-    return probe
-
-
-def broker(connected: Callable[[], bool], state: Callable[[], Mapping[str, Any]] = dict) -> Probe:
+def broker(
+    connected: Callable[[], bool], rules: Rules, state: Callable[[], Mapping[str, Any]] = dict
+) -> Probe:
     """The broker: whether we are connected to it, what it threw away lately (state:
     dropped_recently), and listeners that it could not have (state: listeners)."""
     since = [0.0]
@@ -191,8 +201,8 @@ def broker(connected: Callable[[], bool], state: Callable[[], Mapping[str, Any]]
     def probe() -> Sequence[Deduction]:
         found, told = [], state()
         down = down_for(not connected(), since)
-        if down > _GRACE:
-            found.append(Deduction("availability", round(down), _GRACE, 80, "not connected"))
+        if down:
+            found += over(rules.of("stage/broker"), "availability", down, "not connected")
         if dropped := told.get("dropped_recently"):
             text = f"it threw {dropped} messages away: a client's queue is full"
             found.append(Deduction("dropped", dropped, 0, 30, text))
@@ -206,29 +216,6 @@ def broker(connected: Callable[[], bool], state: Callable[[], Mapping[str, Any]]
     return probe
 
 
-@dataclass(slots=True)
-class Silence:
-    """The probe of a device: silent for longer than its own rhythm allows. No closure: there are
-    thousands of them."""
-
-    device: Device
-    devices: Devices
-
-    def __call__(self) -> Sequence[Deduction] | None:
-        """See gateway.stages.health.Probe."""
-        age = self.device.silent
-        if age is None:
-            return None
-        limit = max(_SILENT, _MISSED * self.device.interval)
-        if not self.device.count:  # since the start: when it spoke last was saved so long ago
-            limit += self.devices.every
-        if age <= limit:
-            return []
-        cost = 40 if age <= 5 * limit else 80
-        text = f"no message for {age:.0f} s (limit {limit:.0f} s)"
-        return [Deduction("staleness", round(age), round(limit), cost, text)]
-
-
 def down_for(down: bool, since: list[float]) -> float:
     """How long something has been down (s); `since` is kept between calls."""
     if not down:
@@ -236,9 +223,3 @@ def down_for(down: bool, since: list[float]) -> float:
         return 0.0
     since[0] = since[0] or time.monotonic()
     return time.monotonic() - since[0]
-
-
-def _hottest() -> float | None:
-    sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
-    current = [entry.current for entries in sensors.values() for entry in entries]
-    return max(current, default=None)

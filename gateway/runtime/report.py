@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from gateway.core.events import DeadLettered, Event, StateSeen
 from gateway.core.topics import Topics
-from gateway.runtime import probes
 from gateway.runtime.house import House
-from gateway.stages.health import Component, Level
+from gateway.runtime.listening import Around, Listening
+from gateway.stages.health import EVERY, Component, Level
 
-_EVALUATE = 1.0
-_REPEAT = 30.0
+REPEAT = 28
+"""Everything retained is published again after so many seconds: 30 are promised."""
 _PERFORMANCE = 5.0
 
 
@@ -25,13 +25,16 @@ class Publisher(Protocol):
 
 
 class Report:
-    """Evaluates health every second and publishes changes at once, everything every 30 s."""
+    """Evaluates health every second and publishes changes at once, everything within 30 s: the
+    summary and the parts of the gateway together, of the devices an equal part each second."""
 
     def __init__(self, house: House, publisher: Publisher, topics: Topics) -> None:
         self._house = house
         self._publisher = publisher
         self._topics = topics
         self._presence: dict[str, tuple[str, int]] = {}
+        self._around = Around(house.health_.rules, self._saved, self._failing)
+        self._turns: list[list[Component]] = [[] for _ in range(REPEAT)]
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -41,41 +44,84 @@ class Report:
             group.create_task(self._events())
 
     async def _health(self) -> None:
-        health = self._house.health_
-        repeated = 0.0
+        loop = asyncio.get_running_loop()
+        turn, begun = 0, loop.time()
         while True:
-            for device in self._house.devices_.list():
-                if device.id in health.devices:
-                    continue
-                health.watch(device.id, probes.Silence(device, self._house.devices_))
-            changed = health.evaluate()
-            now = time.monotonic()
-            if now - repeated >= _REPEAT:
-                repeated = now
-                changed = [*health.components.values(), *health.devices.values()]
-            for part in changed:
-                self._publish(part)
-            if changed:
-                self._publisher.publish(self._topics.summary, health.summary(), retain=True)
-            await asyncio.sleep(_EVALUATE)
+            self._second(turn % REPEAT)
+            turn += 1
+            # By the clock, so that what the work takes does not make the repeats late.
+            begun = max(begun + EVERY, loop.time() - REPEAT / 2)
+            await asyncio.sleep(max(begun - loop.time(), 0.0))
+
+    def _meet(self) -> None:
+        """Watch devices that are new. None ever goes out of the registry."""
+        house, health = self._house, self._house.health_
+        known = sum(map(len, self._turns))
+        if known == len(house.devices_):
+            return
+        for device in house.devices_.list()[known:]:
+            if device.id not in health.devices:
+                probe = Listening(device, self._around)
+                health.watch(device.id, probe)
+            self._turns[known % REPEAT].append(health.devices[device.id])
+            known += 1
+
+    def _saved(self) -> float:
+        return self._house.devices_.every
+
+    def _failing(self, source: str) -> str:
+        intake = self._house.intakes.get(source)
+        return intake.failing if intake is not None else ""
+
+    def _second(self, turn: int) -> None:
+        """What is to be done each second; `turn`: whose turn it is to be repeated."""
+        self._meet()
+        health = self._house.health_
+        changed = health.evaluate()
+        # An order that lasts, and each of them once.
+        due = {part.path: part for part in changed}
+        for device in self._turns[turn]:
+            if device.path not in due:
+                due[device.path] = device
+                if health.look(device):
+                    changed.append(device)
+        if not turn:
+            due.update(health.components)
+        self._remember(changed)
+        for part in due.values():
+            self._publish(part)
+        if changed or not turn:
+            self._publisher.publish(self._topics.summary, health.summary(), retain=True)
+
+    def _remember(self, changed: list[Component]) -> None:
+        """In health history; of a device only when it is not well."""
+        log = self._house.health_log
+        for part in (*changed, self._house.health_.whole):
+            well = part.level is Level.EXCELLENT and not part.reasons
+            if part.level is Level.UNKNOWN or (part.kind == "device" and well):
+                log.end(part.path)
+            else:
+                why = part.reasons[0].text if part.reasons else ""
+                log.note(part.path, part.score, part.level.value, why)
+        log.settle()
 
     def _publish(self, part: Component) -> None:
         if part.level is Level.UNKNOWN and part.kind == "device":
             return  # nothing has been heard of it: there is nothing to say
         topic = self._topics("health", part.kind, part.name)
         self._publisher.publish(topic, part.as_dict(), retain=True)
-        if part.name in self._house.health_.devices and part.kind == "device":
+        if part.kind == "device":
             self._publish_presence(part)
 
     def _publish_presence(self, part: Component) -> None:
-        stale = any(reason.metric == "staleness" for reason in part.reasons)
-        state = "online"
-        if stale:
+        stale = next((each for each in part.reasons if each.metric == "staleness"), None)
+        state, evidence = "online", "readings arrive"
+        if stale is not None:
             state = "offline" if part.level in (Level.FAILED, Level.CRITICAL) else "stale"
+            evidence = stale.text
         known = self._presence.get(part.name)
         if known is None or known[0] != state:
             known = self._presence[part.name] = (state, time.time_ns() // 1_000_000)
-        evidence = part.reasons[0].text if stale else "readings arrive"
         self._publisher.publish(
             self._topics("status", part.name, "presence"),
             {"state": state, "since": known[1], "evidence": evidence},

@@ -16,6 +16,7 @@ from gateway.core.ids import MAX_LENGTH, RESERVED, slug
 from gateway.io.salvage import DamagedError, Rescue, Row
 from gateway.io.sqlite import Database, statements
 from gateway.store.checksums import checksum, is_whole
+from gateway.store.rhythm import SHORT, SPARE, WATCHED, Rhythm
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ _SQL = statements((files(__package__) / "devices.sql").read_text())
 SAVE_EVERY = 60.0
 """How often counts and times of devices are saved (s); a write wears a card by some 10 kB."""
 _RETRY = 1.0
+_NEVER = -1e9  # long before this machine was started (s, monotonic)
 _ID = re.compile(rf"[a-z0-9_-]{{1,{MAX_LENGTH}}}")
 _SHAPES = 500_000  # names in all shapes that are remembered, of all devices
 IMPORTED = "import"
@@ -35,7 +37,7 @@ class Device:
 
     last: its last reading, or what a retained message told of its last state. count: readings
     since this start, the first of them at `began`, the last at `heard` (s, time.monotonic).
-    refused: messages over its rate, since then.
+    rhythm: its pauses, once it made one. refused: messages over its rate, since then.
     """
 
     id: str
@@ -49,9 +51,10 @@ class Device:
     metrics: set[str] = field(default_factory=set)
     shapes: set[tuple[str, ...]] = field(default_factory=set)
     began: float = 0.0
-    heard: float = 0.0
+    heard: float = _NEVER
     count: int = 0
     refused: int = 0
+    rhythm: Rhythm | None = None
 
     @property
     def interval(self) -> float:
@@ -59,6 +62,17 @@ class Device:
         if self.count < 3:
             return 0.0
         return (self.heard - self.began) / (self.count - 1)
+
+    def silent_after(self, missed: float, unknown: float) -> float:
+        """After how long without a message it is silent (s): see gateway.store.rhythm; `unknown`
+        while its rhythm is not known."""
+        short = missed * min(self.interval, SHORT)
+        if self.rhythm is None:
+            return short if self.heard - self.began >= WATCHED else unknown
+        limit = self.rhythm.limit(self.heard, missed)
+        if limit is None:  # what was met once is all there is to go by
+            return max(unknown, SPARE * self.rhythm.longest)
+        return max(limit, short)
 
     @property
     def silent(self) -> float | None:
@@ -222,12 +236,12 @@ class Devices:
         now, moment = time.time_ns(), time.monotonic()
         for reading in readings:
             device = self._devices[reading.device]
+            if moment - device.heard > SHORT:
+                _paused(device, moment)
             device.last_seen = now
             device.heard = moment
             device.readings += 1
             device.count += 1
-            if device.count == 1:
-                device.began = moment
             # A last time ahead of now is from before the clock was set back.
             if reading.time >= device.last_time or device.last_time > now:
                 device.last_time = reading.time
@@ -296,6 +310,16 @@ class Devices:
             self._changed |= changed
             raise
         self._unsaved -= unsaved
+
+
+def _paused(device: Device, moment: float) -> None:
+    """It is heard again, or for the first time since the start."""
+    if not device.count:
+        device.began = moment
+        return
+    if device.rhythm is None:
+        device.rhythm = Rhythm(device.began)
+    device.rhythm.gap(device.heard, moment)
 
 
 def _read(connection: sqlite3.Connection) -> "list[Device]":

@@ -11,6 +11,7 @@ from gateway.web import models
 from gateway.web.export import add_export
 from gateway.web.house import House
 from gateway.web.params import (
+    HealthParams,
     LettersParams,
     NoParams,
     PerformanceParams,
@@ -18,6 +19,7 @@ from gateway.web.params import (
     ReplayParams,
     RetryParams,
     SeriesParams,
+    health_stretch,
     stretch,
 )
 from gateway.web.problems import RESPONSES
@@ -66,6 +68,12 @@ def _add_state(routes: APIRouter, house: House) -> None:
     async def health(_: Nothing) -> Response:
         """The health of the whole and of each part, with reasons."""
         return answer(house.health())
+
+    @routes.get("/health/history", response_model=models.HealthHistory, tags=["state"])
+    async def health_history(asked: Annotated[HealthParams, Query()]) -> Response:
+        """How the whole or a part was: a point for each change, or the worst of each stretch."""
+        with _known():
+            return answer(await health_stretch(house, asked))
 
     @routes.get("/performance", response_model=models.Performance, tags=["state"])
     async def performance(asked: Annotated[PerformanceParams, Query()]) -> Response:

@@ -16,6 +16,7 @@ from gateway.web.house import House
 from gateway.web.params import (
     BridgeParams,
     DeviceParams,
+    HealthParams,
     NamedLettersParams,
     NamedReplayParams,
     NamedRetryParams,
@@ -25,6 +26,7 @@ from gateway.web.params import (
     QueryParams,
     ReloadParams,
     SeriesParams,
+    health_stretch,
     stretch,
 )
 
@@ -53,14 +55,6 @@ class CallError(Exception):
 def calls(house: House) -> dict[str, Call]:
     """What can be asked: name -> (its arguments, what answers)."""
 
-    async def query(asked: QueryParams) -> dict[str, Any]:
-        if asked.start > asked.end:
-            raise ValueError("start is after end")
-        return await stretch(house, asked)
-
-    async def series(asked: SeriesParams) -> Any:
-        return await house.series(asked.device)
-
     async def device(asked: DeviceParams) -> Any:
         return house.device(asked.device)
 
@@ -87,11 +81,10 @@ def calls(house: House) -> dict[str, Call]:
         "health": plain(house.health),
         "overview": (OverviewParams, overview),
         "device": (DeviceParams, device),
-        "series": (SeriesParams, series),
-        "query": (QueryParams, query),
         "reload": (ReloadParams, reload),
         "keep": (NoParams, keep),
         **_performance_calls(house),
+        **_history_calls(house),
         **_bridge_calls(house),
         **broker_calls(house),
     }
@@ -102,6 +95,25 @@ def _performance_calls(house: House) -> dict[str, Call]:
         return house.performance(asked.window)
 
     return {"performance": (PerformanceParams, performance)}
+
+
+def _history_calls(house: House) -> dict[str, Call]:
+    async def query(asked: QueryParams) -> dict[str, Any]:
+        if asked.start > asked.end:
+            raise ValueError("start is after end")
+        return await stretch(house, asked)
+
+    async def health_history(asked: HealthParams) -> Any:
+        return await health_stretch(house, asked)
+
+    async def series(asked: SeriesParams) -> Any:
+        return await house.series(asked.device)
+
+    return {
+        "query": (QueryParams, query),
+        "series": (SeriesParams, series),
+        "health_history": (HealthParams, health_history),
+    }
 
 
 def _bridge_calls(house: House) -> dict[str, Call]:

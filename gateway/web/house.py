@@ -51,6 +51,13 @@ class House(Protocol):
         """The whole's health and that of each part, with reasons."""
         ...
 
+    async def health_history(
+        self, part: str, start: int, end: int, points: int | None = None
+    ) -> Sequence[Any]:
+        """[ms, score or None, level, why] of `<kind>/<name>` in [start, end), ns: a point for each
+        change, or `points` of them. Raises LookupError."""
+        ...
+
     def performance(self, window: str = "1m") -> dict[str, Any]:
         """Rate and durations (s) per stage over a window (1m, 15m, 1h), the bottleneck and why,
         what limits, the event loop, the ledger. Raises ValueError for another window."""

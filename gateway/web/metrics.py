@@ -133,7 +133,14 @@ def _health(health: dict[str, Any]) -> Iterable[Metric]:
     for path, part in parts.items():
         kind, _, name = path.partition("/")
         score.add_metric([kind, name], math.nan if part["level"] == "UNKNOWN" else part["score"])
-    yield score
+    text = "Share of component-seconds with a known, fresh state"
+    visible = _gauge("health_visibility_ratio", text)
+    if "visibility" in health:
+        visible.add_metric([], health["visibility"])
+    levels = _gauge("devices_by_level", "Devices, by level of their health", "level")
+    for level, count in health.get("devices", {}).items():
+        levels.add_metric([level], count)
+    yield from (score, visible, levels)
 
 
 def _gateway(status: dict[str, Any]) -> Iterable[Metric]:

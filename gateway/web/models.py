@@ -303,6 +303,14 @@ class Points(BaseModel):
     """[epoch ms, value]; value is null where it is not a number that JSON can hold."""
 
 
+class HealthHistory(BaseModel):
+    """How a part was."""
+
+    part: str
+    points: list[Annotated[list[int | str | None], Field(min_length=4, max_length=4)]]
+    """[epoch ms, score, level, what cost it most]; where the score is null nobody knew."""
+
+
 class Performance(Answer):
     """Where time goes."""
 

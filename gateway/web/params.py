@@ -69,6 +69,20 @@ class QueryParams(Params):
     """Make one value of the samples in each bucket. Without it they are given as they are."""
 
 
+class HealthParams(Params):
+    """A stretch of health history."""
+
+    part: Annotated[str, Field(pattern=r"^[a-z]{1,20}/[a-z0-9_-]{1,80}$")] = "gateway/gateway"
+    """`<kind>/<name>`, as in `GET health`; `device/<id>` for a device; the whole if not given."""
+    start: Annotated[Time, Field(default_factory=lambda: parse_time("-24h"))]
+    """From when on: ISO 8601, epoch ms, or a time ago such as -24h (the default)."""
+    end: Annotated[Time, Field(default_factory=lambda: parse_time("now"))]
+    """Until when: as `start`; now if not given."""
+    points: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Answer with the worst of each of so many equal stretches; without it, with a point for each
+    change."""
+
+
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 _WHILE = r"[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d)"
 
@@ -228,3 +242,11 @@ async def stretch(house: House, asked: QueryParams) -> dict[str, Any]:
             asked.device, asked.metric, asked.start, asked.end, most, asked.aggregate
         )
     return {"device": asked.device, "metric": asked.metric, "points": points}
+
+
+async def health_stretch(house: House, asked: HealthParams) -> dict[str, Any]:
+    """The answer about health history. Raises LookupError as the house does."""
+    found: Sequence[Any] = ()
+    if asked.start <= asked.end:
+        found = await house.health_history(asked.part, asked.start, asked.end, asked.points)
+    return {"part": asked.part, "points": found}

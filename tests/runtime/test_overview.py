@@ -19,6 +19,7 @@ from gateway.stages.health import Deduction, Health
 from gateway.store.devices import Devices
 from gateway.web.sockets import connect
 from tests.support.gateway import Gateway, gateway
+from tests.support.listener import Listener
 from tests.support.ports import free_port
 from tests.support.publisher import Publisher
 
@@ -99,7 +100,7 @@ def test_the_worst_and_the_longest_silent_come_first(devices: Devices) -> None:
     costs = {"bad": [30], "worse": [80], "well": []}
     for name, cost in costs.items():
         reasons = [Deduction("x", 1, 0, each, "why") for each in cost]
-        health.watch(name, lambda reasons=reasons: reasons)
+        health.watch(name, Listener(reasons))
     health.evaluate()
     found = module._devices(devices.list(), health, deque(), "state", "", 50, 0)
     assert ids(found) == ["worse", "bad", "well", "never"]

@@ -176,6 +176,15 @@ class SmallHouse:
             "devices": {"GOOD": 2},
         }
 
+    async def health_history(
+        self, part: str, start: int, end: int, points: int | None = None
+    ) -> list[Any]:
+        if part not in ("gateway/gateway", "bridge/home", "device/soil-4"):
+            raise LookupError(f'no part "{part}"')
+        if points is not None:
+            return [[start // 1_000_000 + n, None, "UNKNOWN", ""] for n in range(points)]
+        return [[STARTED, 84, "GOOD", "oldest reading waits 90 s"]]
+
     def performance(self, window: str = "1m") -> dict[str, Any]:
         stage = {
             "records": 60, "rate": 1.0, "p50": 0.1, "p95": 0.2, "p99": 0.3, "p999": 0.4, "max": 0.5,

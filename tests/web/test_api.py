@@ -28,6 +28,20 @@ async def test_state(http: httpx.AsyncClient, house: SmallHouse) -> None:
     assert await get(http, "bridges") == house.bridges()
 
 
+async def test_health_history(http: httpx.AsyncClient) -> None:
+    found = await get(http, "health/history", part="bridge/home", start="-1h")
+    assert found == {
+        "part": "bridge/home",
+        "points": [[STARTED, 84, "GOOD", "oldest reading waits 90 s"]],
+    }
+    assert (await get(http, "health/history"))["part"] == "gateway/gateway"
+    assert len((await get(http, "health/history", points=7))["points"]) == 7
+    later = await get(http, "health/history", start="2026-11-20", end="2026-11-19")
+    assert later["points"] == []
+    assert (await http.get("/api/v1/health/history?part=bridge/x")).status_code == 404
+    assert (await http.get("/api/v1/health/history?part=bridge")).status_code == 422
+
+
 async def test_devices(http: httpx.AsyncClient, house: SmallHouse) -> None:
     assert await get(http, "devices") == house.devices()
     assert await get(http, "devices/soil-4") == house.device("soil-4")

@@ -1,0 +1,91 @@
+"""What a device loses points for: it is silent, or sends more than it may."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.core.words import lasting
+from gateway.stages.health import Deduction, Rules, over
+from gateway.store.devices import Device
+
+_ENOUGH = 50  # messages before a share of them says anything
+_NEVER = 1e9  # a device that was never heard of is looked at when it is (s)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What all devices have in common. saved: how often what is known of them is saved (s).
+    failing: why nothing comes from a source, or "": nobody can know then whether its devices are
+    gone, and they are given their time again once it is back."""
+
+    rules: Rules
+    saved: Callable[[], float]
+    failing: Callable[[str], str] = lambda source: ""
+
+
+class Listening:
+    """The probe of a device: silent for longer than its own rhythm allows. No closure: there are
+    thousands of them."""
+
+    __slots__ = ("_around", "_blind", "_device", "_heard", "_over", "_told")
+
+    def __init__(self, device: Device, around: Around) -> None:
+        self._device = device
+        self._around = around
+        self._heard = device.heard
+        self._blind = -_NEVER  # when its source was last seen failing (s, monotonic)
+        self._told = (device.count, device.refused)
+        self._over = 0.0  # messages over its rate, lately (%)
+
+    def __call__(self) -> Sequence[Deduction] | None:
+        """See gateway.stages.health.Probe."""
+        device = self._device
+        self._heard = device.heard
+        age = device.silent
+        if age is None:
+            return None
+        if trouble := self._around.failing(device.source):
+            self._blind = time.monotonic()
+        if device.refused:
+            self._weigh()
+        limit = self._limit()
+        if age < limit and not self._over:
+            return ()
+        return self._lost(age, limit, trouble)
+
+    def _lost(self, age: float, limit: float, trouble: str) -> list[Deduction]:
+        limits = self._around.rules.of(f"device/{self._device.id}")
+        seen = min(age, time.monotonic() - self._blind)
+        times = max(seen / limit, 1.0) if age >= limit else 0.0
+        text = f"no message for {lasting(age)}; its rhythm allows {lasting(limit)}"
+        text += f"; nothing comes from {self._device.source}: {trouble}" if trouble else ""
+        # As the age itself, which says more to people than how many times the limit it is.
+        found = [
+            replace(each, value=round(age), limit=round(limit))
+            for each in over(limits, "staleness", times, text)
+        ]
+        text = f"{self._over:.0f} % of its messages are over its rate"
+        return found + over(limits, "refused", self._over, text)
+
+    def _weigh(self) -> None:
+        """Over what came since the last time; the time before counts until that is enough."""
+        count, refused = self._told
+        came, over_rate = self._device.count - count, self._device.refused - refused
+        if came + over_rate >= _ENOUGH:
+            self._over = 100.0 * over_rate / (came + over_rate)
+            self._told = self._device.count, self._device.refused
+
+    def due(self) -> float:
+        """When it would be silent (s, monotonic)."""
+        age = self._device.silent
+        return time.monotonic() + (self._limit() - age if age is not None else _NEVER)
+
+    def stirred(self) -> bool:
+        """Whether it has been heard since it was looked at."""
+        return self._device.heard != self._heard
+
+    def _limit(self) -> float:
+        rule, device = self._around.rules.silence, self._device
+        if not device.count:  # since the start: when it spoke last was saved so long ago
+            return max(rule.at_least, rule.unknown) + self._around.saved()
+        return max(rule.at_least, device.silent_after(rule.missed, rule.unknown))

@@ -1,0 +1,281 @@
+"""Every part's health, and the whole's.
+
+The whole is half the weighted mean of its parts and half the worst of them, so that one failed part
+among many is seen; devices count as one part, by their mean.
+
+Parts of the gateway are few and looked at each second. Devices are many: each says until when
+nothing can get worse, and is not looked at before, unless it is not well or not known.
+"""
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.stages.health.levels import Grade, Level
+from gateway.stages.health.rules import Deduction, Rules
+from gateway.stages.health.trend import Trend
+
+Probe = Callable[[], Sequence[Deduction] | None]
+"""What a part is losing points for now; None while nothing is known."""
+
+DEVICES = "device"
+"""What the devices together are called among the parts."""
+EVERY = 1.0
+"""How often everything is looked at (s)."""
+_MINUTE = 60.0
+_FRESH = 5.0  # a state that was looked at longer ago is not fresh any more (s)
+_AGAIN = 5.0  # a device that is not well is looked at so often (s)
+_STEP = 10  # a device's score that changes by less is told with its next repeat
+_WORST = 20
+
+
+class DeviceProbe(Protocol):
+    """What looks at one device."""
+
+    def __call__(self) -> Sequence[Deduction] | None:
+        """See Probe."""
+        ...
+
+    def due(self) -> float:
+        """Until when nothing can be lost (s, monotonic), unless `stirred`."""
+        ...
+
+    def stirred(self) -> bool:
+        """Whether it has been heard since it was looked at."""
+        ...
+
+
+@dataclass(slots=True)
+class Component:
+    """One part as last evaluated (ns). told: the score that was last given out as changed."""
+
+    kind: str
+    name: str
+    probe: Probe
+    score: int = 0
+    reasons: Sequence[Deduction] = ()
+    evaluated: int = 0
+    told: int = 0
+    grade: Grade = field(default_factory=Grade)
+    samples: Trend | None = None
+
+    @property
+    def path(self) -> str:
+        """`<kind>/<name>`."""
+        return f"{self.kind}/{self.name}"
+
+    @property
+    def level(self) -> Level:
+        """Its level."""
+        return self.grade.level
+
+    @property
+    def trend(self) -> str:
+        """rising, falling or steady."""
+        return self.samples.word if self.samples is not None else "steady"
+
+    def evaluate(self, rules: Rules, step: int = 1) -> bool:
+        """Look again; True if the level changed, or the score by `step`."""
+        found = self.probe()
+        if found is None:
+            self.reasons = ()
+            return self.take(None, rules, step)
+        self.reasons = sorted(found, key=lambda reason: -reason.cost) if found else ()
+        return self.take(max(0, 100 - sum(reason.cost for reason in found)), rules, step)
+
+    def take(self, score: int | None, rules: Rules, step: int = 1) -> bool:
+        """The score is this now, or unknown; True as for `evaluate`."""
+        now, before, known = time.monotonic(), self.score, self.level is not Level.UNKNOWN
+        self.evaluated, self.score = time.time_ns(), score or 0
+        if score is None:
+            self.samples = None
+        elif known and (self.samples is not None or score != before):
+            self._sample(before, now, rules.trend)
+        changed = self.grade.take(score, now, rules.hysteresis)
+        if changed or abs(self.score - self.told) >= step:
+            self.told = self.score
+            return True
+        return False
+
+    def _sample(self, before: int, now: float, window: float) -> None:
+        if self.samples is None:
+            self.samples = Trend(window)
+            self.samples.add(now - 1.0, before)
+        self.samples.add(now, self.score)
+        if self.samples.flat:
+            self.samples = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's health message."""
+        return {
+            "time": self.evaluated // 1_000_000,
+            "level": self.level.value,
+            "score": self.score,
+            "trend": self.trend,
+            "reasons": [reason.as_dict() for reason in self.reasons],
+        }
+
+
+class Health:
+    """Every part's health. rules: what it goes by. devices: parts of kind `device` that are
+    devices, by id; components: all others, by `<kind>/<name>`. whole: the gateway's own. late: how
+    much later than a second `evaluate` came at worst in the last minute (s)."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or Rules()
+        self.components: dict[str, Component] = {}
+        self.devices: dict[str, Component] = {}
+        self.whole = Component("gateway", "gateway", lambda: None)
+        self._due: list[tuple[float, str]] = []  # one for each device
+        self._restless: dict[str, DeviceProbe] = {}  # devices that are not well, or not known
+        self._unwell: dict[str, Component] = {}
+        self._levels: Counter[Level] = Counter()
+        self._scores = 0  # of devices that are known
+        self.late = 0.0
+        self._late_at = 0.0
+        self._looked = 0.0
+        self._seconds = self._seen = 0.0
+
+    def register(self, kind: str, name: str, probe: Probe) -> None:
+        """Watch a part of the gateway."""
+        self.components[f"{kind}/{name}"] = Component(kind, name, probe)
+
+    def forget(self, kind: str, name: str) -> None:
+        """A part of the gateway is no more."""
+        self.components.pop(f"{kind}/{name}", None)
+
+    def watch(self, device: str, probe: DeviceProbe) -> None:
+        """Watch a device."""
+        self.devices[device] = Component("device", device, probe)
+        self._restless[device] = probe
+        self._levels[Level.UNKNOWN] += 1
+        heapq.heappush(self._due, (0.0, device))
+
+    def evaluate(self) -> list[Component]:
+        """Look at every part, and at the devices whose time has come; those that changed."""
+        now = time.monotonic()
+        self._count(now)
+        changed = [part for part in self.components.values() if part.evaluate(self.rules)]
+        changed += [part for part in self._stirred() if self.look(part)]
+        while self._due and self._due[0][0] <= now:
+            device = self.devices[self._due[0][1]]
+            if self.look(device):
+                changed.append(device)
+            heapq.heapreplace(self._due, (self._next(device, now), device.name))
+        self.whole.take(self.score() if self._known() else None, self.rules)
+        return changed
+
+    def _stirred(self) -> list[Component]:
+        names = [name for name, probe in self._restless.items() if probe.stirred()]
+        return [self.devices[name] for name in names]
+
+    def _next(self, part: Component, now: float) -> float:
+        """When to look at a device again, at the latest."""
+        if part.grade.moving:
+            return now + 1.0
+        probe: DeviceProbe = part.probe  # type: ignore[assignment]
+        return max(probe.due(), now + 1.0) if not part.reasons else now + _AGAIN
+
+    def look(self, part: Component) -> bool:
+        """Look at one device; whether it changed enough to be told at once."""
+        level, score, name = part.level, part.score, part.name
+        changed = part.evaluate(self.rules, _STEP)
+        if level is not part.level:
+            self._levels[level] -= 1
+            self._levels[part.level] += 1
+        self._scores += part.score - score
+        if part.reasons:
+            self._unwell[name] = part
+        else:
+            self._unwell.pop(name, None)
+        if part.level is Level.UNKNOWN or part.reasons:
+            self._restless[name] = part.probe  # type: ignore[assignment]
+        else:
+            self._restless.pop(name, None)
+        return changed
+
+    # -- the whole ---------------------------------------------------------------------------
+
+    def score(self) -> int:
+        """The whole's score; see the module."""
+        weight = self.rules.weight
+        known = [
+            (part.score, weight(name))
+            for name, part in self.components.items()
+            if part.level is not Level.UNKNOWN
+        ]
+        heard = len(self.devices) - self._levels[Level.UNKNOWN]
+        if heard:
+            known.append((round(self._scores / heard), weight(DEVICES)))
+        total = sum(own for _, own in known)
+        if not total:
+            return 100 if known else 0
+        mean = sum(score * own for score, own in known) / total
+        worst = min(100 - (100 - score) * min(own, 1.0) for score, own in known)
+        return round(mean / 2 + worst / 2)
+
+    def _known(self) -> bool:
+        parts = any(part.level is not Level.UNKNOWN for part in self.components.values())
+        return parts or self._levels[Level.UNKNOWN] < len(self.devices)
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """What the parts of the gateway lose points for, the worst part first."""
+        return [
+            {"component": part.path, **reason.as_dict()}
+            for part in sorted(self.components.values(), key=lambda part: part.score)
+            for reason in part.reasons
+        ]
+
+    def levels(self) -> dict[str, int]:
+        """How many devices have each level."""
+        return {level.value: count for level, count in self._levels.items() if count}
+
+    def summary(self) -> dict[str, Any]:
+        """The contract's summary of the whole."""
+        worst = heapq.nsmallest(_WORST, self._unwell.values(), key=lambda part: part.score)
+        return {
+            "time": time.time_ns() // 1_000_000,
+            "level": self.whole.level.value,
+            "score": self.whole.score,
+            "trend": self.whole.trend,
+            "visibility": self.visibility,
+            "reasons": self.reasons(),
+            "components": {
+                name: {"level": part.level.value, "score": part.score}
+                for name, part in self.components.items()
+            },
+            "devices": self.levels(),
+            "worst": [
+                {
+                    "device": part.name,
+                    "level": part.level.value,
+                    "score": part.score,
+                    "reasons": [reason.as_dict() for reason in part.reasons],
+                }
+                for part in worst
+            ],
+        }
+
+    # -- visibility --------------------------------------------------------------------------
+
+    @property
+    def visibility(self) -> float:
+        """The share of component-seconds since the start in which the component's state was known
+        and not older than 5 s. Devices that were never heard of are no components yet."""
+        return round(self._seen / self._seconds, 6) if self._seconds else 1.0
+
+    def _count(self, now: float) -> None:
+        """What has passed since the last look: with the states that were found then."""
+        elapsed, self._looked = now - self._looked, now
+        if not self.whole.evaluated:
+            return
+        late = max(elapsed - EVERY, 0.0)
+        if late >= self.late or now - self._late_at > _MINUTE:
+            self.late, self._late_at = late, now
+        heard = len(self.devices) - self._levels[Level.UNKNOWN]
+        states = Counter(part.level is not Level.UNKNOWN for part in self.components.values())
+        self._seconds += elapsed * (states.total() + heard)
+        self._seen += min(elapsed, _FRESH) * (states[True] + heard)
