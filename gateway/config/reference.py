@@ -97,16 +97,16 @@ def _table(model: type[BaseModel], leave: tuple[str, ...] = ()) -> str:
 
 
 def _rows(model: type[BaseModel], above: str, leave: tuple[str, ...] = ()) -> Iterator[str]:
-    for name, field in model.model_fields.items():
+    for attribute, field in model.model_fields.items():
+        name = field.alias or attribute
         if name in leave:
             continue
         inner = _model(field)
         if inner is not None and inner.model_fields and name != "codec":
             yield from _rows(inner, f"{above}{name}.")
             continue
-        cells = (
-            f"`{above}{name}`", _type(model, name), _default(model, name, field), _prose(field),
-        )  # fmt: skip
+        kind, default = _type(model, attribute), _default(model, name, field)
+        cells = (f"`{above}{name}`", kind, default, _prose(field))
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         if (item := _item(field)) is not None:
             yield from _rows(item, f"{above}{name}[].")
@@ -168,7 +168,7 @@ def _type(model: type[BaseModel], name: str) -> str:
         return "codec"
     if field.annotation is Secret or Secret in getattr(field.annotation, "__args__", ()):
         return "secret text"
-    return _words(_property(model, name))
+    return _words(_property(model, field.alias or name))
 
 
 def _words(found: dict[str, Any]) -> str:
