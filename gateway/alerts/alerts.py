@@ -24,7 +24,7 @@ from gateway.alerts.store import Store
 from gateway.alerts.wording import Notification
 from gateway.bus.bus import Bus
 from gateway.config.alerting import MQTT, AlertsSettings
-from gateway.core.errors import Conflict
+from gateway.core.errors import Conflict, Unavailable
 from gateway.core.events import Event
 from gateway.core.figures import Figures
 from gateway.core.topics import Topics
@@ -262,8 +262,8 @@ class Alerts:
         by: str,
         comment: str,
     ) -> dict[str, Any]:
-        """Tell nobody of these from start to end (ns). Raises ValueError, Conflict, and
-        sqlite3.Error, OSError where it cannot be stored."""
+        """Tell nobody of these from start to end (ns). Raises ValueError, Conflict,
+        Unavailable where it cannot be stored."""
         await self._loaded.wait()
         if end <= max(start, time.time_ns()):
             raise ValueError("a silence ends after it begins, and in the future")
@@ -274,8 +274,10 @@ class Alerts:
         self._silences.add(silence)
         try:
             await self._store.add_silence(silence)
-        except BaseException:
+        except BaseException as error:
             self._silences.remove(number)
+            if isinstance(error, sqlite3.Error | OSError):
+                raise _not_stored(error) from error
             raise
         return silence.as_dict()
 
@@ -284,10 +286,13 @@ class Alerts:
         return [silence.as_dict() for silence in self._silences.all()]
 
     async def end_silence(self, number: int) -> dict[str, Any]:
-        """Tell people again. Raises LookupError, sqlite3.Error, OSError."""
+        """Tell people again. Raises LookupError, Unavailable."""
         await self._loaded.wait()
         silence = self._silences.get(number)
-        await self._store.end_silences([number])
+        try:
+            await self._store.end_silences([number])
+        except (sqlite3.Error, OSError) as error:
+            raise _not_stored(error) from error
         self._silences.remove(number)
         return silence.as_dict()
 
@@ -304,3 +309,8 @@ class Alerts:
             title = "Berrygate: a test"
             await lane.channel.send(title, "Alerts of this gateway arrive here.", "info")
         return {"channel": channel, "took": round(time.monotonic() - began, 3)}
+
+
+def _not_stored(error: Exception) -> Unavailable:
+    fix = "see that the disk has room: berrygate doctor"
+    return Unavailable(f"the disk does not take it: {error}", fix=fix)
