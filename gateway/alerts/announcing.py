@@ -70,7 +70,8 @@ class Announcing:
         """A message that nobody can take for an alert."""
         message = {"level": "info", "message": "a test: alerts arrive here", "since": None}
         more = {"value": None, "count": 0, "acknowledged": False}
-        self._publisher().publish(self._topics("alert", "gateway", "test"), {**message, **more})
+        place, rule = "gateway", "test"
+        self._publisher().publish(self._topics("alert", place, rule), {**message, **more})
 
     def _topic(self, alert: Alert) -> str:
         return self._topics("alert", alert.place, alert.rule)

@@ -62,6 +62,11 @@ Severities = Annotated[
     BeforeValidator(_several),
     _list_of({"type": "string", "enum": list(SEVERITIES)}),
 ]
+Days = Annotated[
+    tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...],
+    BeforeValidator(_several),
+    _list_of({"type": "string", "enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}),
+]
 Names = Annotated[tuple[str, ...], BeforeValidator(_several), _list_of({"type": "string"})]
 
 
@@ -288,10 +293,7 @@ class WindowSettings(Settings):
     """From when on: 22:00, or once: 2026-12-01T08:00."""
     end: str
     """Until when, likewise; one that is not after `start` is on the next day."""
-    days: Annotated[
-        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...],
-        BeforeValidator(_several),
-    ] = ()
+    days: Days = ()
     """On which days it begins: mon, tue, …; every day if not given."""
     timezone: str | None = None
     """Such as Europe/Berlin; this machine's if not given."""

@@ -187,7 +187,7 @@ def test_message(template: str | None, said: str) -> None:
 
 @pytest.mark.parametrize("template", ["{device.__class__}", "{0}", "{value!r}", "{x", "{value:9}"])
 def test_a_message_reaches_nothing_but_names(template: str) -> None:
-    with pytest.raises(ValueError, match="brace|known"):
+    with pytest.raises(ValueError, match=r"brace|known"):
         RuleSettings.model_validate({"name": "r", **LOW, "message": template})
 
 
