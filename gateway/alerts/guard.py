@@ -19,12 +19,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _CONNECTS = frozenset(("socket.connect", "socket.sendto", "socket.sendmsg"))
+_THREAD = "threading.Thread"
 _ESCAPES = frozenset(
-    (
-        "_thread.start_new_thread", "_thread.start_joinable_thread", "subprocess.Popen",
-        "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "pty.spawn",
-    )
-)  # fmt: skip
+    ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system")
+)
 _WATCHED = _CONNECTS | _ESCAPES
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
 # Not of the thread: work that is handed to another one takes its context along.
@@ -46,7 +44,7 @@ class Guarded:
 
     def look(self, event: str, args: tuple[Any, ...]) -> None:
         """Raises Refused."""
-        if event in _ESCAPES:
+        if event in _ESCAPES or event == _THREAD:
             self._refuse(f"it wants to leave its thread ({event})")
         connection, address = args[0], args[1]
         if address is None:  # sendmsg where it is connected already
@@ -97,6 +95,7 @@ def _install() -> None:
     with _installing:
         if not _installed:
             sys.addaudithook(_hook)
+            _watch_threads()
             _installed = True
 
 
@@ -105,3 +104,16 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         guard = _guard.get()
         if guard is not None:
             guard.look(event, args)
+
+
+def _watch_threads() -> None:
+    """Python 3.11 does not tell of threads that are started."""
+    start = threading.Thread.start
+
+    def watched(thread: threading.Thread) -> None:
+        guard = _guard.get()
+        if guard is not None:
+            guard.look(_THREAD, ())
+        start(thread)
+
+    threading.Thread.start = watched  # type: ignore[method-assign]

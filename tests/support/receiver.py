@@ -1,6 +1,8 @@
 """An HTTP server in a process of its own that keeps what is posted to it."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.ports import end, free_port, wait_for_port
+from tests.support.ports import end, free_port
 
 _SERVER = """
 import http.server, sys, os
@@ -52,9 +54,12 @@ class Receiver:
         """Start and wait until it answers."""
         arguments = [str(self.port), str(self._file), self.host]
         self.process = subprocess.Popen([sys.executable, "-c", _SERVER, *arguments])
-        if self.host == "127.0.0.1":
-            wait_for_port(self.port, self.process)
-        return self
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1):
+                return self
+            time.sleep(0.01)
+        raise TimeoutError(f"nobody listens on {self.host}:{self.port}")
 
     def stop(self) -> None:
         """SIGTERM."""
