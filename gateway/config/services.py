@@ -1,5 +1,6 @@
 """Whether a channel's address is one that Apprise knows. Apprise is loaded only to be asked."""
 
+import logging
 from difflib import get_close_matches
 from functools import cache
 
@@ -43,6 +44,7 @@ def _schemes() -> tuple[str, ...]:
 def _makes(url: str) -> bool:
     import apprise
 
+    logging.getLogger("apprise").propagate = False  # what it would say, we say
     return apprise.Apprise.instantiate(url) is not None
 
 
@@ -53,4 +55,5 @@ def _how(scheme: str) -> str:
         plugin = NotificationManager()[scheme]
     except KeyError:
         return "look it up in the documentation of Apprise"
-    return str(plugin.templates[0]) if plugin.templates else f"{scheme}://…"
+    form = str(plugin.templates[0]) if plugin.templates else "{schema}://…"
+    return form.replace("{schema}", scheme)
