@@ -73,14 +73,16 @@ class Engine:
 
     # -- what is seen -------------------------------------------------------------------------
 
-    def observe(self, rule: Rule, source: str, value: Value | None, why: str = "") -> None:
-        """What a source says now; None: it cannot be told, so nothing changes."""
+    def observe(self, rule: Rule, source: str, value: Value | None, why: str = "") -> bool:
+        """What a source says now; None: it cannot be told, so nothing changes. Whether it fires or
+        is pending, so that also what is well must be told."""
         if value is None:
-            return
+            return True
         alert = self._alerts.get((rule.name, source))
         breached = rule.breached(value, alert is not None and alert.active)
         if breached is not None and (breached or alert is not None):
             self._judge(rule, source, alert, breached, value, why)
+        return bool(breached) or (alert is not None and alert.state is not State.RESOLVED)
 
     def absent(self, rule: Rule, source: str, absent: bool) -> None:
         """Whether a source has been absent for too long."""

@@ -15,7 +15,7 @@ _SETTLE = 30.0  # after the start, until a part that is not there is taken for g
 class Observe(Protocol):
     """What a source says now, for one rule; None: it cannot be told."""
 
-    def __call__(self, rule: Rule, source: str, value: Value | None, why: str = "") -> None: ...
+    def __call__(self, rule: Rule, source: str, value: Value | None, why: str = "") -> bool: ...
 
 
 class PartRules:

@@ -44,6 +44,15 @@ class Rule:
             above, below = (None, rule.clear) if above is None else (rule.clear, None)
         return (above is not None and number > above) or (below is not None and number < below)
 
+    @property
+    def calm(self) -> tuple[float, float]:
+        """Between these a number that is no alert yet stays none."""
+        rule = self.settings
+        if rule.above is None and rule.below is None:
+            return float("inf"), float("-inf")
+        low = float("-inf") if rule.below is None else rule.below
+        return low, float("inf") if rule.above is None else rule.above
+
     def _is_as_bad(self, value: str) -> bool | None:
         order: Sequence[str] = _AWAY if self.settings.state else _WORSE
         limit = self.settings.state or self.settings.level

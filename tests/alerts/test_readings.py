@@ -36,10 +36,14 @@ class Looking:
         self.rules = ReadingRules(
             made,
             self.devices,  # type: ignore[arg-type]
-            lambda rule, source, value: self.seen.append((rule.name, source, value)),
+            self._observe,
             lambda rule, source, absent: self.away.update({source: absent}),
             lambda rule, source: before,
         )
+
+    def _observe(self, rule: Rule, source: str, value: Value | None) -> bool:
+        self.seen.append((rule.name, source, value))
+        return bool(rule.breached(value, False)) if value is not None else True
 
     def take(self, device: str, moment: float = 0.0, flags: int = 0, **values: Value) -> None:
         self.rules.take([Reading(device, int(moment * 1e9), values, flags)])
@@ -69,7 +73,7 @@ def test_replayed_readings_say_nothing_of_now() -> None:
 
 
 def test_change_within_a_time() -> None:
-    looking = Looking({"device": "a", "metric": "m", "above": 5, "change": "10s"})
+    looking = Looking({"device": "a", "metric": "m", "above": -1, "change": "10s"})
     for second in range(31):
         looking.take("a", second, m=float(second) if second <= 20 else 20.0)
     changes = [value for _, _, value in looking.seen]
@@ -104,3 +108,13 @@ def test_a_restart_is_no_reading() -> None:
     looking = Looking({"device": "a", "metric": "m", "absent": "60s"}, before=True)
     looking.rules.look()
     assert looking.away == {"a": True}
+
+
+def test_what_is_well_is_passed_over_until_something_happens() -> None:
+    looking = Looking({"device": "a", "metric": "m", "above": 5, "below": 1})
+    for value in (3.0, 4.0, 5.0, 1.0, 5.1, 3.0, 3.0, float("nan"), 2.0, 0.5, 3.0):
+        looking.take("a", m=value)
+    looking.take("a", m="text")
+    seen = [str(value) for _, _, value in looking.seen]
+    # The first one; what is too high or low, and the one that ends it; what is no number.
+    assert seen == ["3.0", "5.1", "3.0", "nan", "0.5", "3.0", "text"]
