@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _TICK = 0.5
 _LOOK = 1.0  # how often parts and absences are looked at (s)
 _STORE = 1.5  # longest that a decision waits for the disk; then it is sent all the same (s)
+_LOGGED = 10  # alerts of one tick that the log tells one by one
 _BURSTS = 10_000  # that may wait to be looked at
 
 
@@ -76,13 +77,18 @@ class Alerts:
         self._next = 1  # a notification's id
         self._waiting: list[Notification] = []  # stored by an earlier run
         self._decided: list[Notification] = []
+        self._news: list[Alert] = []  # not logged yet
         self._loaded = asyncio.Event()
 
     # -- at work ------------------------------------------------------------------------------
 
     async def run(self, bus: Bus) -> None:
         """Until cancelled; what is known by then is stored."""
-        await asyncio.to_thread(self._load)
+        stored = await asyncio.to_thread(self._read)
+        self._engine.load(stored[0])
+        self._silences.load(stored[1])
+        self._waiting = stored[2]
+        self._next = max((each.id for each in self._waiting), default=0) + 1
         self._loaded.set()
         self._announcing.begin(self._engine.all())
         for alert in self._engine.all():
@@ -98,17 +104,13 @@ class Alerts:
                 async with asyncio.timeout(_STORE):
                     await self._save([])
 
-    def _load(self) -> None:
+    def _read(self) -> tuple[list[Alert], list[Silence], list[Notification]]:
         try:
-            alerts, waiting = self._store.alerts(), self._store.notifications()
-            silences = self._store.silences()
+            store = self._store
+            return store.alerts(), store.silences(), store.notifications()
         except (sqlite3.Error, OSError) as error:
             self._failing(str(error))
-            return
-        self._engine.load(alerts)
-        self._silences.load(silences)
-        self._next = max((each.id for each in waiting), default=0) + 1
-        self._waiting = waiting
+            return [], [], []
 
     async def _listen(self, bus: Bus) -> None:
         """Readings, as they come."""
@@ -131,6 +133,7 @@ class Alerts:
                 await self._end_silences()
             self._safely(self._engine.tick)
             self._safely(self._decide)
+            self._log()
             await self._store_then_send()
             await asyncio.sleep(_TICK)
 
@@ -205,8 +208,16 @@ class Alerts:
     def _changed(self, alert: Alert) -> None:
         self._announcing.tell(alert)
         self._router.note(alert)
-        level = logging.WARNING if alert.active and not alert.acknowledged else logging.INFO
-        log.log(level, "alert %s: %s: %s", alert.shown(False).value, alert.rule, alert.message)
+        self._news.append(alert)
+
+    def _log(self) -> None:
+        """What has changed; of many, the first ones."""
+        for alert in self._news[:_LOGGED]:
+            level = logging.WARNING if alert.active and not alert.acknowledged else logging.INFO
+            log.log(level, "alert %s: %s: %s", alert.shown(False).value, alert.rule, alert.message)
+        if len(self._news) > _LOGGED:
+            log.warning("… and %d more alerts", len(self._news) - _LOGGED)
+        self._news.clear()
 
     # -- what people see and do ---------------------------------------------------------------
 

@@ -46,8 +46,8 @@ class Announcing:
         """An alert has changed."""
         topic = self._topic(alert)
         if not alert.active:
-            if self._told.pop(topic, None) is not None:
-                self._publisher().clear(topic)
+            self._told.pop(topic, None)
+            self._publisher().clear(topic)  # an earlier run may have published it
             return
         payload = alert.announced()
         if self._told.get(topic) != payload:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gateway.alerts.guard import Guarded, Network, guarded
 from gateway.config.alerting import ChannelSettings
-from gateway.core.errors import ConfigError, Denied, Unavailable
+from gateway.core.errors import BerrygateError, ConfigError, Denied, Unavailable
 from gateway.core.secrecy import concealed_line
 from gateway.io.blocking import Blocking
 
@@ -51,10 +51,11 @@ class AppriseChannel:
     def _send(self, title: str, body: str, kind: str) -> None:
         """In a thread. The service's object is made anew each time: one that is kept sleeps
         between two messages."""
-        notify = self._made()
         with self._guard() as guard, _said() as said:
             try:
-                taken = notify(title, body, _TYPES[kind])
+                taken = self._made()(title, body, _TYPES[kind])
+            except BerrygateError:
+                raise
             except Exception as error:  # noqa: BLE001 - see below
                 # The edge to 130 services that others wrote: whatever one raises, it was not sent.
                 taken, said = False, [*said, f"{type(error).__name__}: {error}"]

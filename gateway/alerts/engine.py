@@ -34,6 +34,7 @@ class Engine:
         self._now = now
         self._monotonic = monotonic
         self._alerts: dict[tuple[str, str], Alert] = {}
+        self._going: dict[str, set[Alert]] = {name: set() for name in self.rules}  # not resolved
         self._moving: set[Alert] = set()  # pending, or about to be over: what time alone changes
         self._next = 1
         self._swept = 0.0
@@ -48,7 +49,10 @@ class Engine:
             alert.began = monotonic_of(alert.since)
             if alert.rule not in self.rules:
                 self._leave(alert)
-            elif alert.state is State.PENDING:
+                continue
+            if alert.state is not State.RESOLVED:
+                self._going[alert.rule].add(alert)
+            if alert.state is State.PENDING:
                 self._moving.add(alert)
 
     def all(self) -> list[Alert]:
@@ -57,7 +61,7 @@ class Engine:
 
     def active(self) -> list[Alert]:
         """Those that fire."""
-        return [alert for alert in self._alerts.values() if alert.active]
+        return [alert for those in self._going.values() for alert in those if alert.active]
 
     def get(self, number: int) -> Alert:
         """The alert with this id. Raises LookupError."""
@@ -92,9 +96,8 @@ class Engine:
 
     def gone(self, rule: Rule, seen: set[str]) -> None:
         """A rule has looked at everything; alerts on what is not there any more end."""
-        for alert in list(self._alerts.values()):
-            there = alert.rule != rule.name or alert.source in seen
-            if not there and alert.state is not State.RESOLVED:
+        for alert in list(self._going[rule.name]):
+            if alert.source not in seen:
                 self._judge(rule, alert.source, alert, False, alert.value, "")
 
     def _judge(
@@ -134,6 +137,7 @@ class Engine:
         alert.state = State.PENDING
         alert.since, alert.began = self._now(), self._monotonic()
         self._moving.add(alert)
+        self._going[rule.name].add(alert)
         return alert
 
     def _ago(self, moment: int) -> float:
@@ -166,7 +170,7 @@ class Engine:
             self._leave(alert)
 
     def _leave_pending(self, alert: Alert) -> None:
-        self._moving.discard(alert)
+        self._forget(alert)
         if alert.count:  # it has fired before: that is kept for a while
             alert.state = State.RESOLVED
             if alert.stored is State.PENDING:
@@ -174,8 +178,12 @@ class Engine:
         else:
             self._drop(alert)
 
-    def _leave(self, alert: Alert) -> None:
+    def _forget(self, alert: Alert) -> None:
         self._moving.discard(alert)
+        self._going.get(alert.rule, set()).discard(alert)
+
+    def _leave(self, alert: Alert) -> None:
+        self._forget(alert)
         if alert.state is State.PENDING and not alert.count:
             self._drop(alert)
         elif alert.state is not State.RESOLVED:

@@ -36,18 +36,22 @@ class PartRules:
         self._gone = gone
         self._began = time.monotonic()
         self._fits: dict[tuple[str, str], bool] = {}
+        self._last: dict[str, dict[str, Value | None]] = {rule.name: {} for rule in self._rules}
 
     def look(self) -> None:
         """Look at everything."""
         figures = self._figures() if any(r.settings.figure for r in self._rules) else {}
         settled = time.monotonic() - self._began > _SETTLE
         for rule in self._rules:
-            seen = set()
+            before, now = self._last[rule.name], dict[str, Value | None]()
             for source, value, why in self._said(rule, figures):
-                seen.add(source)
-                self._observe(rule, source, value, why)
+                now[source] = value
+                # The same again is no news, and there may be ten thousand of them.
+                if source not in before or before[source] != value:
+                    self._observe(rule, source, value, why)
+            self._last[rule.name] = now
             if settled:
-                self._gone(rule, seen)
+                self._gone(rule, set(now))
 
     def _said(
         self, rule: Rule, figures: Mapping[str, Mapping[str, Figure]]

@@ -5,6 +5,7 @@ import ipaddress
 import smtplib
 import socket
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from gateway.alerts.channels import AppriseChannel
 from gateway.alerts.guard import Refused, guarded, is_public
 from gateway.config.alerting import ChannelSettings
-from gateway.core.errors import Denied, Unavailable
+from gateway.core.errors import ConfigError, Denied, Unavailable
 from gateway.io.blocking import Blocking
 from tests.support.receiver import Receiver, receiver
 
@@ -160,3 +161,11 @@ async def test_what_is_not_taken_says_why_and_no_secret(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as raised:
         await gone.send("t", "b", "info")
     assert "secret-pass" not in str(raised.value)
+
+
+async def test_without_apprise_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = channel("json://example.com")
+    for name in ("apprise", "apprise.conversion"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=r"pip install berrygate\[alerts\]"):
+        await made.send("t", "b", "info")
