@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
 
 from gateway.bus.bus import Bus
 from gateway.bus.journal import Journal
@@ -140,3 +141,17 @@ def journal_options(settings: JournalSettings) -> JournalOptions:
         ballast=_BALLAST,
         segment=min(SEGMENT_SIZE, max(settings.max_size // 8, 1_000_000)),
     )
+
+
+def certificates_of(config: Config) -> dict[str, list[Path]]:
+    """Files with certificates that are in use, by the part that uses them."""
+    made = config.gateway.data_dir / "broker" / "server.crt"
+    found = {"stage/broker": [*_files(config.broker), *([made] if made.is_file() else [])]}
+    for name, bridge in config.named_bridges.items():
+        found[f"bridge/{name}"] = _files(bridge)
+    return found
+
+
+def _files(settings: BaseModel) -> list[Path]:
+    named = (getattr(settings, key, None) for key in ("cert_file", "ca_file"))
+    return [Path(name) for name in named if name]

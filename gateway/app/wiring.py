@@ -5,8 +5,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from gateway.alerts.alerts import Alerts
 from gateway.app import pumps
-from gateway.app.opening import broker_saves_every, counts_every, journal_options, kept
+from gateway.app.opening import (
+    broker_saves_every,
+    certificates_of,
+    counts_every,
+    journal_options,
+    kept,
+)
 from gateway.app.parts import Parts
 from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
 from gateway.config import Config
@@ -19,6 +26,7 @@ from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from gateway.runtime.broker_drops import BrokerDrops
 from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.delivery import Delivery
+from gateway.runtime.figures import HouseFigures
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake, Services
 from gateway.runtime.limiting import Limiting
@@ -76,6 +84,7 @@ class Wiring:
             self._start_bridge(name)
         for name, device in config.named_devices.items():
             self._start_source(name, device, context, config)
+        self._start_alerts(config)
         self._start_faces()
         parts.start("control", control.serve(house, socket_paths(config.gateway.data_dir)))
         await self._start_api(config)
@@ -149,6 +158,9 @@ class Wiring:
         if "broker" in sections or found.devices.gone or found.devices.come:
             await parts.end("report", "announce")
             self._start_faces()
+        if "alerts" in sections:
+            await parts.end("alerts", "figures")
+            self._start_alerts(config)
         if "api" in sections or ("http" not in parts and config.api.enabled):
             await parts.end("http watch", "http")
             await self._start_api(config)
@@ -206,6 +218,24 @@ class Wiring:
         self._own = own
         self._parts.start("announce", pumps.announce(house, readings, own))
         self._parts.start("report", Report(house, self._announcer, topics).run())
+
+    def _start_alerts(self, config: Config) -> None:
+        house = self._house
+        house.alerting = None
+        if not config.alerts.enabled:
+            return
+        figures = HouseFigures(house, config.gateway.data_dir, lambda: certificates_of(self.config))
+        alerts = house.alerting = Alerts(
+            config.alerts,
+            house.topics,
+            house.devices_.database,
+            house.devices_,
+            house.health_,
+            figures,
+            lambda: self._announcer,
+        )
+        self._parts.start("figures", figures.run())
+        self._parts.start("alerts", alerts.run(house.bus))
 
     def _context(self, config: Config) -> Context:
         house = self._house

@@ -54,6 +54,16 @@ def addresses() -> list[str]:
     return [str(each) for each in sorted(found, key=lambda each: (each.version, int(each)))]
 
 
+def ends_at(file: Path) -> float | None:
+    """When the certificate in a file ends (s since the epoch); None where that cannot be told.
+    Blocks."""
+    try:
+        said = _openssl("x509", "-in", str(file), "-noout", "-enddate", check=False)
+        return float(ssl.cert_time_to_seconds(said.strip().partition("=")[2])) if said else None
+    except (ConfigError, ValueError):
+        return None
+
+
 class Certificates:
     """Certificates and keys in one directory."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from gateway.cli import (
+    alerts,
     bench,
     bridges,
     broker,
@@ -26,7 +27,7 @@ from gateway.cli.common import CliError, Exit, complain
 from gateway.core.errors import BerrygateError, ConfigError
 
 _MODULES = (
-    local, doctor, bench, status, top, reload, devices, bridges, broker, readings, export,
+    local, doctor, bench, status, top, alerts, reload, devices, bridges, broker, readings, export,
     importing,
 )  # fmt: skip
 _TIMES = ("--start", "--end")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -103,7 +103,8 @@ def _explain(finding: _Finding) -> Problem:
 
 def _unknown(finding: _Finding) -> Problem:
     name = str(finding.loc[-1])
-    fields = list(_model_at(finding.model, finding.loc[len(finding.base) : -1]).model_fields)
+    model = _model_at(finding.model, finding.loc[len(finding.base) : -1])
+    fields = [field.alias or key for key, field in model.model_fields.items()]
     close = get_close_matches(name, fields, 1)
     fix = f"{close[0]}:" if close else "leave it out"
     hint = "" if close else f"known here: {', '.join(fields)}"
@@ -112,15 +113,22 @@ def _unknown(finding: _Finding) -> Problem:
 
 
 def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel]:
-    """The model at a place below another."""
+    """The model at a place below another; an item of a list is of the list's model."""
     for step in place:
-        info = model.model_fields.get(str(step))
-        if info is None or not isinstance(info.annotation, type):
+        if isinstance(step, int):
+            continue
+        info = model.model_fields.get(step)
+        inner = None if info is None else _model_in(info.annotation)
+        if inner is None:
             return model
-        if not issubclass(info.annotation, BaseModel):
-            return model
-        model = info.annotation
+        model = inner
     return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    candidates = (annotation, *get_args(annotation))
+    models = (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return next(models, None)
 
 
 def _missing(finding: _Finding) -> Problem:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from gateway import registry
+from gateway.config.alerting import check_alerts
 from gateway.config.explain import explain, nearest
 from gateway.config.loops import loops
 from gateway.config.models import Config, names
@@ -71,6 +72,7 @@ def build(source: Source) -> Config:
     config = _validated(source, (), Config, whole)
     if isinstance(config, Config) and not source.problems:
         source.problems += loops(source, config)
+        source.problems += check_alerts(source, config.alerts)
     if not isinstance(config, Config) or source.problems:
         raise InvalidConfig(_in_order(source.problems))
     conceal(secrets(config, source))

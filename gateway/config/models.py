@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from gateway.config.alerting import AlertsSettings
 from gateway.config.health import HealthSettings
 from gateway.core.contracts import Endpoint
 from gateway.core.ids import slug
@@ -263,6 +264,8 @@ class Config(Settings):
     """How health is judged."""
     reload: ReloadSettings = ReloadSettings()
     """When the configuration is read again."""
+    alerts: AlertsSettings = AlertsSettings()
+    """What is watched, who is told, and when nobody wants to hear of it."""
 
     @property
     def named_devices(self) -> dict[str, DeviceSettings]:

@@ -1,6 +1,7 @@
 """Keeps secrets out of messages: what was put in for a reference, and values of secret keys."""
 
 import re
+from collections.abc import Sequence
 
 _SECRET_KEY = re.compile(
     r"(?i)(pass|pwd|token|secret|credential|(api|access|private|shared|account)_?key)(?!.*_file$)"
@@ -12,6 +13,10 @@ _PAIR = re.compile(
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
 _FLOW_END = re.compile(r"[,}]")
 _CREDENTIALS = re.compile(r"(?P<key>://[^\s/:@]{0,100}:)(?P<value>[^\s@]{1,200}(?=@))")
+_SERVICE = re.compile(
+    r"""(?i)(?P<key>\b(?:(?!(?:https?|mqtts?|wss?|coaps?|tcp|file|postgres(?:ql)?|rediss?|mongodb):)"""
+    r"""[a-z][a-z0-9+.-]{1,20}://|https?://(?=[^\s"']{0,200}hook)))(?P<value>[^\s"',}]{1,2000})"""
+)  # where alerts go: tokens stand anywhere in these
 _LONGEST = 2_000  # characters; the search takes the square of it at worst
 _RUN = 4  # characters in a row that give a secret away
 
@@ -19,6 +24,11 @@ _RUN = 4  # characters in a row that give a secret away
 def is_secret(key: str) -> bool:
     """Whether a key of this name holds a secret."""
     return _SECRET_KEY.search(key) is not None
+
+
+def is_channel(place: Sequence[str | int]) -> bool:
+    """Whether what stands at `place` says where alerts go, which is secret as a whole."""
+    return len(place) == 4 and place[:2] == ("alerts", "channels") and place[3] == "url"
 
 
 def masked(line: str) -> str:
@@ -37,7 +47,7 @@ def masked(line: str) -> str:
         else:
             parts.append(line[at:end])
         at = end
-    return _CREDENTIALS.sub(_stars, "".join([*parts, line[at:]]))
+    return _SERVICE.sub(_stars, _CREDENTIALS.sub(_stars, "".join([*parts, line[at:]])))
 
 
 def _stars(match: re.Match[str]) -> str:

@@ -100,7 +100,8 @@ def _rows(
     model: type[BaseModel], above: str, leave: tuple[str, ...], shown: dict[type[BaseModel], str]
 ) -> Iterator[str]:
     """shown: the models that have their rows already, and under which key."""
-    for name, field in model.model_fields.items():
+    for attribute, field in model.model_fields.items():
+        name = field.alias or attribute
         if name in leave:
             continue
         inner = _model(field)
@@ -112,9 +113,8 @@ def _rows(
             shown[inner] = f"{above}{name}"
             yield from _rows(inner, f"{above}{name}.", (), shown)
             continue
-        cells = (
-            f"`{above}{name}`", _type(model, name), _default(model, name, field), _prose(field),
-        )  # fmt: skip
+        kind, default = _type(model, attribute), _default(model, name, field)
+        cells = (f"`{above}{name}`", kind, default, _prose(field))
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         if (item := _item(field)) is not None:
             yield from _rows(item, f"{above}{name}[].", (), shown)
@@ -176,7 +176,7 @@ def _type(model: type[BaseModel], name: str) -> str:
         return "codec"
     if field.annotation is Secret or Secret in getattr(field.annotation, "__args__", ()):
         return "secret text"
-    return _words(_property(model, name))
+    return _words(_property(model, field.alias or name))
 
 
 def _words(found: dict[str, Any]) -> str:

@@ -14,6 +14,10 @@ from gateway.core.settings import Secret
 
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
 _PLAIN = re.compile(r"(?i)[\d.,:+-]*|true|false|yes|no|on|off")
+_PARTS = re.compile(r"[/?&=:@]")
+_HOST = re.compile(r"(?i)[a-z0-9-]+(\.[a-z0-9-]+)+")
+_DIGIT_OR_MIXED = re.compile(r"[a-zA-Z][0-9]|[0-9][a-zA-Z]|[a-z][A-Z]")
+_TOKEN = 8  # characters of a piece of a service's address: shorter ones are words
 _SHORTEST = 6  # characters of a reference's value: shorter ones are ports, units, words
 
 
@@ -36,6 +40,7 @@ def _put_in(written: str, text: str) -> list[str]:
 def _of(value: Any) -> Iterator[str]:
     if isinstance(value, Secret):
         yield value.get_secret_value()
+        yield from _pieces(value.get_secret_value())
     elif isinstance(value, BaseModel):
         fields = {name: getattr(value, name, None) for name in type(value).model_fields}
         for item in fields.values():
@@ -67,3 +72,16 @@ def _of_url(url: str) -> Iterator[str]:
         yield password
         yield _basic(parts.username, password)
     yield from (value for name, value in parse_qsl(parts.query) if is_secret(name))
+
+
+def _pieces(url: str) -> Iterator[str]:
+    """What in a service's address may be a token: it says them again in another order. Words and
+    names of hosts are not."""
+    _, service, address = url.partition("://")
+    if not service:
+        return
+    user, _, rest = address.rpartition("@")
+    yield from filter(None, [user.partition(":")[2]])
+    for piece in _PARTS.split(f"{user}/{rest}"):
+        if len(piece) >= _TOKEN and not _HOST.fullmatch(piece) and _DIGIT_OR_MIXED.search(piece):
+            yield piece

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from yaml.composer import ComposerError
 
-from gateway.config.privacy import is_secret, leaks, masked
+from gateway.config.privacy import is_channel, is_secret, leaks, masked
 from gateway.config.problems import InvalidConfig, Problem
 from gateway.config.scalars import hide_references, is_ambiguous, plain, show_references
 from gateway.config.substitute import is_reference
@@ -251,6 +251,8 @@ class _Builder:
         text = show_references(node.value)
         if text and place and is_secret(str(place[-1])):
             self._source.private[place] = Private("***", text)
+        if text and is_channel(place):  # which service it is may be said
+            self._source.private[place] = Private("***", text.partition("://")[2] or text)
         if "${" in text:
             return self._substituted(node, text, place)
         if node.style or node.tag:

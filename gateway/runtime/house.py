@@ -19,6 +19,7 @@ from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
 from gateway.core.topics import Topics
 from gateway.io.sqlite import Database
+from gateway.runtime.alerting import Alerting
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.health_history import points as health_points
@@ -71,6 +72,7 @@ class House:
     started: int = field(default_factory=boottime)
     starting: set[str] = field(default_factory=set)
     reloading: Reloading | None = None
+    alerting: Alerting | None = None
     stores: Sequence[Database] = ()
     looks: Looks = field(default_factory=deque)
     imports: int = 0
@@ -111,6 +113,7 @@ class House:
             "broker": self.broker(),
             "limits": self.limits(),
             "dead_letters": self.dead_letters.totals(),
+            "alerts": self.alerting.summary() if self.alerting else None,
             "config": self.reloading.status() if self.reloading else None,
             "dead_letters_dropped": self.dead_letters.dropped,
             "history": {

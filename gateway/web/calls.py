@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway import __version__
 from gateway.core.errors import BerrygateError
+from gateway.web.alerts import alert_calls
 from gateway.web.broker_calls import broker_calls
 from gateway.web.house import House
 from gateway.web.params import (
@@ -87,6 +88,7 @@ def calls(house: House) -> dict[str, Call]:
         **_history_calls(house),
         **_bridge_calls(house),
         **broker_calls(house),
+        **alert_calls(house),
     }
 
 

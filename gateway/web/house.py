@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.broker import LanControl
 from gateway.core.contracts import Reading
+from gateway.runtime.alerting import Alerting
 from gateway.store.exporting import Export, Selection
 from gateway.store.importing import Import, Options
 
@@ -16,11 +17,15 @@ class House(Protocol):
     """The running gateway, as its faces see it. Times in what it returns are epoch ms.
 
     registry: the histograms that parts of the gateway observe into. lan: what opens the embedded
-    broker to the network; None where another broker is used.
+    broker to the network; None where another broker is used. alerting: what watches and tells;
+    None where that is off.
     """
 
     @property
     def lan(self) -> LanControl | None: ...
+
+    @property
+    def alerting(self) -> Alerting | None: ...
 
     @property
     def registry(self) -> CollectorRegistry: ...

@@ -20,6 +20,7 @@ from uvicorn import Config, Server
 from gateway import __version__
 from gateway.core.errors import ConfigError
 from gateway.web import api, models, pages, problems
+from gateway.web.answers import answer
 from gateway.web.connections import Bounded
 from gateway.web.guard import Guard
 from gateway.web.house import House
@@ -101,7 +102,7 @@ def _probes(house: House) -> APIRouter:
     @routes.get("/healthz", response_model=models.Alive)
     async def healthz(_: Annotated[NoParams, Query()]) -> Response:
         """The process is alive."""
-        return api.answer({"status": "alive"})
+        return answer({"status": "alive"})
 
     @routes.get("/readyz", response_model=models.Ready)
     async def readyz(_: Annotated[NoParams, Query()]) -> Response:
@@ -109,7 +110,7 @@ def _probes(house: House) -> APIRouter:
         ready, reasons = house.ready()
         if not ready:
             return problems.problem(503, "; ".join(reasons), reasons=reasons)
-        return api.answer({"ready": True})
+        return answer({"ready": True})
 
     @routes.get(
         "/metrics",

@@ -16,6 +16,8 @@ SECRETS = {
     "INFLUX_PASSWORD": "0815",
     "NEIGHBOUR_PASSWORD": "x",
     "MQTT_PASSWORD": "y",
+    "NTFY_TOPIC": "greenhouse",
+    "MAIL_PASSWORD": "z",
 }
 
 

@@ -18,6 +18,7 @@ from gateway.core.ledger import BridgeLedger, SourceLedger
 from gateway.store.exporting import Export, Selection
 from gateway.store.history import History
 from gateway.web import control, server
+from tests.support.small_alerting import SmallAlerting
 
 STARTED = 1_795_212_000_000
 
@@ -43,6 +44,7 @@ class SmallHouse:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.lan = None
+        self.alerting: SmallAlerting | None = SmallAlerting()
         commits = Histogram("berrygate_journal_commit_seconds", "x", registry=self.registry)
         stages = Histogram("berrygate_stage_seconds", "x", ["stage"], registry=self.registry)
         commits.observe(0.01)

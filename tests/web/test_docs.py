@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 
 async def test_every_path_has_its_place(http: httpx.AsyncClient) -> None:
     description = (await http.get("/openapi.json")).json()
-    described = set(re.findall(r"`(?:(?:GET|POST) )?(/[^`]*)`", PAGE))
+    described = set(re.findall(r"`(?:(?:GET|POST|DELETE) )?(/[^`]*)`", PAGE))
     missing = set(description["paths"]) - described
     assert not missing
     for path in described - set(description["paths"]):

@@ -1,0 +1,26 @@
+"""Alerts as the rest of the house sees them."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Alerting(Protocol):
+    """Whoever watches and tells; see gateway.alerts.alerts.Alerts."""
+
+    def alerts(self, state: str = "active") -> list[dict[str, Any]]: ...
+    def channels(self) -> list[dict[str, Any]]: ...
+    def summary(self) -> dict[str, Any]: ...
+    def silences(self) -> list[dict[str, Any]]: ...
+    async def acknowledge(self, number: int, by: str) -> dict[str, Any]: ...
+    async def silence(
+        self,
+        rule: str,
+        source: str,
+        labels: Mapping[str, str],
+        start: int,
+        end: int,
+        by: str,
+        comment: str,
+    ) -> dict[str, Any]: ...
+    async def end_silence(self, number: int) -> dict[str, Any]: ...
+    async def test(self, channel: str) -> dict[str, Any]: ...

@@ -1,0 +1,217 @@
+"""Alerts and silences: the same over HTTP and over the control socket."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, Field, model_validator
+
+from gateway.core.errors import Conflict
+from gateway.core.settings import Id
+from gateway.runtime.alerting import Alerting
+from gateway.web.answers import answer, known
+from gateway.web.house import House
+from gateway.web.models import Answer
+from gateway.web.params import MOST_ID, NoParams, Params, Pattern, While
+from gateway.web.times import Time
+
+Number = Annotated[int, Field(ge=1, le=MOST_ID)]
+NumberPath = Annotated[int, Path(alias="id", ge=1, le=MOST_ID)]
+Text = Annotated[str, Field(max_length=500)]
+Shown = Literal["active", "all", "pending", "firing", "acknowledged", "silenced", "resolved"]
+
+
+class AlertsParams(Params):
+    """Which alerts are asked for."""
+
+    state: Shown = "active"
+    """Those that are active (firing, acknowledged or silenced), in one of these states, or all."""
+
+
+class AckParams(Params):
+    """Who takes care of it."""
+
+    by: Text = ""
+    """A name, for others to see."""
+
+
+class NamedAckParams(AckParams):
+    """Names the alert as well."""
+
+    id: Number
+    """The alert's id."""
+
+
+class SilenceParams(Params):
+    """Nobody is told of these for a while."""
+
+    rule: Pattern = "*"
+    """Of which rules (a shell pattern)."""
+    source: Pattern = "*"
+    """Of which devices and parts, such as soil-4 or bridge/*."""
+    labels: Annotated[dict[Id, Pattern], Field(max_length=20)] = Field(default_factory=dict)
+    """With which labels; values are shell patterns."""
+    start: Time | None = None
+    """From when on: ISO 8601 or epoch ms; now if not given."""
+    end: Time | None = None
+    """Until when, likewise."""
+    duration: While | None = None
+    """For how long, such as 1h, instead of `end`."""
+    by: Text = ""
+    """Who wants it, for others to see."""
+    comment: Text = ""
+    """Why, likewise."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> "SilenceParams":
+        if (self.end is None) == (self.duration is None):
+            raise ValueError("a silence needs one of end and duration")
+        return self
+
+    @property
+    def stretch(self) -> tuple[int, int]:
+        """From when to when (ns)."""
+        start = time.time_ns() if self.start is None else self.start
+        if self.end is not None:
+            return start, self.end
+        assert self.duration is not None, "one of the two is there"
+        return start, start + int(self.duration * 1e9)
+
+
+class NumberParams(Params):
+    """Names one silence."""
+
+    id: Number
+    """Its id."""
+
+
+class ChannelParams(Params):
+    """Names one channel."""
+
+    channel: Id
+    """Its name, or mqtt."""
+
+
+class Alert(Answer):
+    """One alert. Times in epoch ms."""
+
+    id: int
+    rule: str
+    source: str
+    """A device's id, or a part such as bridge/home."""
+    severity: Literal["info", "warning", "critical"]
+    state: Literal["pending", "firing", "acknowledged", "silenced", "resolved"]
+    since: int
+    fired: int | None
+    ended: int | None
+    value: float | bool | str | None
+    limit: str
+    message: str
+    labels: dict[str, str]
+    count: int
+    """How often it fired."""
+    acknowledged: int | None
+    acknowledged_by: str | None
+    silenced_until: int | None
+    told: list[str]
+    """The channels that have been told."""
+
+
+class Silence(Answer):
+    """One silence. Times in epoch ms."""
+
+    id: int
+    rule: str
+    source: str
+    labels: dict[str, str]
+    start: int
+    end: int
+    by: str
+    comment: str
+
+
+def at_work(house: House) -> Alerting:
+    """Whoever watches. Raises Conflict where nobody does."""
+    if house.alerting is None:
+        raise Conflict("alerts are off", fix="alerts: {enabled: true}, then berrygate reload")
+    return house.alerting
+
+
+def add_alerts(routes: APIRouter, house: House) -> None:
+    """Add the routes."""
+
+    @routes.get("/alerts", response_model=list[Alert], tags=["alerts"])
+    async def alerts(asked: Annotated[AlertsParams, Query()]) -> Response:
+        """Alerts, the newest first."""
+        return answer(at_work(house).alerts(asked.state))
+
+    @routes.post("/alerts/{id}/ack", response_model=Alert, tags=["alerts"])
+    async def acknowledge(
+        number: NumberPath, _: Annotated[NoParams, Query()], asked: AckParams | None = None
+    ) -> Response:
+        """Take care of it: it is not said again, and nobody else is told."""
+        with known():
+            by = asked.by if asked else ""
+            return answer(await at_work(house).acknowledge(number, by))
+
+    @routes.get("/silences", response_model=list[Silence], tags=["alerts"])
+    async def silences(_: Annotated[NoParams, Query()]) -> Response:
+        """Silences that have not ended, the one that ends first first."""
+        return answer(at_work(house).silences())
+
+    @routes.post("/silences", response_model=Silence, status_code=201, tags=["alerts"])
+    async def silence(asked: SilenceParams, _: Annotated[NoParams, Query()]) -> Response:
+        """Tell nobody of some alerts for a while; they are shown all the same."""
+        with known():
+            return answer(await _silence(house, asked), 201)
+
+    @routes.delete("/silences/{id}", response_model=Silence, tags=["alerts"])
+    async def end_silence(number: NumberPath, _: Annotated[NoParams, Query()]) -> Response:
+        """End a silence now."""
+        with known():
+            return answer(await at_work(house).end_silence(number))
+
+
+async def _silence(house: House, asked: SilenceParams) -> dict[str, Any]:
+    start, end = asked.stretch
+    return await at_work(house).silence(
+        asked.rule, asked.source, asked.labels, start, end, asked.by, asked.comment
+    )
+
+
+def alert_calls(
+    house: House,
+) -> dict[str, tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]]:
+    """What the command line can ask, by name: (its arguments, what answers)."""
+
+    async def alerts(asked: AlertsParams) -> Any:
+        return at_work(house).alerts(asked.state)
+
+    async def acknowledge(asked: NamedAckParams) -> Any:
+        return await at_work(house).acknowledge(asked.id, asked.by)
+
+    async def silence(asked: SilenceParams) -> Any:
+        return await _silence(house, asked)
+
+    async def silences(_: NoParams) -> Any:
+        return at_work(house).silences()
+
+    async def end_silence(asked: NumberParams) -> Any:
+        return await at_work(house).end_silence(asked.id)
+
+    async def channels(_: NoParams) -> Any:
+        return at_work(house).channels()
+
+    async def test(asked: ChannelParams) -> Any:
+        return await at_work(house).test(asked.channel)
+
+    return {
+        "alerts": (AlertsParams, alerts),
+        "alert_ack": (NamedAckParams, acknowledge),
+        "silence": (SilenceParams, silence),
+        "silences": (NoParams, silences),
+        "silence_end": (NumberParams, end_silence),
+        "channels": (NoParams, channels),
+        "channel_test": (ChannelParams, test),
+    }
