@@ -65,7 +65,9 @@ values = st.one_of(
         max_size=3,
     ),
 )  # fmt: skip
-sets = st.permutations(["u", "v", "w", "x", "y"]).flatmap(  # more of them than are kept together
+sets = st.permutations(
+    ["u", "v", "w", "x", "y"]
+).flatmap(  # more of them than are kept together
     lambda names: st.integers(1, 5).map(lambda n: dict.fromkeys(names[:n], 0.5))
 )
 blocks = st.lists(
