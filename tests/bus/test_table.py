@@ -121,7 +121,7 @@ async def test_from_anywhere_over_segments_and_what_is_lost(
 ) -> None:
     monkeypatch.setattr(table, "_BLOCKS", 7)
     await fill(tmp_path, 300)
-    chance = random.Random(1)  # noqa: S311
+    chance = random.Random(1)
     async with open_bus(tmp_path) as bus:
         assert len(bus.journal.segments) > 1
         for segment in bus.journal.segments:

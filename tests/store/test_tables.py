@@ -99,7 +99,7 @@ async def _same(directory: Path, stretches: list[Any], kept: Any, claimed: Any) 
     found = []
     for tables in (False, True):
         own = directory / str(tables)
-        own.mkdir()
+        own.mkdir(parents=True)
         history = History(own, MONTH)
         if kept or claimed:  # as after a database was saved in part
             history._salvaged = True
@@ -118,6 +118,14 @@ async def _same(directory: Path, stretches: list[Any], kept: Any, claimed: Any) 
         found.append(content(history, own))
         await history.close()
     assert found[1] == found[0]
+
+
+async def test_what_was_saved_of_a_damaged_database_is_not_filled_twice(tmp_path: Path) -> None:
+    """Chunks that were kept, and rollups that have what fills a gap already."""
+    blocks: Any = [[("a", {"x": 1.0, "y": 2.0})] * 5] * 4
+    saved = [(3, 3), (9, 4)]
+    await _same(tmp_path / "chunks", [(True, blocks)], saved, [])
+    await _same(tmp_path / "rollups", [(True, blocks)], [], saved)
 
 
 async def test_what_a_table_fills_goes_to_the_disk_together(tmp_path: Path) -> None:
