@@ -15,7 +15,7 @@ from gateway.app.pumps import remember
 from gateway.bus.block import Block, check, encode
 from gateway.bus.table import Table, Tables
 from gateway.core.contracts import Reading
-from gateway.store import buffers, taking
+from gateway.store import buffers, tables, taking
 from gateway.store.history import History
 from tests.support.journal import numbered, open_bus, publish, running
 
@@ -27,7 +27,8 @@ BEGIN = 1_760_000_000_000_000_000
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (buffers, taking):
         monkeypatch.setattr(module, "ROWS", 4)
-    monkeypatch.setattr(taking, "MOST_SETS", 3)
+    for module in (tables, taking):
+        monkeypatch.setattr(module, "MOST_SETS", 3)
 
 
 def table_of(first: int, blocks: Sequence[Sequence[Reading]]) -> Table:
@@ -97,8 +98,8 @@ async def _same(directory: Path, stretches: list[Any], kept: Any, claimed: Any) 
             first += len(block)
         whole.append((in_tables, blocks))
     found = []
-    for tables in (False, True):
-        own = directory / str(tables)
+    for whole_tables in (False, True):
+        own = directory / str(whole_tables)
         own.mkdir(parents=True)
         history = History(own, MONTH)
         if kept or claimed:  # as after a database was saved in part
@@ -109,7 +110,7 @@ async def _same(directory: Path, stretches: list[Any], kept: Any, claimed: Any) 
             stream.claims = {1: sorted((begin, begin + length) for begin, length in claimed)}
         for _ in range(2):  # and once more, as after a crash: nothing comes twice
             for in_tables, blocks in whole:
-                if tables and in_tables:
+                if whole_tables and in_tables:
                     history.add_table(table_of(blocks[0][0], [block for _, block in blocks]))
                 else:
                     for begin, readings in blocks:
@@ -155,9 +156,9 @@ async def test_the_pump_reads_a_journal_again_and_goes_on(tmp_path: Path) -> Non
             await publish(bus, numbered(20 * block, 20 * block + 20))
     history = History(tmp_path, MONTH)
     async with open_bus(tmp_path / "journal") as bus, running(bus):
-        tables = []
+        taken: list[Table] = []
         true = history.add_table
-        history.add_table = lambda each: (tables.append(each), true(each))[1]  # type: ignore
+        history.add_table = lambda each: (taken.append(each), true(each))[1]  # type: ignore
         house: Any = SimpleNamespace(history=history, bus=bus, starting={"history"})
         pump = asyncio.create_task(remember(house))
         async with asyncio.timeout(10):
@@ -168,7 +169,7 @@ async def test_the_pump_reads_a_journal_again_and_goes_on(tmp_path: Path) -> Non
             while history.reached < 1_021:
                 await asyncio.sleep(0.01)
         pump.cancel()
-        assert sum(each.end - each.first for each in tables) == 1_000
+        assert sum(each.end - each.first for each in taken) == 1_000
         begin, end = 1_600_000_000 * 10**9, 1_800_000_000 * 10**9
         got = [
             value for n in range(7) for _, value in await history.query(f"d{n}", "n", begin, end)
