@@ -107,7 +107,8 @@ async def _same(directory: Path, stretches: list[Any], kept: Any, claimed: Any) 
             stream = history.stream(("a", ("x", "y")))
             assert stream is not None
             stream.kept = sorted((begin, begin + length) for begin, length in kept)
-            stream.claims = {1: sorted((begin, begin + length) for begin, length in claimed)}
+            if claimed:
+                stream.claims[1] = sorted((begin, begin + length) for begin, length in claimed)
         for _ in range(2):  # and once more, as after a crash: nothing comes twice
             for in_tables, blocks in whole:
                 if whole_tables and in_tables:
