@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -35,6 +35,14 @@ readings = st.builds(
     Reading, devices, st.integers(-(2**62), 2**62), st.one_of(plain, metrics), flags
 )
 batches = st.lists(st.lists(readings, max_size=6), min_size=1, max_size=8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def however_few() -> Iterator[None]:
+    """Tables also of what would cost less one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "_ROWS", 0)
+        yield
 
 
 def tables(batches: Sequence[Sequence[Reading]]) -> list[Table | Block]:
@@ -99,7 +107,7 @@ def test_columns_that_do_not_go_together_are_refused() -> None:
         columns, _ = table.blocks.decode_columns(data, 0, header)
         setattr(columns if hasattr(columns, field) else columns.groups[0], field, wrong)
         found = Tables(100)
-        found._taken.append([(header, columns)])
+        found._taken.append([table._Piece(header, columns, None)])
         with pytest.raises(CorruptBlockError):
             found.done()
 
