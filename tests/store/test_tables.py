@@ -153,6 +153,7 @@ async def test_what_a_table_fills_goes_to_the_disk_together(tmp_path: Path) -> N
     history.add_table(
         table_of(1, [[Reading(d, BEGIN + n, {"x": float(n)}) for d in devices] for n in range(4)])
     )
+    history._hurry()
     await asyncio.gather(*history._flushes)
     assert len(written) == 1
     assert all(each["count"] == 4 for each in await history.series())
