@@ -198,10 +198,11 @@ class Stream:
 
     def seal(self) -> Buffer | None:
         """Take the open buffer out, to be stored; it stays visible until then."""
-        buffer, self.open = self.open, None
+        buffer = self.open
         if buffer is not None:
-            self.sealed.append(buffer)
+            self.sealed.append(buffer)  # before: the writer's thread must find it in either place
             self.stored = buffer.last
+            self.open = None
         return buffer
 
     def note(self, buffer: Buffer, shift: int | None) -> None:

@@ -1,7 +1,8 @@
 """History: a durable subscriber with a database of its own, and queries over what it keeps.
 
-What it takes is in gateway.store.taking, what it answers in gateway.store.asking, larger chunks and
-retention in gateway.store.keeping; what rollups have of a sample is told in gateway.store.rollups.
+What it takes is in gateway.store.taking and tables, what it answers in gateway.store.asking, larger
+chunks and retention in gateway.store.keeping; what rollups have of a sample is told in
+gateway.store.rollups.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from gateway.store.keeping import Keeper, is_time
 from gateway.store.loading import SQL, Known
 from gateway.store.planning import Question
 from gateway.store.points import Aggregate, Points
-from gateway.store.taking import Taking
+from gateway.store.tables import TakingTables
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ ROLLUPS = {1: 180 * _DAY, 2: 5 * 365 * _DAY, 3: math.inf}
 """How long rollups are kept unless told otherwise (s), by level."""
 
 
-class History(Taking):
+class History(TakingTables):
     """See the module. database: where its chunks are. position: the journal must be read again
     from this sequence. reached: the sequence after the last sample taken. failing: why nothing can
     be stored, or "". damaged: chunks (by id) that were skipped because they cannot be read.

@@ -9,14 +9,12 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 
-from gateway.bus.table import Part, Table
 from gateway.bus.times import Times
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
@@ -90,36 +88,6 @@ class Taking:
             for sequence, reading in enumerate(readings, first):
                 self._add(sequence, reading, origin, careful)
         self._has_read(first + len(readings))
-
-    def add_table(self, table: Table) -> None:
-        """Take the readings of many blocks; what that gives is the same."""
-        if self._is_crowded(table):
-            for sequence, reading in table.readings():
-                self._add(sequence, reading, NOWHERE, careful=True)
-        else:
-            self._send([filled for part in table.parts for filled in self._add_part(part)])
-            for sequence, reading in table.others:
-                self._add(sequence, reading, NOWHERE, careful=self._salvaged)
-        self._has_read(table.end)
-
-    def _is_crowded(self, table: Table) -> bool:
-        """Whether a device may have too many sets of metrics in it: where a set is taken apart,
-        samples of several come to one stream, and their order must be kept."""
-        keys = [(part.device, part.names) for part in table.parts]
-        keys += {(reading.device, tuple(reading.values)) for _, reading in table.others}
-        new = Counter(device for device, names in keys if (device, names) not in self._streams)
-        return any(self._sets.get(each, 0) + count > MOST_SETS for each, count in new.items())
-
-    def _add_part(self, part: Part) -> list[Sealed]:
-        """Take it; the buffers that were filled, sealed."""
-        key = (part.device, part.names)
-        stream = self._streams.get(key) or self._know(Stream(key))
-        if stream.kept or stream.claims:
-            for sequence, reading in part.readings():
-                self._add(sequence, reading, NOWHERE, careful=True)
-            return []
-        self._size += BASE + 8 * len(part.times) * (1 + len(part.names))
-        return [(stream, buffer) for buffer in stream.extend(part)]
 
     def _has_read(self, end: int) -> None:
         self._read = end
