@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 TICK = 0.5
 """How often one looks (s)."""
+_AFTER = 60.0  # a look that failed by a bug of ours (s)
 _ON_THE_LOOP = ("decode", "history:add")
 _MOSTLY = 0.5  # this share of the time is the reason for it
 _STARVED = 0.4  # without a processor for this share of the time
@@ -37,17 +38,22 @@ class Limiting:
         self._threads: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Look until cancelled; a part that cannot be looked at is left out."""
+        """Look until cancelled."""
         loop, profiler = asyncio.get_running_loop(), self._house.profiler
         while True:
             due = loop.time() + TICK
             await asyncio.sleep(TICK)
             if profiler.loop is not None:
                 profiler.loop.lag.add(loop.time() - due, 1)
-            if profiler.settings.enabled:
-                self.look()
-            else:
+            if not profiler.settings.enabled:
                 profiler.limits = ()
+                continue
+            try:
+                self.look()
+            except Exception:
+                # The edge: who only looks must not end what he looks at.
+                log.exception("profiling: this look failed; the next one is in %.1f s", _AFTER)
+                await asyncio.sleep(_AFTER)
 
     def look(self) -> None:
         """Look once."""

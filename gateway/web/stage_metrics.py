@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-_QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "p999": "0.999"}
+_PERCENTILES = {"p50": "50", "p95": "95", "p99": "99", "p999": "99.9"}
 _GAUGES = {
     "share": ("stage_share_ratio", "Share of all stages' time, in the last minute"),
     "utilisation": ("stage_utilisation_ratio", "Share of the last minute it was at work"),
@@ -31,14 +31,14 @@ def _stages(stages: dict[str, dict[str, Any]]) -> Iterable[Metric]:
         "berrygate_stage_records", "Records that went through", labels=["stage"]
     )
     text = "Durations that this share of the last minute's was not longer than"
-    quantiles = _gauge("stage_quantile_seconds", text, "stage", "quantile")
+    percentiles = _gauge("stage_percentile_seconds", text, "stage", "percentile")
     level = _gauge("stage_level", "0 EXCELLENT, 1 GOOD, 2 WARNING, 3 CRITICAL", "stage")
     for stage, figures in stages.items():
         records.add_metric([stage], figures["records"])
         level.add_metric([stage], _LEVELS.get(figures["level"], math.nan))
-        for key, share in _QUANTILES.items():
-            quantiles.add_metric([stage, share], figures[key])
-    yield from (records, quantiles, level)
+        for key, name in _PERCENTILES.items():
+            percentiles.add_metric([stage, name], figures[key])
+    yield from (records, percentiles, level)
     for key, (name, text) in _GAUGES.items():
         gauge = _gauge(name, text, "stage")
         for stage, figures in stages.items():
@@ -48,9 +48,11 @@ def _stages(stages: dict[str, dict[str, Any]]) -> Iterable[Metric]:
 
 
 def _loop(loop: dict[str, Any]) -> Iterable[Metric]:
-    lag = _gauge("loop_lag_seconds", "How late the event loop was, in the last minute", "quantile")
-    for key, share in (("lag_p50", "0.5"), ("lag_p99", "0.99"), ("lag_max", "1")):
-        lag.add_metric([share], loop[key])
+    lag = _gauge(
+        "loop_lag_seconds", "How late the event loop was, in the last minute", "percentile"
+    )
+    for key, name in (("lag_p50", "50"), ("lag_p99", "99"), ("lag_max", "100")):
+        lag.add_metric([name], loop[key])
     held = CounterMetricFamily("berrygate_loop_held", "Times a call held up the event loop")
     held.add_metric([], loop["slow_callbacks"])
     seconds = CounterMetricFamily("berrygate_loop_held_seconds", "Time it was held up so")

@@ -267,6 +267,19 @@ def test_a_loss_is_told_by_a_word_and_red(tmp_path: Path) -> None:
         assert screen.overflowed == []
 
 
+def test_what_limits_is_told_with_its_reason(tmp_path: Path) -> None:
+    small, config = SmallHouse(), tmp_path / "berrygate.yaml"
+    config.write_text(f"gateway: {{data_dir: {tmp_path}}}\n")
+    with standing(small, tmp_path), top(config, 80, 24) as shown:
+        shown.shows("← bottleneck")
+        journal = {"stage": "journal", "cause": "disk", "text": "waits for the disk", "since": 1}
+        small.limits = [journal]
+        shown.shows("journal ← bottleneck: waits for the disk")
+        small.limits = [journal, {**journal, "stage": "deliver:home"}]
+        screen = shown.shows("journal (+1 more) ← bottleneck: waits for the disk")
+        assert screen.overflowed == []
+
+
 def test_a_connection_that_the_gateway_lets_go_of_is_no_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

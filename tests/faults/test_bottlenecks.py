@@ -72,6 +72,8 @@ def slow_history(here: Slowed) -> Iterator[None]:
 
 
 def no_processor(here: Slowed) -> Iterator[None]:
+    here.order("codec", 0.0001)  # so that it needs a quarter of the processor
+    time.sleep(2.0)
     with hogs(here.core, 4):
         yield
 

@@ -62,8 +62,8 @@ class SlowCodec(JsonCodec):
         if time.monotonic() - self.looked > 0.2:
             self.looked, self.seconds = time.monotonic(), ordered("codec")
         if self.seconds:
-            end = time.perf_counter() + self.seconds
-            while time.perf_counter() < end:
+            end = time.thread_time() + self.seconds
+            while time.thread_time() < end:
                 pass
         return super().plain(payload)
 

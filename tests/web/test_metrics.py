@@ -58,6 +58,21 @@ async def test_promised_names(http: httpx.AsyncClient) -> None:
     assert not [name for name, _ in found if name.endswith("_created")]
 
 
+async def test_stages_and_what_limits(http: httpx.AsyncClient) -> None:
+    found = await scrape(http)
+    for percentile, seconds in {"50": 0.1, "95": 0.2, "99": 0.3, "99.9": 0.4}.items():
+        name = key("stage_percentile_seconds", stage="decode", percentile=percentile)
+        assert found[name] == seconds
+    assert found[key("stage_records_total", stage="decode")] == 60
+    assert found[key("stage_queued", stage="decode")] == 3
+    assert found[key("stage_utilisation_ratio", stage="decode")] == 0.1
+    assert found[key("stage_level", stage="decode")] == 1
+    assert found[key("limiting", stage="journal", cause="disk")] == 1
+    assert found[key("loop_lag_seconds", percentile="99")] == 0.01
+    assert found[key("loop_held_total")] == 2
+    assert found[key("loop_held_seconds_total")] == 0.5
+
+
 async def test_a_planted_loss_shows(http: httpx.AsyncClient, house: SmallHouse) -> None:
     found = await scrape(http)
     assert found[key("messages_difference", source="mqtt")] == 0
