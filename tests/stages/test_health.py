@@ -62,7 +62,7 @@ def test_the_formula_of_the_whole() -> None:
         ("bridge", "home", 0), ("bridge", "spare", 80), ("stage", "journal", 20),
         ("stage", "quiet", 90),
     ):  # fmt: skip
-        health.register(kind, name, lambda cost=cost: [Deduction("x", 1, 0, cost, "x")])
+        health.register(kind, name, Listener([Deduction("x", 1, 0, cost, "x")]))
     health.watch("pump", Listener([Deduction("staleness", 1, 0, 40, "x")]))
     health.watch("well", Listener([]))
     health.evaluate()
