@@ -60,7 +60,8 @@ class FailedAttempts(LimitSettings):
     """Writes of a bridge that fail."""
 
     warning: Percent = 10.0
-    """Percent of a bridge's writes that failed in the last five minutes, of at least ten."""
+    """Percent of a bridge's writes that failed in the last five minutes, of at least ten; an outage
+    counts as one."""
     critical: Percent = 50.0
     """Percent."""
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.core.words import lasting
-from gateway.stages.health import Deduction, Rules, over
+from gateway.stages.health import EVERY, Deduction, Rules, over
 from gateway.store.devices import Device
 
 _ENOUGH = 50  # messages before a share of them says anything
+_AGAIN = 5.0  # a device that is silent is looked at so often (s)
 _NEVER = 1e9  # a device that was never heard of is looked at when it is (s)
 
 
@@ -76,9 +77,10 @@ class Listening:
             self._told = self._device.count, self._device.refused
 
     def due(self) -> float:
-        """When it would be silent (s, monotonic)."""
+        """When it would be silent (s, monotonic); once it is, how long it has been matters less."""
         age = self._device.silent
-        return time.monotonic() + (self._limit() - age if age is not None else _NEVER)
+        left = self._limit() - age if age is not None else _NEVER
+        return time.monotonic() + (max(left, EVERY) if left > 0 else _AGAIN)
 
     def stirred(self) -> bool:
         """Whether it has been heard since it was looked at."""

@@ -71,6 +71,21 @@ def test_only_what_changed_is_restarted(house: Gateway) -> None:
     assert house.log.read_text().count("mosquitto listens") == 1
 
 
+def test_other_limits_of_health_are_taken_over(house: Gateway) -> None:
+    def reasons() -> set[str]:
+        return {each["metric"] for each in house.api("health")["reasons"]}
+
+    house.wait(lambda: house.api("health")["components"]["stage/machine"]["level"] != "UNKNOWN")
+    assert "memory" not in reasons()
+    low = {"limits": {"memory": {"warning": 0.01, "critical": 0.02}}}
+    edit(house, lambda c: c.update(health=low))
+    assert house.command("reload").stdout.strip() == "health: changed"
+    house.wait(lambda: "memory" in reasons(), 20)
+    edit(house, lambda c: c.update(health={"limits": {"memory": {"weight": 0}}}))
+    assert house.command("reload").returncode == 0
+    house.wait(lambda: "memory" not in reasons(), 20)
+
+
 def test_a_bad_configuration_is_refused_and_the_old_one_stays(house: Gateway) -> None:
     good = house.config.read_text()
     house.config.write_text(good.replace("interval: 1s", "interval: soon"))

@@ -62,7 +62,7 @@ def test_the_formula_of_the_whole() -> None:
         ("bridge", "home", 0), ("bridge", "spare", 80), ("stage", "journal", 20),
         ("stage", "quiet", 90),
     ):  # fmt: skip
-        health.register(kind, name, lambda cost=cost: [Deduction("x", 1, 0, cost, "x")])
+        health.register(kind, name, Listener([Deduction("x", 1, 0, cost, "x")]))
     health.watch("pump", Listener([Deduction("staleness", 1, 0, 40, "x")]))
     health.watch("well", Listener([]))
     health.evaluate()
@@ -93,7 +93,7 @@ def test_a_device_is_looked_at_when_it_is_due_and_not_before(
         ahead += 1
         health.evaluate()
     assert well.looked == 1
-    well.found = [Deduction("staleness", 70, 60, 60, "silent")]
+    well.found, well.later = [Deduction("staleness", 70, 60, 60, "silent")], 5.0
     ahead += 1000
     assert [part.name for part in health.evaluate()] == ["well"]
     assert health.summary()["devices"] == {"CRITICAL": 1}
@@ -113,6 +113,20 @@ def test_a_device_is_looked_at_when_it_is_due_and_not_before(
         ahead += 1
         health.evaluate()
     assert health.summary()["devices"] == {"EXCELLENT": 1}
+
+
+def test_a_probe_that_says_nothing_of_when_is_looked_at_each_time() -> None:
+    health = Health()
+    found: list[Deduction] = []
+    health.watch("pump", lambda: found)
+    assert [part.name for part in health.evaluate()] == ["pump"]
+    assert health.evaluate() == []
+    found.append(Deduction("staleness", 1, 0, 40, "x"))
+    assert [part.name for part in health.evaluate()] == ["pump"]
+    found.clear()
+    assert [part.name for part in health.evaluate()] == ["pump"]
+    found.append(Deduction("staleness", 1, 0, 80, "x"))
+    assert [part.level for part in health.evaluate()] == [Level.FAILED]
 
 
 def test_what_nobody_looked_at_was_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:

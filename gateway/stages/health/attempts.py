@@ -27,6 +27,7 @@ class HealthStage:
         self._emit = emit
         self._tried = self._lost = 0.0  # attempts, those that failed; what is old counts less
         self._counted = time.monotonic()
+        self._lost_last = False
 
     async def __call__(self, batch: Batch, send: Send) -> None:
         """Send once."""
@@ -51,6 +52,11 @@ class HealthStage:
         self._emit(Delivered(kind="bridge", name=self._name, count=len(batch), seconds=seconds))
 
     def _count(self, lost: float) -> None:
+        # One outage is one failure, however often it was tried meanwhile: that the other side is
+        # away is told by itself, and is over when it is over.
+        again, self._lost_last = bool(lost) and self._lost_last, bool(lost)
+        if again:
+            return
         fades = self._fades()
         self._tried, self._lost = self._tried * fades + 1.0, self._lost * fades + lost
         self._counted = time.monotonic()
@@ -60,6 +66,7 @@ class HealthStage:
 
     @property
     def failing(self) -> float:
-        """Attempts that failed in the last minutes (%); 0 where there were too few."""
+        """Attempts that failed in the last minutes (%), where failures in a row are one; 0 where
+        there were too few."""
         enough = self._tried * self._fades() >= _ENOUGH
         return 100.0 * self._lost / self._tried if enough else 0.0

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gateway.stages.health.levels import Grade, Level
 from gateway.stages.health.rules import Deduction, Rules
@@ -27,25 +27,43 @@ EVERY = 1.0
 """How often everything is looked at (s)."""
 _MINUTE = 60.0
 _FRESH = 5.0  # a state that was looked at longer ago is not fresh any more (s)
-_AGAIN = 5.0  # a device that is not well is looked at so often (s)
 _STEP = 10  # a device's score that changes by less is told with its next repeat
 _WORST = 20
 
 
+@runtime_checkable
 class DeviceProbe(Protocol):
-    """What looks at one device."""
+    """What looks at one device, and says when it is worth while."""
 
     def __call__(self) -> Sequence[Deduction] | None:
         """See Probe."""
         ...
 
     def due(self) -> float:
-        """Until when nothing can be lost (s, monotonic), unless `stirred`."""
+        """Until when nothing changes (s, monotonic), unless `stirred`."""
         ...
 
     def stirred(self) -> bool:
         """Whether it has been heard since it was looked at."""
         ...
+
+
+class _EachTime:
+    """A probe that says nothing about when to look: looked at whenever anything is."""
+
+    __slots__ = ("_probe",)
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+
+    def __call__(self) -> Sequence[Deduction] | None:
+        return self._probe()
+
+    def due(self) -> float:
+        return 0.0
+
+    def stirred(self) -> bool:
+        return True
 
 
 @dataclass(slots=True)
@@ -147,10 +165,11 @@ class Health:
         """A part of the gateway is no more."""
         self.components.pop(f"{kind}/{name}", None)
 
-    def watch(self, device: str, probe: DeviceProbe) -> None:
+    def watch(self, device: str, probe: DeviceProbe | Probe) -> None:
         """Watch a device."""
-        self.devices[device] = Component("device", device, probe)
-        self._restless[device] = probe
+        looking = probe if isinstance(probe, DeviceProbe) else _EachTime(probe)
+        self.devices[device] = Component("device", device, looking)
+        self._restless[device] = looking
         self._levels[Level.UNKNOWN] += 1
         heapq.heappush(self._due, (0.0, device))
 
@@ -160,13 +179,18 @@ class Health:
         self._count(now)
         changed = [part for part in self.components.values() if part.evaluate(self.rules)]
         changed += [part for part in self._stirred() if self.look(part)]
-        while self._due and self._due[0][0] <= now:
-            device = self.devices[self._due[0][1]]
+        for device in self._whose_time_has_come(now):
             if self.look(device):
                 changed.append(device)
-            heapq.heapreplace(self._due, (self._next(device, now), device.name))
+            heapq.heappush(self._due, (self._next(device, now), device.name))
         self.whole.take(self.score() if self._known() else None, self.rules)
         return changed
+
+    def _whose_time_has_come(self, now: float) -> list[Component]:
+        found = []
+        while self._due and self._due[0][0] <= now:
+            found.append(self.devices[heapq.heappop(self._due)[1]])
+        return found
 
     def _stirred(self) -> list[Component]:
         names = [name for name, probe in self._restless.items() if probe.stirred()]
@@ -174,10 +198,8 @@ class Health:
 
     def _next(self, part: Component, now: float) -> float:
         """When to look at a device again, at the latest."""
-        if part.grade.moving:
-            return now + 1.0
         probe: DeviceProbe = part.probe  # type: ignore[assignment]
-        return max(probe.due(), now + 1.0) if not part.reasons else now + _AGAIN
+        return min(probe.due(), now + EVERY) if part.grade.moving else probe.due()
 
     def look(self, part: Component) -> bool:
         """Look at one device; whether it changed enough to be told at once."""
