@@ -208,3 +208,19 @@ async def test_one_that_does_not_answer_holds_up_nobody(hook: Receiver) -> None:
         found.put(message(1))
         await until(lambda: "no answer within 0.5 s" in found.trouble)
     server.close()
+
+
+async def test_a_disk_that_hangs_holds_up_nothing(
+    database: Database, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(job: Any) -> None:
+        await asyncio.sleep(60)
+
+    async with House(database, hook).running() as house:
+        monkeypatch.setattr(database, "write", hang)
+        house.disk = 100.0
+        await came(hook, 1)
+        house.disk = 50.0
+        assert [each["type"] for each in await came(hook, 2)] == ["warning", "success"]
+        assert house.alerts.trouble == "the disk is slow"
+        monkeypatch.undo()
