@@ -40,7 +40,7 @@ class Store:
     def silences(self) -> list[Silence]:
         """Every silence. Blocks."""
         rows = self.database.load(lambda c: c.execute(_SQL["silences"]).fetchall())
-        return [Silence(*row[:5], labels=_dict(row[5]), by=row[6], comment=row[7]) for row in rows]
+        return [_silence(*row) for row in rows]
 
     async def save(
         self, alerts: Sequence[Alert], over: Iterable[int], notifications: Sequence[Notification]
@@ -89,6 +89,12 @@ def _row(alert: Alert) -> tuple[Any, ...]:
         json.dumps(dict(alert.labels)), alert.count, alert.flaps, alert.acknowledged, alert.by,
         json.dumps(alert.told), json.dumps(alert.steps),
     )  # fmt: skip
+
+
+def _silence(
+    number: int, rule: str, source: str, start: int, end: int, labels: str, by: str, comment: str
+) -> Silence:
+    return Silence(number, rule, source, start, end, _dict(labels), by, comment)
 
 
 def _alert(row: tuple[Any, ...]) -> Alert | None:
