@@ -20,7 +20,7 @@ from gateway.alerts.readings import ReadingRules
 from gateway.alerts.routing import Router
 from gateway.alerts.rules import Rule
 from gateway.alerts.silences import MOST, Silence, Silences
-from gateway.alerts.store import Store
+from gateway.alerts.store import PATIENCE, Store
 from gateway.alerts.wording import Notification
 from gateway.bus.bus import Bus
 from gateway.config.alerting import MQTT, AlertsSettings
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 _TICK = 0.5
 _LOOK = 1.0  # how often parts and absences are looked at (s)
-_STORE = 1.5  # longest that a decision waits for the disk; then it is sent all the same (s)
 _LOGGED = 10  # alerts of one tick that the log tells one by one
 _BURSTS = 10_000  # that may wait to be looked at
 
@@ -101,7 +100,7 @@ class Alerts:
                     group.create_task(self._listen(bus))
         finally:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_STORE):
+                async with asyncio.timeout(PATIENCE):
                     await self._save([])
 
     def _read(self) -> tuple[list[Alert], list[Silence], list[Notification]]:
@@ -154,7 +153,7 @@ class Alerts:
     async def _store_then_send(self) -> None:
         decided, self._decided = self._decided, []
         try:
-            async with asyncio.timeout(_STORE):
+            async with asyncio.timeout(PATIENCE):
                 await self._save(decided)
         except TimeoutError:
             self._failing("the disk is slow")

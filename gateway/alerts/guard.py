@@ -116,4 +116,4 @@ def _watch_threads() -> None:
             guard.look(_THREAD, ())
         start(thread)
 
-    threading.Thread.start = watched  # type: ignore[method-assign]
+    threading.Thread.start = watched  # type: ignore[assignment,method-assign]

@@ -9,6 +9,8 @@ from gateway.core.contracts import Value
 from gateway.core.figures import Figure, Figures
 from gateway.stages.health import Component, Health, Level
 
+WHOLE = "gateway"
+"""The gateway as a whole, among the parts whose health is looked at."""
 _SETTLE = 30.0  # after the start, until a part that is not there is taken for gone (s)
 
 
@@ -71,6 +73,8 @@ class PartRules:
             yield from self._health_of(rule)
 
     def _health_of(self, rule: Rule) -> Iterator[tuple[str, Value | None, str]]:
+        if self._looks_at(rule, WHOLE):
+            yield self._whole(rule)
         of_devices = ((f"device/{name}", part) for name, part in self._health.devices.items())
         for source, part in (*self._health.components.items(), *of_devices):
             if not self._looks_at(rule, source):
@@ -80,6 +84,13 @@ class PartRules:
                 yield source, None, why
             else:
                 yield source, part.level.value if rule.settings.level else part.score, why
+
+    def _whole(self, rule: Rule) -> tuple[str, Value | None, str]:
+        told = self._health.summary()
+        why = str(told["reasons"][0]["text"]) if told["reasons"] else ""
+        if told["level"] == Level.UNKNOWN.value:
+            return WHOLE, None, why
+        return WHOLE, told["level" if rule.settings.level else "score"], why
 
     def _looks_at(self, rule: Rule, source: str) -> bool:
         key = (rule.name, source)

@@ -4,6 +4,7 @@ What an alert is, what it has been told and the messages themselves are written 
 transaction: a message that is sent has been stored, and one that is stored is sent.
 """
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
@@ -15,6 +16,8 @@ from gateway.alerts.silences import Silence
 from gateway.alerts.wording import Notification
 from gateway.io.sqlite import Database, statements
 
+PATIENCE = 1.5
+"""Longest that a disk is waited for before things go on without it (s)."""
 _SQL = statements((files(__package__) / "store.sql").read_text())
 
 
@@ -37,7 +40,7 @@ class Store:
     def silences(self) -> list[Silence]:
         """Every silence. Blocks."""
         rows = self.database.load(lambda c: c.execute(_SQL["silences"]).fetchall())
-        return [Silence(*row[:5], labels=_dict(row[5]), by=row[6], comment=row[7]) for row in rows]
+        return [_silence(*row) for row in rows]
 
     async def save(
         self, alerts: Sequence[Alert], over: Iterable[int], notifications: Sequence[Notification]
@@ -58,9 +61,11 @@ class Store:
             alert.stored = state
 
     async def sent(self, numbers: Iterable[int]) -> None:
-        """These have been told, or given up."""
+        """These have been told, or given up. Raises TimeoutError, an OSError, where the disk does
+        not answer: nobody may wait for it who has others to tell."""
         gone = [(number,) for number in numbers]
-        await self.database.write(lambda c: c.executemany(_SQL["sent"], gone))
+        async with asyncio.timeout(PATIENCE):
+            await self.database.write(lambda c: c.executemany(_SQL["sent"], gone))
 
     async def add_silence(self, silence: Silence) -> None:
         """Keep one."""
@@ -71,9 +76,10 @@ class Store:
         await self.database.write(lambda c: c.execute(_SQL["add_silence"], row))
 
     async def end_silences(self, numbers: Iterable[int]) -> None:
-        """Forget these."""
+        """Forget these. Raises TimeoutError likewise."""
         gone = [(number,) for number in numbers]
-        await self.database.write(lambda c: c.executemany(_SQL["end_silence"], gone))
+        async with asyncio.timeout(PATIENCE):
+            await self.database.write(lambda c: c.executemany(_SQL["end_silence"], gone))
 
 
 def _row(alert: Alert) -> tuple[Any, ...]:
@@ -83,6 +89,12 @@ def _row(alert: Alert) -> tuple[Any, ...]:
         json.dumps(dict(alert.labels)), alert.count, alert.flaps, alert.acknowledged, alert.by,
         json.dumps(alert.told), json.dumps(alert.steps),
     )  # fmt: skip
+
+
+def _silence(
+    number: int, rule: str, source: str, start: int, end: int, labels: str, by: str, comment: str
+) -> Silence:
+    return Silence(number, rule, source, start, end, _dict(labels), by, comment)
 
 
 def _alert(row: tuple[Any, ...]) -> Alert | None:

@@ -64,6 +64,10 @@ def _head(found: dict[str, Any]) -> None:
     for reason in health["reasons"]:
         text = reason.get("text") or f"{reason['metric']} {reason['value']} ({reason['limit']})"
         print(f"  -{reason['cost']:<3} {plain(reason.get('component', ''))}  {plain(text)}")
+    if active := (alerts := found.get("alerts") or {}).get("active"):
+        worst = next(each for each in ("critical", "warning", "info") if alerts.get(each))
+        text = f"  {count(active)} active: {count(alerts[worst])} {worst}; see berrygate alerts"
+        print(colored(text, "CRITICAL" if worst == "critical" else "WARNING"))
     for name, each in found.get("limits", {}).items():
         if each["refused"]:
             text = f"  {count(each['refused'])} refused: over limits.{name} ({each['limit']:,})"

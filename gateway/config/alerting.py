@@ -83,8 +83,8 @@ class RuleSettings(Settings):
     metric: str | None = None
     """The metric's dotted name."""
     health: Patterns = ()
-    """Health of these parts, such as bridge/home, stage/*, device/soil-*: its score with above or
-    below, or `level`."""
+    """Health of these parts, such as bridge/home, stage/*, device/soil-*, or gateway for the whole:
+    its score with above or below, or `level`."""
     presence: Patterns = ()
     """Presence of these devices, with `state`."""
     figure: Figure | None = None

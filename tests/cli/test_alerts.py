@@ -45,3 +45,7 @@ def test_channels(berrygate: Berrygate, house: SmallHouse) -> None:
     assert "no answer within" in berrygate("alerts", "test", "pager").err
     unknown = berrygate("alerts", "test", "fone")
     assert (unknown.code, "there are phone" in unknown.err) == (1, True)
+
+
+def test_status_tells_of_them(berrygate: Berrygate) -> None:
+    assert "1 active: 1 critical; see berrygate alerts" in berrygate("status").out

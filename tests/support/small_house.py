@@ -96,6 +96,7 @@ class SmallHouse:
             "devices": {"count": len(self.devices_)},
             "bridges": self.bridges(),
             "broker": {"state": "running"},
+            "alerts": self.alerting.summary() if self.alerting else None,
             "limits": {
                 "devices": {"used": 2, "limit": 10_000, "refused": 0},
                 "rate": {"used": None, "limit": 1_000, "refused": self.source.dropped["rate"]},
