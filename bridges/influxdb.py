@@ -281,7 +281,9 @@ def _version_2(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable
     api = client.api_client
     query = {"org": settings.org, "bucket": settings.bucket, "precision": "ns"}
     pool: urllib3.PoolManager = api.rest_client.pool_manager
-    return _writing(settings, pool, f"{server}/api/v2/write", query, api.default_headers), client.close
+    return _writing(
+        settings, pool, f"{server}/api/v2/write", query, api.default_headers
+    ), client.close
 
 
 def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:
