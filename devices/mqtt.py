@@ -7,8 +7,7 @@ is acknowledged only after it is on disk.
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,21 +22,19 @@ from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, 
 from gateway.core.topics import Topics, TopicTemplate, check_filter, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_backlog import Backlog
-from gateway.io.mqtt_bulk import FORWARDED, OWN, BulkClient, Frames
+from gateway.io.mqtt_bulk import FORWARDED, BulkClient, Frames
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
 from gateway.io.mqtt_mark import mark_of
 from gateway.io.mqtt_outgoing import forget_outgoing
+from gateway.io.mqtt_sieve import DUP, RETAIN, Sieve
 from gateway.io.mqtt_subscriptions import Subscriptions
 from gateway.io.mqtt_watch import Watch
 from gateway.io.mqtt_window import Window
 
 log = logging.getLogger(__name__)
 
-_TOPICS = 20_000  # topics whose text is remembered
-_LONG = 1_024  # bytes of a topic; longer ones are not remembered
-_PATIENCE = 0.075  # of the time until a commit, what may be spent on gathering
-_RETAIN, _QOS, _DUP = 0x01, 0x06, 0x08
+_PATIENCE = 0.1  # of the time until a commit, what may be spent on gathering
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
 
@@ -100,23 +97,17 @@ class MqttSettings(BrokerAddress, DeviceSettings):
 
 
 class MqttDevice:
-    """See the module. trouble: why nothing can be heard at the moment, or "". retained: messages
-    that told a last state; ignored: messages of our own root and bridges. Both are no readings."""
+    """See the module. trouble: why nothing can be heard at the moment, or ""."""
 
     def __init__(self, name: str, settings: MqttSettings, context: Context) -> None:
         self.name = name
         self.trouble = "connecting"
         self.denied = False
-        self.dropped: Counter[str] = Counter()
-        self.retained = 0
-        self.ignored = 0
         self._told = False
         self._settings = settings
         self._context = context
         self._endpoint = settings.endpoint(context.broker)
         self._templates = [TopicTemplate(topic, settings.device) for topic in settings.topics]
-        self._own = f"{context.root}/".encode()
-        self._names: dict[bytes, str] = {}
         self._handover = Handover()
         self._connection: Connection | None = None
         self._refusal = ""
@@ -137,6 +128,28 @@ class MqttDevice:
         self._canary = Canary(settings.canary)
         topic = Topics(context.root, context.gateway)("canary", name, "echo")
         self._watch = Watch(subscriptions, self._canary, topic)
+        self._sieve = Sieve(
+            f"{context.root}/".encode(),
+            self._watch.topic,
+            lambda: self._handover.full,
+            self._seed,
+            self._canary_back,
+        )
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """See gateway.core.contracts.Watched."""
+        return self._sieve.dropped
+
+    @property
+    def retained(self) -> int:
+        """See gateway.core.contracts.Watched."""
+        return self._sieve.retained
+
+    @property
+    def ignored(self) -> int:
+        """Messages of our own root and bridges, which are no readings."""
+        return self._sieve.ignored
 
     @property
     def concern(self) -> str:
@@ -203,13 +216,13 @@ class MqttDevice:
         late = self._backlog.late()
         heads = set(frames.heads)
         marked = max(heads, default=0) >= FORWARDED
-        odd = marked or any(head & _RETAIN for head in heads)
-        # Filtered only when there is something to filter: a burst is nearly always plain.
-        if odd or self._handover.full or not self._names.keys() >= set(frames.topics):
-            frames = self._filtered(client, frames, generation)
-            if not frames.payloads:
-                return
-        topics = [self._names.get(topic) or self._name(topic) for topic in frames.topics]
+        odd = marked or any(head & RETAIN for head in heads)
+        frames, unwanted = self._sieve.sorted(frames, odd)
+        if unwanted:
+            client.acknowledge(unwanted, generation)
+        if not frames.payloads:
+            return
+        topics = self._sieve.names(frames)
         self._seen += len(frames.payloads)
         acknowledged = frames.packet_ids
         if 0 in acknowledged:
@@ -231,70 +244,13 @@ class MqttDevice:
         self._renewed = self._renewed and not acknowledged
         self._handover.put(burst)
 
-    def _filtered(self, client: BulkClient, frames: Frames, generation: int) -> Frames:
-        """Without last states, what is our own, and what there is no room for."""
-        unwanted: list[int] = []
-        if any(head & _RETAIN for head in frames.heads):
-            frames, seeds = frames.without(self._seed)
-            unwanted += seeds
-        if any(topic.startswith(self._own) for topic in frames.topics):
-            frames, own = frames.without(self._ignore)
-            unwanted += own
-        if max(frames.heads, default=0) >= FORWARDED:
-            frames, own = frames.without(self._ignore_bridged)
-            unwanted += own
-        if unwanted:
-            client.acknowledge(unwanted, generation)
-        if self._handover.full:
-            frames, _ = frames.without(self._overload)
-        return frames
-
     def _repeats(self, frames: Frames, heads: set[int]) -> list[bool]:
-        if any(head & _DUP for head in heads):
-            return [bool(head & _DUP) for head in frames.heads]
+        if any(head & DUP for head in heads):
+            return [bool(head & DUP) for head in frames.heads]
         return [False] * len(frames.heads)
 
-    def _seed(self, topic: bytes, payload: bytes, head: int) -> bool:
-        """A retained message tells the last state of a device and is no new reading."""
-        if not head & _RETAIN:
-            return False
-        self.retained += 1
-        name = self._name(topic)
-        if not topic.startswith(self._own):
-            self._emit(StateSeen(kind="device", name=self.name, topic=name, payload=payload))
-        return True
-
-    def _ignore(self, topic: bytes, payload: bytes, head: int) -> bool:
-        """What the gateway itself publishes never comes back in."""
-        own = topic.startswith(self._own)
-        if own and topic == self._watch.topic:
-            self._canary_back()
-        else:
-            self.ignored += own
-        return own
-
-    def _ignore_bridged(self, topic: bytes, payload: bytes, head: int) -> bool:
-        """Neither does what its own mqtt bridges send."""
-        own = bool(head & OWN)
-        self.ignored += own
-        return own
-
-    def _overload(self, topic: bytes, payload: bytes, head: int) -> bool:
-        """QoS 0 has no window that would hold its sender back: the newest goes."""
-        lost = not head & _QOS
-        self.dropped["overload"] += lost
-        return lost
-
-    def _name(self, topic: bytes) -> str:
-        name = topic.decode("utf-8", "replace")
-        # A long one is refused anyway: 20,000 of 64 kB would be more than a Pi has. One of our
-        # own is looked at each time: whoever is remembered passes.
-        if len(topic) > _LONG or topic.startswith(self._own):
-            return name
-        if len(self._names) >= _TOPICS:
-            self._names.clear()
-        self._names[topic] = name
-        return name
+    def _seed(self, topic: str, payload: bytes) -> None:
+        self._emit(StateSeen(kind="device", name=self.name, topic=topic, payload=payload))
 
     def _connected(
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any

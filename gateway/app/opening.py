@@ -111,6 +111,11 @@ def counts_every(settings: JournalSettings) -> float:
     return max(SAVE_EVERY, 20 * settings.gather)
 
 
+def broker_saves_every(settings: JournalSettings) -> int:
+    """How often the embedded broker writes down what it holds (s); likewise."""
+    return max(60, round(10 * settings.gather))
+
+
 def kept(settings: HistorySettings) -> tuple[float, dict[int, float], float]:
     """How long history keeps samples and, by level, rollups (s), and how many bytes at most."""
     rollups = settings.rollups

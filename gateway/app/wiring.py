@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gateway.app import pumps
-from gateway.app.opening import counts_every, journal_options, kept
+from gateway.app.opening import broker_saves_every, counts_every, journal_options, kept
 from gateway.app.parts import Parts
 from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
 from gateway.config import Config
@@ -160,7 +160,10 @@ class Wiring:
         self._broker = self._house.lan = None
         if not settings.runs_embedded:
             return
-        options = BrokerOptions(settings.host, settings.port, settings.queue, settings.queue_size)
+        options = BrokerOptions(
+            settings.host, settings.port, settings.queue, settings.queue_size,
+            autosave=broker_saves_every(config.journal),
+        )  # fmt: skip
         directory = config.gateway.data_dir.absolute() / "broker"
         lan = Lan(directory, self._house.topics, [_listener(each) for each in settings.listeners])
         broker = EmbeddedBroker(directory, options, self._house.bus.emit, lan)

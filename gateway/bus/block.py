@@ -38,9 +38,9 @@ class CorruptBlockError(Exception):
 class Group(msgspec.Struct, array_like=True):
     """The readings of one shape (the same metric names in the same order), in columns.
 
-    rows: places in the block (uint32). floats: which columns are all floats. matrix: these
-    columns as float64, byte-shuffled (all first bytes, then all second bytes, …), which zstd
-    packs to about half. others: the remaining columns as lists, in order.
+    rows: places in the block (uint32); none where they are all of it. floats: which columns are all
+    floats. matrix: these columns as float64, byte-shuffled (all first bytes, then all second
+    bytes, …), which zstd packs to about half. others: the remaining columns as lists, in order.
     """
 
     names: tuple[str, ...]
@@ -69,7 +69,8 @@ _data_decoder = msgspec.msgpack.Decoder(Columns)
 @dataclass(slots=True)
 class Block:
     """A batch of readings with sequences first … end-1. settled: no better times than these will
-    be known (see times.py). size: of what was read back, unpacked (bytes)."""
+    be known (see times.py). size: of what was read back, unpacked (bytes). columns: the readings
+    once more, as they were written a moment ago; None for a block that was read back."""
 
     first: int
     readings: Sequence[Reading]
@@ -77,6 +78,7 @@ class Block:
     splits: dict[object, object] = field(default_factory=dict)  # kept by subscriptions
     settled: bool = False
     size: int = 0
+    columns: Columns | None = None
 
     @property
     def end(self) -> int:
@@ -84,8 +86,7 @@ class Block:
         return self.first + len(self.readings)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True, gc=False):
     """What a block says of itself."""
 
     crc: int
@@ -112,7 +113,7 @@ def _unshuffle(data: bytes, dtype: type[np.float64] | type[np.int64]) -> "np.nda
 def _group(names: tuple[str, ...], rows: list[int], readings: Sequence[Reading]) -> Group:
     values = [readings[row].values for row in rows]
     width = len(names)
-    place = np.array(rows, dtype=np.uint32).tobytes()
+    place = b"" if len(rows) == len(readings) else np.array(rows, dtype=np.uint32).tobytes()
     flat = list(chain.from_iterable(map(dict.values, values)))
     if set(map(type, flat)) == {float}:
         matrix = np.ascontiguousarray(np.array(flat, dtype=np.float64).reshape(-1, width).T)
@@ -173,16 +174,17 @@ def _values(groups: list[Group], count: int) -> list[dict[str, Value]]:
     """The values of each reading."""
     if len(groups) == 1:  # of all of them, in their order
         names = groups[0].names
-        return [dict(zip(names, cells, strict=True)) for cells in _cells(groups[0], count)]
+        return [dict(zip(names, row, strict=True)) for row in cells(groups[0], count)]
     values: list[dict[str, Value]] = [{}] * count
     for group in groups:
-        rows = memoryview(group.rows).cast("I").tolist()
-        for row, cells in zip(rows, _cells(group, len(rows)), strict=True):
-            values[row] = dict(zip(group.names, cells, strict=True))
+        places = memoryview(group.rows).cast("I").tolist()
+        for place, row in zip(places, cells(group, len(places)), strict=True):
+            values[place] = dict(zip(group.names, row, strict=True))
     return values
 
 
-def _cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:
+def cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:
+    """The values of each of a group's `count` readings."""
     if not group.names:
         return repeat((), count)
     numeric = iter(_unshuffle(group.matrix, np.float64).reshape(-1, count) if group.matrix else ())
@@ -196,9 +198,19 @@ def encode(block: Block, segment: int) -> bytes:
     meta = pack(_meta_encoder.encode(block.meta))
     data = b""
     if block.readings:
-        data = pack(_data_encoder.encode(_columns(block.readings)))
+        if block.columns is None:
+            block.columns = _columns(block.readings)
+        data = pack(_data_encoder.encode(block.columns))
     length = len(meta) + len(data)
     tail = struct.pack("<IQII", length, block.first, len(block.readings), len(meta)) + meta + data
+    return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
+
+
+def longer(data: bytes, by: int, segment: int) -> bytes:
+    """An encoded block with so many bytes behind it that mean nothing, and are part of it."""
+    head = read_header(data, 0)
+    told = struct.pack("<IQII", head.length + by, head.first, head.count, head.meta_length)
+    tail = told + data[HEADER_SIZE:] + bytes(by)
     return MAGIC + struct.pack("<I", zlib.crc32(tail, segment)) + tail
 
 
@@ -215,12 +227,17 @@ def read_header(data: bytes | memoryview, offset: int) -> Header:
 def check(data: bytes | memoryview, offset: int, segment: int) -> Header:
     """The header of a whole block at `offset` whose CRC holds. Raises CorruptBlockError."""
     header = read_header(data, offset)
-    end = offset + HEADER_SIZE + header.length
-    if end > len(data):
-        raise CorruptBlockError("cut short")
-    if zlib.crc32(memoryview(data)[offset + _CRC_START : end], segment) != header.crc:
-        raise CorruptBlockError("checksum does not hold")
+    must_hold(header, memoryview(data)[offset : offset + HEADER_SIZE + header.length], segment)
     return header
+
+
+def must_hold(header: Header, data: bytes | memoryview, segment: int) -> None:
+    """Raises CorruptBlockError where these bytes are not the whole block that its header tells
+    of, as it was written."""
+    if len(data) < HEADER_SIZE + header.length:
+        raise CorruptBlockError("cut short")
+    if zlib.crc32(memoryview(data)[_CRC_START:], segment) != header.crc:
+        raise CorruptBlockError("checksum does not hold")
 
 
 def decode_meta(data: bytes | memoryview, offset: int, header: Header) -> Meta:
@@ -232,19 +249,38 @@ def decode_meta(data: bytes | memoryview, offset: int, header: Header) -> Meta:
         raise CorruptBlockError(str(error)) from error
 
 
-def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
-    """The whole block at `offset`. Raises CorruptBlockError."""
-    header = check(data, offset, segment)
-    meta = decode_meta(data, offset, header)
-    start = offset + HEADER_SIZE + header.meta_length
-    body = memoryview(data)[start : offset + HEADER_SIZE + header.length]
-    if not header.count:
-        return Block(header.first, [], meta)
+def decode_columns(data: bytes | memoryview, offset: int, header: Header) -> tuple[Columns, int]:
+    """The readings of a checked block, in columns, and their size unpacked (bytes). Raises
+    CorruptBlockError."""
+    start = offset + HEADER_SIZE
+    body = memoryview(data)[start + header.meta_length : start + header.length]
     try:
         unpacked = unpack(body)
-        readings = _readings(_data_decoder.decode(unpacked))
-    except (PackError, msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
+        return _data_decoder.decode(unpacked), len(unpacked)
+    except (PackError, msgspec.MsgspecError) as error:
+        raise CorruptBlockError(str(error)) from error
+
+
+def decode(data: bytes | memoryview, offset: int, segment: int) -> Block:
+    """The whole block at `offset`. Raises CorruptBlockError."""
+    return decode_checked(data, offset, check(data, offset, segment))
+
+
+def decode_checked(data: bytes | memoryview, offset: int, header: Header) -> Block:
+    """The same for a block that was checked."""
+    meta = decode_meta(data, offset, header)
+    if not header.count:
+        return Block(header.first, [], meta)
+    columns, size = decode_columns(data, offset, header)
+    return Block(header.first, readings_of(header, columns), meta, size=size)
+
+
+def readings_of(header: Header, columns: Columns) -> list[Reading]:
+    """A block's readings from its columns. Raises CorruptBlockError."""
+    try:
+        readings = _readings(columns)
+    except (ValueError, TypeError, IndexError) as error:
         raise CorruptBlockError(str(error)) from error
     if len(readings) != header.count:
         raise CorruptBlockError("fewer readings than the header says")
-    return Block(header.first, readings, meta, size=len(unpacked))
+    return readings

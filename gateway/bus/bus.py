@@ -60,6 +60,17 @@ class Bus:
         """The sequence after the last committed reading."""
         return self._head
 
+    @property
+    def recent(self) -> int:
+        """From this sequence on, blocks are still in memory."""
+        start = self._tail.start
+        return self._head if start is None else start
+
+    def recent_from(self, sequence: int) -> list[Block]:
+        """The blocks in memory from the one that begins with `sequence` on; none where none does.
+        Their times may still have to be put right."""
+        return self._tail.since(sequence)
+
     def recovered_keys(self, source: str) -> Sequence[RepeatKeys]:
         """What a source's frames that were journalled last are recognised by."""
         return list(self._recovered.keys.get(source, ()))
@@ -299,10 +310,10 @@ class Bus:
         while sequence >= self._head:
             waiter = loop.create_future()
             self._waiters.append(waiter)
-            timeout = None if deadline is None else max(deadline - loop.time(), 0)
-            done, _ = await asyncio.wait([waiter], timeout=timeout)
-            if not done:
-                waiter.cancel()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await waiter
+            except TimeoutError:
                 return False
         return True
 

@@ -223,6 +223,7 @@ class Journal(Kept):
             writer.finish()
             writer = self._create(block.first)
             data = self._encode(block, writer.segment)
+        data = writer.filled(data)
         writer.append(data)
         writer.sync()
         writer.note(data)

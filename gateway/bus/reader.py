@@ -2,10 +2,13 @@
 
 import errno
 from bisect import bisect_right
+from typing import Protocol
 
-from gateway.bus.block import Block, CorruptBlockError
+from gateway.bus import block as blocks
+from gateway.bus.block import Block, CorruptBlockError, Header
 from gateway.bus.journal import Journal
-from gateway.bus.segment import Damage, Segment, read_blocks
+from gateway.bus.segment import Damage, Segment, read_raw
+from gateway.bus.table import Table, Tables
 
 _LOST = frozenset({
     errno.EIO, errno.ENOENT, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENXIO,
@@ -20,10 +23,57 @@ _RUN_BLOCKS = 256  # small ones take most for what is beside the readings
 _RUN_BYTES = 256 * 1024  # and as long as they are no larger: several such are kept
 
 
+class _Taker(Protocol):
+    """What blocks are read into. empty: nothing was taken yet. full: nothing more is to be."""
+
+    empty: bool
+    full: bool
+
+    def take(self, header: Header, data: bytes) -> None:
+        """One checked block with readings. Raises CorruptBlockError."""
+        ...
+
+
+class _Run:
+    """Blocks as they are, as many as are read at once."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.empty, self.full = True, False
+        self._count = self._size = 0
+
+    def take(self, header: Header, data: bytes) -> None:
+        block = blocks.decode_checked(data, 0, header)
+        self.blocks.append(block)
+        self.empty = False
+        self._count += len(block.readings)
+        self._size += block.size
+        self.full = (
+            self._count >= _RUN or self._size >= _RUN_BYTES or len(self.blocks) >= _RUN_BLOCKS
+        )
+
+
 def read(journal: Journal, sequence: int) -> list[Block]:
     """The block that holds `sequence`, or the next one there is, and some that come right behind
     it; none where nothing follows on the disk. Blocking. What is damaged is noted and skipped.
     Raises OSError for what passes."""
+    run = _Run()
+    _read(journal, sequence, run)
+    return run.blocks
+
+
+def read_tables(journal: Journal, sequence: int, head: int) -> list[Table | Block]:
+    """The same, and more at once: what lies before `head`, in tables where it can. Raises OSError
+    for what passes."""
+    tables = Tables(head)
+    _read(journal, sequence, tables)
+    try:
+        return tables.done()
+    except CorruptBlockError:  # one of the blocks makes no sense: whoever reads them apart finds it
+        return list[Table | Block](read(journal, sequence))
+
+
+def _read(journal: Journal, sequence: int, taker: _Taker) -> None:
     segments = list(journal.segments)
     # The newest segment that begins at or before the sequence: after a failed fsync an older
     # one may hold the same block, which is not to be trusted.
@@ -31,38 +81,32 @@ def read(journal: Journal, sequence: int) -> list[Block]:
     for segment in segments[max(start, 0) :]:
         try:
             journal.index(segment)
-            found = _find(journal, segment, sequence)
+            _find(journal, segment, sequence, taker)
         except OSError as error:
             if error.errno not in _LOST:
                 raise
             if segment in journal.segments:  # else it was retired meanwhile
                 journal.note(Damage(segment.path, 0, 0, error.strerror or str(error)))
             continue
-        if found:
-            return found
-    return []
+        if not taker.empty:
+            return
 
 
-def _find(journal: Journal, segment: Segment, sequence: int) -> list[Block]:
+def _find(journal: Journal, segment: Segment, sequence: int, taker: _Taker) -> None:
     number = segment.find(sequence)
-    found: list[Block] = []
-    count = size = 0
     while number is not None and number < len(segment.offsets):
         try:
-            for block in read_blocks(segment, number):
+            for header, data in read_raw(segment, number):
+                if header.count and header.end > sequence:  # others only moved cursors
+                    taker.take(header, data)
                 number += 1
-                if block.readings and block.end > sequence:  # others only moved cursors
-                    found.append(block)
-                    count += len(block.readings)
-                    size += block.size
-                if count >= _RUN or size >= _RUN_BYTES or len(found) >= _RUN_BLOCKS:
-                    return found
+                if taker.full:
+                    return
         except (CorruptBlockError, OSError) as error:
-            if found:
-                return found  # whoever comes to it, notes it
+            if not taker.empty:
+                return  # whoever comes to it, notes it
             if isinstance(error, OSError):
                 raise
             offsets = [*segment.offsets[number : number + 2], segment.tail]
             journal.note(Damage(segment.path, offsets[0], offsets[1] - offsets[0], str(error)))
             number += 1
-    return found

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 
 class Stamp(msgspec.Struct, array_like=True):
@@ -23,7 +24,8 @@ class Stamp(msgspec.Struct, array_like=True):
 class RepeatKeys(msgspec.Struct, array_like=True):
     """What a source's frames in this block are recognised by if they are sent again.
 
-    packet_ids: uint16 each. hashes: CRC-32 of topic and payload, uint32 each.
+    packet_ids: uint16 each; in a block as differences, each to the one before it: a broker counts,
+    and what is alike packs to nothing. hashes: CRC-32 of topic and payload, uint32 each.
     """
 
     source: str
@@ -53,16 +55,27 @@ class ReplayRecord(msgspec.Struct, array_like=True):
 
 
 def merged(keys: Sequence[RepeatKeys]) -> list[RepeatKeys]:
-    """One of each source: recovery gives back a number of blocks, however many bursts each had."""
+    """One of each source, as it goes into a block: recovery gives back a number of blocks, however
+    many bursts each had."""
     sources = dict.fromkeys(each.source for each in keys)
     return [
         RepeatKeys(
             source,
-            b"".join(each.packet_ids for each in keys if each.source == source),
+            _differences(b"".join(each.packet_ids for each in keys if each.source == source)),
             b"".join(each.hashes for each in keys if each.source == source),
         )
         for source in sources
     ]
+
+
+def unmerged(keys: RepeatKeys) -> RepeatKeys:
+    """What `merged` made, with packet ids again."""
+    ids = np.cumsum(np.frombuffer(keys.packet_ids, np.uint16), dtype=np.uint16)
+    return RepeatKeys(keys.source, ids.tobytes(), keys.hashes)
+
+
+def _differences(packet_ids: bytes) -> bytes:
+    return np.diff(np.frombuffer(packet_ids, np.uint16), prepend=np.uint16(0)).tobytes()
 
 
 class CursorRecord(msgspec.Struct, array_like=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.bus import block as blocks
 from gateway.bus.block import CorruptBlockError
-from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp
+from gateway.bus.records import CursorRecord, Meta, RepeatKeys, Stamp, unmerged
 from gateway.bus.segment import START, Damage, Segment, open_segment, path_of, scan
 from gateway.bus.times import Times
 
@@ -52,7 +52,7 @@ class Recovered:
         for name in meta.removed:
             self.cursors.pop(name, None)
         for keys in meta.keys:
-            self.keys.setdefault(keys.source, deque(maxlen=REPEAT_BLOCKS)).append(keys)
+            self.keys.setdefault(keys.source, deque(maxlen=REPEAT_BLOCKS)).append(unmerged(keys))
         self.stamp = meta.stamp
         self.times.learn(meta.stamp)
 

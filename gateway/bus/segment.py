@@ -7,6 +7,7 @@ need not write the file system's own journal as well (that is most of what small
 
 import os
 import struct
+import time
 import zlib
 from array import array
 from bisect import bisect_right
@@ -20,6 +21,10 @@ from gateway.bus.records import Meta
 
 SEGMENT_SIZE = 64 * 1024 * 1024
 _STEP = 1024 * 1024  # zeroed ahead at a time
+_APART = 5.0
+"""Commits so far apart (s) are written where nothing was zeroed: with them ext4 writes its own
+journal anyway, for the time of the file's last change. What counts then is pages."""
+_PAGE = 4096
 _AHEAD = 64 * 1024  # read at once where blocks are asked for
 MOST_BLOCKS = 16_384
 """Blocks in one segment: a start looks at each of the last one's, and may not take long."""
@@ -139,18 +144,32 @@ class _Window:
 
     def read(self, offset: int, length: int) -> bytes:
         """So many bytes from there; fewer at the end of the file. Raises OSError."""
+        at = self._reach(offset, length)
+        return self._data[at : at + length]
+
+    def block(self, offset: int, index: int) -> tuple[Header, bytes]:
+        """The whole block that stands there (header, its bytes), of the segment with this index.
+        Raises CorruptBlockError, OSError."""
+        at = self._reach(offset, blocks.HEADER_SIZE)
+        header = blocks.read_header(self._data, at)
+        length = blocks.HEADER_SIZE + header.length
+        at = self._reach(offset, length)
+        data = self._data[at : at + length]
+        blocks.must_hold(header, data, index)
+        return header, data
+
+    def _reach(self, offset: int, length: int) -> int:
+        """Where in what was read so many bytes from there begin."""
         at = offset - self._begin
         if at < 0 or at + length > len(self._data):
             self._data = os.pread(self._fd, max(length, self._stretch), offset)
             self._begin, at = offset, 0
-        return self._data[at : at + length]
+        return at
 
 
 def _block_at(window: _Window, offset: int, index: int) -> tuple[Header, bytes] | None:
     try:
-        header = blocks.read_header(window.read(offset, blocks.HEADER_SIZE), 0)
-        data = window.read(offset, blocks.HEADER_SIZE + header.length)
-        return blocks.check(data, 0, index), data
+        return window.block(offset, index)
     except CorruptBlockError:
         return None
 
@@ -174,17 +193,17 @@ def _next_block(window: _Window, segment: Segment) -> int | None:
 
 def read_block(segment: Segment, number: int) -> Block:
     """The segment's block with this number, decoded. Raises CorruptBlockError, OSError."""
-    return next(read_blocks(segment, number))
+    header, data = next(read_raw(segment, number))
+    return blocks.decode_checked(data, 0, header)
 
 
-def read_blocks(segment: Segment, number: int) -> Iterator[Block]:
-    """The segment's blocks from this number on, decoded. Raises CorruptBlockError, OSError."""
+def read_raw(segment: Segment, number: int) -> Iterator[tuple[Header, bytes]]:
+    """The segment's blocks (header, its bytes) from this number on. Raises CorruptBlockError,
+    OSError."""
     with segment.path.open("rb") as file:
         window = _Window(file.fileno(), _AHEAD)
         for offset in segment.offsets[number:]:
-            header = blocks.read_header(window.read(offset, blocks.HEADER_SIZE), 0)
-            data = window.read(offset, blocks.HEADER_SIZE + header.length)
-            yield blocks.decode(data, 0, segment.index)
+            yield window.block(offset, segment.index)
 
 
 def read_meta(segment: Segment, number: int) -> Meta:
@@ -223,6 +242,7 @@ class SegmentWriter:
         self._fd = fd
         self._size = size
         self._zeroed = 0
+        self._synced = time.monotonic()
 
     @classmethod
     def create(cls, directory: Path, index: int, first: int, size: int) -> "SegmentWriter":
@@ -265,10 +285,28 @@ class SegmentWriter:
             return False
         return self.segment.tail + length <= self._size or self.segment.tail == START
 
+    @property
+    def _apart(self) -> bool:
+        return time.monotonic() - self._synced >= _APART
+
+    def filled(self, data: bytes) -> bytes:
+        """An encoded block, made longer up to the end of a page where commits are far apart and the
+        next one of that length would otherwise be in one page more. By a third at most: it costs
+        the journal room."""
+        end = self.segment.tail + len(data)
+        left = -end % _PAGE
+        more = _pages(end % _PAGE + len(data)) > _pages(len(data))
+        if self._apart and more and left <= min(len(data) // 3, self._size - end):
+            return blocks.longer(data, left, self.segment.index)
+        return data
+
     def append(self, data: bytes) -> None:
         """Write one encoded block; durable after `sync`. Raises OSError."""
         offset = self.segment.tail
-        self._zero_to(offset + len(data))
+        if self._apart:
+            self._zeroed = max(self._zeroed, offset + len(data))
+        else:
+            self._zero_to(offset + len(data))
         view = memoryview(data)
         while view:
             written = os.pwrite(self._fd, view, offset)
@@ -278,6 +316,7 @@ class SegmentWriter:
     def sync(self) -> None:
         """Make what was appended durable. Raises OSError; then nothing of it may be trusted."""
         os.fdatasync(self._fd)
+        self._synced = time.monotonic()
 
     def note(self, data: bytes) -> None:
         """Count the block just made durable as part of the segment."""
@@ -303,6 +342,10 @@ class SegmentWriter:
         while offset < target:
             offset += os.pwrite(self._fd, bytes(min(_STEP, target - offset)), offset)
         self._zeroed = target
+
+
+def _pages(length: int) -> int:
+    return -(-length // _PAGE)
 
 
 def sync_directory(directory: Path) -> None:

@@ -1,9 +1,10 @@
 """The blocks committed last, decoded: whoever keeps up never reads the disk."""
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from gateway.bus.block import Block
 
@@ -52,6 +53,12 @@ class Tail:
             return None
         self._blocks[number] = resolved(self._blocks[number])
         return self._blocks[number]
+
+    def since(self, sequence: int) -> list[Block]:
+        """The blocks from the one that begins with `sequence` on; none where none does."""
+        number = bisect_left(self._blocks, sequence, key=lambda block: block.first)
+        found = list(islice(self._blocks, number, None))
+        return found if found and found[0].first == sequence else []
 
     def first(self) -> Block:
         """The oldest block in it."""

@@ -12,7 +12,7 @@ characters, texts of 1,024 characters, times before 2262.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -64,13 +64,15 @@ class JsonCodec:
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def plain(self, payload: bytes) -> dict[str, Value] | None:
+    def plain(self, payloads: Sequence[bytes]) -> Sequence[dict[str, Value] | None]:
         """See gateway.core.contracts.Plain."""
         try:
             # In so short a payload no text is too long and no report has too many metrics.
-            return _flat(payload) if len(payload) <= MAX_TEXT else None
+            if max(map(len, payloads), default=0) <= MAX_TEXT:
+                return list(map(_flat, payloads))
         except _MISFITS:
-            return None
+            pass  # one by one, then
+        return list(map(_plain, payloads))
 
     def decode(self, device: str, payload: bytes, received: int) -> Iterable[Report]:
         """The reports in `payload`. Raises DecodeError with reason malformed, empty, time,
@@ -120,6 +122,13 @@ class JsonCodec:
         if not reports:
             raise DecodeError("an empty list", reason="empty")
         return reports
+
+
+def _plain(payload: bytes) -> dict[str, Value] | None:
+    try:
+        return _flat(payload) if len(payload) <= MAX_TEXT else None
+    except _MISFITS:
+        return None
 
 
 def _within_limits(values: dict[str, Value]) -> bool:

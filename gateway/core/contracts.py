@@ -182,11 +182,11 @@ class Codec(Protocol):
 class Plain(Protocol):
     """A codec with a quick way for payloads that are like those before."""
 
-    def plain(self, payload: bytes) -> dict[str, Value] | None:
-        """What is in the payload by name, if that is one flat object; None where it is not, or may
-        be over a limit. It is what `decode` would give if that has given, of another payload with
-        the same names in the same order, one report without a time and with these names. Never
-        raises."""
+    def plain(self, payloads: Sequence[bytes]) -> Sequence[dict[str, Value] | None]:
+        """What is in each payload by name, if that is one flat object; None where it is not, or
+        may be over a limit. It is what `decode` would give if that has given, of another payload
+        with the same names in the same order, one report without a time and with these names.
+        Never raises."""
         ...
 
 

@@ -29,9 +29,13 @@ class Answer:
         return self.headers.get("content-type", "").startswith("text/html")
 
 
-def make_answer(status: int, body: str | bytes | None, headers: Mapping[str, str]) -> Answer:
-    """An Answer of what a client library gives."""
-    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
+def make_answer(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
+    """An Answer of what came. Raises Unavailable for one that is no text: content must not be
+    blamed for what another program says on the server's port."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise Unavailable("the answer is not UTF-8: no such server is there") from error
     return Answer(status, text, {name.lower(): value for name, value in headers.items()})
 
 

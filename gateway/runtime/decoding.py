@@ -1,16 +1,17 @@
 """Frames to readings: which device, what it says, when; and what cannot be decoded."""
 
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple, Protocol
 
 from gateway.core.contracts import Burst, Codec, Flag, Plain, Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.runtime.rates import Rates
+from gateway.runtime.senders import Sender, Senders
 
 _EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a device has no clock
 _LATEST = 2**63 - 86_400 * 10**9  # ns
@@ -18,11 +19,11 @@ _AHEAD = 86_400 * 10**9  # how far ahead of ours a device's clock may be
 _OURS = 60 * 10**9  # ns
 _BACK = 10**9  # ns
 _MILLISECOND = 1_000_000
-_TOPICS = 20_000
 _SHAPES = 8  # sets of metrics that are remembered of each topic
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
+_Flat = dict[str, Value] | None
 
 
 class Registry(Protocol):
@@ -91,18 +92,8 @@ def _no_codec(device: str, payload: bytes, received: int) -> Iterable[Report]:
     raise DecodeError("this source has no codec", reason="codec")
 
 
-def _never_plain(payload: bytes) -> dict[str, Value] | None:
-    return None
-
-
-@dataclass(slots=True)
-class _Sender:
-    """What is known of a topic: whose it is, its CRC-32, and which metrics were in its plain
-    reports: these may come again without being looked at name by name."""
-
-    device: str
-    crc: int
-    shapes: set[tuple[str, ...]] = field(default_factory=set)
+def _never_plain(payloads: Sequence[bytes]) -> Sequence[_Flat]:
+    return [None] * len(payloads)
 
 
 class _Moment(NamedTuple):
@@ -133,57 +124,76 @@ class Decoder:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
         self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
-        self._device_of = device_of
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._received = received
-        self._topics: dict[str, _Sender] = {}
-        self._nobodys: dict[str, DecodeError] = {}  # topics of one burst that name no device
+        self.senders = Senders(lambda topic: registry.id_of(device_of(topic), source), limits.topic)
         self._last = 0
-
-    def hash_of(self, topic: str, payload: bytes) -> int:
-        """CRC-32 of topic and payload: by it a frame that is sent again is recognised."""
-        known = self._topics.get(topic)
-        return zlib.crc32(payload, known.crc if known else zlib.crc32(topic.encode()))
 
     def decode(self, burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
         """The burst's readings in order, without frames marked in `skip`."""
         result = Decoded()
-        self._nobodys = {}
+        self.senders.next_burst()
         moment = self._moment(burst)
-        forwarded, theirs = burst.forwarded, moment.flagged(Flag.FORWARDED)
         left = self._left(burst.topics, self._device)
-        senders, plain, most = self._topics.get, self._plain, self._limits.payload
-        frames, size = 0, 0
+        # Of a flood nothing is decoded before it is known to pass: it must cost little.
+        found = [] if left else self._plain(burst.payloads)
+        if left or skip or burst.forwarded or not self._alike(burst, found, moment, result):
+            self._one_by_one(burst, found, skip, moment, left, result)
+        self.senders.next_burst()
+        self._tell(result.over)
+        return result
+
+    def _alike(
+        self, burst: Burst, found: Sequence[_Flat], moment: _Moment, result: Decoded
+    ) -> bool:
+        """A whole burst of messages like those before, which nearly all are; False if one of them
+        has to be looked at. found: what the quick way made of each payload."""
+        senders = list(map(self.senders.get, burst.topics))
+        sizes = list(map(len, burst.payloads))
+        if max(sizes, default=0) > self._limits.payload:
+            return False
+        for sender, values in zip(senders, found, strict=True):
+            if sender is None or values is None or tuple(values) not in sender.shapes:
+                return False
+        devices = [sender.device for sender in senders if sender is not None]
+        first, self._last = self._last + 1, self._last + len(devices)
+        times = range(first, first + len(devices))
+        result.readings = list(map(Reading, devices, times, found, repeat(moment.flags)))  # type: ignore[arg-type]
+        result.frames, result.size = len(devices), sum(sizes)
+        return True
+
+    def _one_by_one(
+        self,
+        burst: Burst,
+        found: Sequence[_Flat],
+        skip: Sequence[bool],
+        moment: _Moment,
+        left: dict[str, int],
+        result: Decoded,
+    ) -> None:
+        forwarded, theirs = burst.forwarded, moment.flagged(Flag.FORWARDED)
         for index, payload in enumerate(burst.payloads):
             if skip and skip[index]:
                 continue
             topic = burst.topics[index]
             device = _NOBODY
             try:
-                sender = senders(topic) or self._learn(topic)
+                sender = self.senders.learn(topic)
                 device = sender.device
                 if left and _is_over(left, device, result.over):
                     continue
                 here = theirs if forwarded and forwarded[index] else moment
-                values = plain(payload)
-                if values is not None and tuple(values) in sender.shapes and len(payload) <= most:
-                    self._last = when = self._last + 1
-                    result.readings.append(Reading(device, when, values, here.flags))
-                else:
-                    result.readings += self._reports(sender, payload, values, here)
+                flat = found[index] if found else self._plain((payload,))[0]
+                result.readings += self._reports(sender, payload, flat, here)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     continue
                 result.bad.append(Bad(device, topic, payload, error.reason, str(error)))
             else:
-                frames += 1
-                size += len(payload)
-        result.frames, result.size = frames, size
-        self._nobodys = {}
-        self._tell(result.over)
-        return result
+                result.frames += 1
+                result.size += len(payload)
 
     def take(self, burst: Burst, readings: Sequence[Reading]) -> Decoded:
         """Readings that a driver made itself: same admission, same clock, nothing to decode."""
@@ -226,18 +236,16 @@ class Decoder:
         if self._rates is None:
             return {}
         counts: dict[str, int] = {}
-        topics = self._topics
         for sender, count in Counter(senders).items():
-            known = topics.get(sender)
+            known = self.senders.get(sender)
             device = known.device if known is not None else device_of(sender)
             counts[device] = counts.get(device, 0) + count
         return self._rates.left(counts.items(), time.monotonic())
 
     def _device(self, topic: str) -> str:
         try:
-            return self._learn(topic).device
-        except DecodeError as error:
-            self._nobodys[topic] = error.with_traceback(None)  # it is asked for again soon
+            return self.senders.learn(topic).device
+        except DecodeError:
             return _NOBODY
 
     def _named(self, original: str) -> str:
@@ -252,23 +260,12 @@ class Decoder:
 
     def state(self, topic: str, payload: bytes) -> tuple[str, dict[str, Value]]:
         """The device and the values of a message that tells a last state. Raises DecodeError."""
-        device = (self._topics.get(topic) or self._learn(topic)).device
+        self.senders.next_burst()
+        device = self.senders.learn(topic).device
         values: dict[str, Value] = {}
         for _, report in self._decode(device, payload, 0):
             values |= self._registry.admit(device, report)
         return device, values
-
-    def _learn(self, topic: str) -> _Sender:
-        if topic in self._nobodys:
-            raise self._nobodys[topic].with_traceback(None)  # else it grows each time
-        encoded = topic.encode()
-        if len(encoded) > self._limits.topic:
-            raise DecodeError(f"topic of {len(encoded)} bytes", reason="topic_too_long")
-        if len(self._topics) >= _TOPICS:
-            self._topics.clear()
-        device = self._registry.id_of(self._device_of(topic), self._source)
-        known = self._topics[topic] = _Sender(device, zlib.crc32(encoded))
-        return known
 
     def _moment(self, burst: Burst) -> "_Moment":
         received, flags = self._received(burst)
@@ -287,14 +284,16 @@ class Decoder:
 
     def _reports(
         self,
-        sender: _Sender,
+        sender: Sender,
         payload: bytes,
-        plain: dict[str, Value] | None,
+        plain: _Flat,
         moment: "_Moment",
     ) -> list[Reading]:
-        """What a payload reports, looked at in full. plain: what the quick way made of it."""
+        """What a payload reports. plain: what the quick way made of it."""
         if len(payload) > self._limits.payload:
             raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
+        if plain is not None and tuple(plain) in sender.shapes:
+            return [Reading(sender.device, self._next(), plain, moment.flags)]
         made, bare = [], True
         for given, values in self._decode(sender.device, payload, moment.received):
             self._registry.admit(sender.device, values)

@@ -194,7 +194,7 @@ class Intake:
             return self.decoder.take(burst, burst.readings), 0, None
         if not burst.packet_ids:
             return self.decoder.decode(burst), 0, None
-        hashes = list(map(self.decoder.hash_of, burst.topics, burst.payloads))
+        hashes = self.decoder.senders.hashes(burst.topics, burst.payloads)
         skip: Sequence[bool] = ()
         if burst.renewed:
             self._repeats.forget()

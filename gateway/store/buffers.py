@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gateway.bus.table import Ints, Part
 from gateway.core.contracts import Flag, Reading, Value
 from gateway.store.chunks import Numbers, Samples, Times
 
@@ -61,6 +62,15 @@ class Buffer:
             self.mixed = [list(self.numbers[row : row + self.width]) for row in rows]
         self.mixed.append(list(values))
         self.texts += text_size(reading)
+
+    def extend(self, sequences: Ints, times: Ints, numbers: Numbers) -> None:
+        """Append samples whose times are right and whose values are floats, a row for each."""
+        self.last = int(sequences[-1])
+        self.times.frombytes(times.tobytes())
+        if self.mixed is None:
+            self.numbers.frombytes(numbers.tobytes())
+        else:
+            self.mixed += numbers.tolist()
 
     def when(self, shift: int | None = None) -> Times:
         """A copy of the times; `shift` is added to those that were taken while the clock was not
@@ -162,6 +172,23 @@ class Stream:
         buffer.add(sequence, reading, origin)
         return len(buffer.times)
 
+    def extend(self, part: Part) -> list[Buffer]:
+        """Append samples, unless they are in a chunk already; the buffers that were filled, sealed.
+        Not for a stream of which something was saved."""
+        filled = []
+        place, end = int(np.searchsorted(part.sequences, self.stored, "right")), len(part.times)
+        while place < end:
+            buffer = self.open
+            if buffer is None:
+                buffer = self.open = Buffer(int(part.sequences[place]), len(part.names))
+            rows = slice(place, min(place + ROWS - len(buffer.times), end))
+            buffer.extend(part.sequences[rows], part.times[rows], part.numbers[rows])
+            place = rows.stop
+            if len(buffer.times) >= ROWS:
+                self.seal()
+                filled.append(buffer)
+        return filled
+
     def _is_kept(self, sequence: int) -> bool:
         return _begun(self.kept, sequence)
 
@@ -171,10 +198,11 @@ class Stream:
 
     def seal(self) -> Buffer | None:
         """Take the open buffer out, to be stored; it stays visible until then."""
-        buffer, self.open = self.open, None
+        buffer = self.open
         if buffer is not None:
-            self.sealed.append(buffer)
+            self.sealed.append(buffer)  # before: the writer's thread must find it in either place
             self.stored = buffer.last
+            self.open = None
         return buffer
 
     def note(self, buffer: Buffer, shift: int | None) -> None:

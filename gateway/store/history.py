@@ -1,7 +1,8 @@
 """History: a durable subscriber with a database of its own, and queries over what it keeps.
 
-What it takes is in gateway.store.taking, what it answers in gateway.store.asking, larger chunks and
-retention in gateway.store.keeping; what rollups have of a sample is told in gateway.store.rollups.
+What it takes is in gateway.store.taking and tables, what it answers in gateway.store.asking, larger
+chunks and retention in gateway.store.keeping; what rollups have of a sample is told in
+gateway.store.rollups.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from gateway.store.keeping import Keeper, is_time
 from gateway.store.loading import SQL, Known
 from gateway.store.planning import Question
 from gateway.store.points import Aggregate, Points
-from gateway.store.taking import Taking
+from gateway.store.tables import TakingTables
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ ROLLUPS = {1: 180 * _DAY, 2: 5 * 365 * _DAY, 3: math.inf}
 """How long rollups are kept unless told otherwise (s), by level."""
 
 
-class History(Taking):
+class History(TakingTables):
     """See the module. database: where its chunks are. position: the journal must be read again
     from this sequence. reached: the sequence after the last sample taken. failing: why nothing can
     be stored, or "". damaged: chunks (by id) that were skipped because they cannot be read.
@@ -74,7 +75,7 @@ class History(Taking):
     # -- upkeep -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Flush what has been open for an hour; delete what is too old; at night, make larger
+        """Store what has been open for an hour; delete what is too old; at night, make larger
         chunks and rollups of small ones."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_after())
@@ -83,12 +84,20 @@ class History(Taking):
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
-            before = time.monotonic() - _AGE
-            old = [s for s in self._streams.values() if s.open and s.open.opened < before]
-            self._flush(old)
+            self._seal(self._old(time.monotonic()))
             await self.expire(self.now())
 
+    def _old(self, now: float) -> list[Stream]:
+        """The streams that have had a buffer open for an hour, if there are any with those that
+        soon will: one by one they would wear the card most of all."""
+        ages = {id(s): now - s.open.opened for s in self._streams.values() if s.open}
+        if max(ages.values(), default=0.0) <= _AGE:
+            return []
+        return [s for s in self._streams.values() if ages.get(id(s), 0.0) > _AGE * 3 / 4]
+
     async def _compact_nightly(self) -> None:
+        if not self._streams:
+            self._compacted = self.now()  # there is nothing to go through yet
         while True:
             await asyncio.sleep(_FIRST)
             now = self.now()

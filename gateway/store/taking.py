@@ -18,6 +18,7 @@ from pathlib import Path
 from gateway.bus.times import Times
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
+from gateway.store.batching import Batch, Sealed
 from gateway.store.buffers import BASE, NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
 from gateway.store.checksums import checksum
 from gateway.store.loading import SQL, Known, load, metrics_text
@@ -27,7 +28,8 @@ from gateway.store.settling import settle_some, write_chunk
 log = logging.getLogger(__name__)
 
 BUDGET = 16_000_000
-"""What all open buffers together may take (bytes), and again those on their way to the disk."""
+"""What all open buffers and full ones that wait for others may take together (bytes), and again
+those on their way to the disk."""
 MOST_SETS = 100
 """Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _RETRY = 1.0
@@ -50,6 +52,7 @@ class Taking:
         migrations = files("gateway.store") / "migrations" / "history"
         self.database = Database(directory / "history.db", migrations, RESCUE)
         self._flushes: set[asyncio.Task[None]] = set()
+        self._batch: Batch | None = None
         self._storing = asyncio.Lock()
         self._load()
 
@@ -65,6 +68,8 @@ class Taking:
         self._sets: dict[str, int] = {}  # how many sets of metrics each device has
         self._size = 0
         self._waiting = 0
+        self._hurry()
+        self._batch = None
         self._unsettled = known.unsettled
         self._salvaged = any(stream.claims or stream.kept for stream in known.streams)
         for stream in known.streams:
@@ -82,8 +87,11 @@ class Taking:
         else:
             for sequence, reading in enumerate(readings, first):
                 self._add(sequence, reading, origin, careful)
-        self._read = first + len(readings)
-        self.reached = max(self.reached, self._read)
+        self._has_read(first + len(readings))
+
+    def _has_read(self, end: int) -> None:
+        self._read = end
+        self.reached = max(self.reached, end)
         if self._size > BUDGET:
             self._flush(self._largest())
 
@@ -102,7 +110,7 @@ class Taking:
             buffer.numbers.extend(reading.values.values())  # type: ignore[arg-type]
             added += 1 + len(names)
             if len(buffer.times) >= ROWS and stream is not None:
-                self._flush([stream])
+                self._seal([stream])
         self._size += 8 * added
 
     def _add(self, sequence: int, reading: Reading, origin: Origin, careful: bool) -> None:
@@ -114,10 +122,10 @@ class Taking:
             self._apart(sequence, reading, origin)
             return
         if careful and not stream.fits(sequence, origin):
-            self._flush([stream])
+            self._seal([stream])
         held = stream.add(sequence, reading, origin)
         if held >= ROWS:
-            self._flush([stream])
+            self._seal([stream])
         elif held == 1:
             self._size += BASE
         self._size += 8 + 8 * len(key[1])
@@ -147,7 +155,9 @@ class Taking:
         return stream
 
     def _largest(self) -> list[Stream]:
-        """The streams that hold most, until a quarter of the budget is free again."""
+        """The streams that hold most, until a quarter of the budget is free again; what waits for
+        others goes first."""
+        self._hurry()
         by_size = sorted(
             (s for s in self._streams.values() if s.open),
             key=lambda s: -s.open.size if s.open else 0,
@@ -168,31 +178,49 @@ class Taking:
         while self._waiting > BUDGET and self._flushes:
             await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
 
-    def _flush(self, streams: Iterable[Stream]) -> None:
-        sealed = [(s, b) for s in streams if (b := s.seal()) is not None]
-        if sealed:
-            self._waiting += sum(buffer.size for _, buffer in sealed)
-            store = self._store(sealed, self.generation)
-            task = asyncio.get_running_loop().create_task(store)
+    def _seal(self, streams: Iterable[Stream]) -> None:
+        """Let what these have open be stored, along with others if it can wait for them."""
+        self._send([(s, b) for s in streams if (b := s.seal()) is not None])
+
+    def _send(self, sealed: list[Sealed]) -> None:
+        if not sealed:
+            return
+        self._waiting += sum(buffer.size for _, buffer in sealed)
+        if self._batch is None:
+            self._batch = Batch(BUDGET // 4)
+            task = asyncio.get_running_loop().create_task(self._store(self._batch, self.generation))
             self._flushes.add(task)
             task.add_done_callback(self._flushes.discard)
+        self._batch.add(sealed)
 
-    async def _store(self, sealed: list[tuple[Stream, Buffer]], generation: int) -> None:
+    def _flush(self, streams: Iterable[Stream]) -> None:
+        """Let what these have open be stored now, with all that waits."""
+        self._seal(streams)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        if self._batch is not None:
+            self._batch.hurry()
+
+    async def _store(self, batch: Batch, generation: int) -> None:
         """Write buffers as chunks, with the cursor, until the disk takes them."""
+        await batch.due()
         # One after the other: a stream's mark must not pass samples that are not stored yet.
         async with self._storing:
+            if self._batch is batch:
+                self._batch = None
             ids: list[int] | None = None
             while ids is None:
                 if generation != self.generation:
                     return  # the journal is read again: these come once more
                 try:
-                    ids = await self.database.write(lambda c: self._write(c, sealed))
+                    ids = await self.database.write(lambda c: self._write(c, batch.buffers))
                 except (sqlite3.Error, OSError) as error:
                     await self._refused(error)
             if self.failing:
                 log.warning("history: written again")
                 self.failing = ""
-            for (stream, buffer), number in zip(sealed, ids, strict=True):
+            for (stream, buffer), number in zip(batch.buffers, ids, strict=True):
                 stream.id = number
                 stream.note(buffer, self._shift(buffer))
                 stream.sealed.remove(buffer)
@@ -283,6 +311,7 @@ class Taking:
         """Store everything that is open."""
         self._flush(list(self._streams.values()))
         while self._flushes:
+            self._hurry()
             await asyncio.gather(*self._flushes)
 
     async def close(self, timeout: float = 1.5) -> None:

@@ -6,7 +6,10 @@ import os
 import shutil
 from array import array
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,6 +163,53 @@ async def test_keys_of_a_block_of_many_small_bursts_are_all_given_back(tmp_path:
     async with open_bus(tmp_path, settings) as bus:
         given = b"".join(keys.packet_ids for keys in bus.recovered_keys("mqtt"))
     assert set(array("H", given)) == set(range(500))
+
+
+async def test_where_commits_are_far_apart_no_zeros_are_written_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_STEP", 4096)
+    zeros = 0
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        nonlocal zeros
+        zeros += len(data) if not any(data) else 0
+        return os.pwrite(fd, data, offset)
+
+    async with open_bus(tmp_path) as bus, running(bus):
+        await publish(bus, numbered(0, 10))
+        monkeypatch.setattr(segments, "os", SimpleNamespace(**vars(os) | {"pwrite": pwrite}))
+        for round_, (apart, written) in enumerate(((0.0, False), (60.0, True), (0.0, False))):
+            monkeypatch.setattr(segments, "_APART", apart)
+            zeros = 0
+            for batch in range(20):
+                begin = 10 + (round_ * 20 + batch) * 100
+                await publish(bus, numbered(begin, begin + 100))
+            assert bool(zeros) == written
+    async with open_bus(tmp_path) as bus:
+        assert await numbers(bus) == list(range(6_010))
+
+
+async def test_where_commits_are_far_apart_each_is_in_as_few_pages_as_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of blocks of nearly a page, back to back, each would be in two."""
+    monkeypatch.setattr(segments, "_APART", 0.0)
+    random = Random(3)
+    some = [
+        [Reading("a", n, {"x": random.random()}) for n in range(size)] for size in (490, 480, 470)
+    ]
+    async with open_bus(tmp_path, options(segment=1_000_000)) as bus, running(bus):
+        for readings in some * 10:
+            await publish(bus, readings)
+        (segment,) = bus.journal.segments
+        places = [*segment.offsets, segment.tail]
+    pages = [(end - 1) // 4096 - begin // 4096 + 1 for begin, end in pairwise(places)]
+    assert pages == [1] * 30
+    async with open_bus(tmp_path) as bus:
+        found = [r async for block in bus.blocks(1, follow=False) for r in block.readings]
+        assert found == [r for readings in some * 10 for r in readings]
+        assert not bus.journal.damage
 
 
 async def test_a_segment_has_a_bounded_number_of_blocks_and_gives_back_its_room(

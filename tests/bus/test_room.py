@@ -93,7 +93,8 @@ async def test_a_disk_that_somebody_fills_costs_the_oldest_readings_and_not_the_
                 for start in range(0, 200_000, 5_000):
                     await publish(bus, numbered(start, start + 5_000))
                 before = len(bus.journal.segments)
-                other = taken(disk, 4_190_000 - 200_000 * (before + 1) - 150_000)
+                held = sum(each.path.stat().st_size for each in bus.journal.segments)
+                other = taken(disk, 4_190_000 - held - 200_000 - 150_000)
                 for start in range(200_000, 300_000, 5_000):
                     await publish(bus, numbered(start, start + 5_000))
                     await bus.keeper.look()

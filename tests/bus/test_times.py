@@ -100,7 +100,7 @@ async def test_jumps_let_nothing_young_expire_in_a_boot_or_across(tmp_path: Path
     now = [Stamp("one", HOUR, TRUE + HOUR)]
     journal, bus = await grown(tmp_path, now)
     async with running(bus):
-        for number in range(60):
+        for number in range(75):
             await publish(bus, numbered(number * 100, number * 100 + 100))
         assert len(journal.segments) > 1
         now[0] = Stamp("one", HOUR + 1, TRUE + 9_000 * HOUR)  # jumped ahead

@@ -36,7 +36,11 @@ def lost_at_the_ends(run: Kills, stored: Counter[int]) -> tuple[int, int]:
     """How many are lost of what the broker acknowledged in its lives, at their beginnings and at
     their ends; in between none may be."""
     first = last = 0
-    for life, numbers in run.lives().items():
+    for life, acknowledged in run.lives().items():
+        # What was sent again may have reached us in the life before, which had no time to say so.
+        again = run.publisher.repeated.intersection(acknowledged)
+        first += sum(not stored[number] for number in again)
+        numbers = [number for number in acknowledged if number not in again]
         places = [place for place, number in enumerate(numbers) if stored[number]]
         if not places:
             last += len(numbers)

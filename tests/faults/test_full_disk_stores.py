@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
-from gateway.store import taking
+from gateway.store import batching, taking
 from gateway.store.dead_letters import DeadLetter, DeadLetters
 from gateway.store.devices import RESCUE, Devices
 from gateway.store.history import History
@@ -134,9 +134,10 @@ async def test_history_on_a_full_disk_answers_and_stores_all_of_it_later(
 
 
 async def test_a_crash_while_the_disk_refuses_part_of_history_loses_nothing(
-    disk: SmallDisk,
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One stream's later samples must not be stored before its earlier ones."""
+    monkeypatch.setattr(batching, "LONGEST", 0.1)
     history = History(disk.path, 30 * 86_400.0)
     journal = readings(1, 9_000)
     history.add(1, journal[:300])
@@ -173,7 +174,10 @@ async def test_the_write_ahead_log_does_not_grow_while_the_disk_is_full(disk: Sm
     outcome("write-ahead-log", largest_while_full=during)
 
 
-async def test_a_gateway_starts_its_stores_on_a_full_disk(disk: SmallDisk) -> None:
+async def test_a_gateway_starts_its_stores_on_a_full_disk(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "LONGEST", 0.1)
     state, history = state_of(disk.path), History(disk.path, 30 * 86_400.0)
     devices = Devices(state)
     assert devices.id_of("Pump", "a") == "pump"

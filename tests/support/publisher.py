@@ -79,6 +79,11 @@ class Publisher:
                 raise TimeoutError("the broker does not acknowledge")
         return number
 
+    def answered(self, number: int) -> None:
+        """The broker has acknowledged it."""
+        self.acknowledged.add(number)
+        self.answers[number] = (self.connections, time.monotonic())
+
     def close(self) -> None:
         """Disconnect."""
         if self._socket is not None:
@@ -137,8 +142,7 @@ class Publisher:
         while place + 4 <= len(data):
             number = self._waiting.pop(int.from_bytes(data[place + 2 : place + 4], "big"), None)
             if number is not None:
-                self.acknowledged.add(number)
-                self.answers[number] = (self.connections, time.monotonic())
+                self.answered(number)
             place += 4
         self._rest = data[place:]
 

@@ -1,11 +1,12 @@
 """What a gateway does under load: each case is one gateway, broker, publisher and sink."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import httpx
 import psutil
 
 from gateway.core.settings import parse_duration
+from gateway.store.batching import LONGEST
+from gateway.store.buffers import ROWS
 from tests.benchmarks.ingest.measure import cpu_seconds, program
 from tests.support.disks import Card
 from tests.support.gateway import Gateway
@@ -139,7 +142,8 @@ def latency(directory: Path, rate: int, seconds: float, *, least: bool) -> dict[
 
 
 def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, float]:
-    """Bytes written to the device that the data lies on, by its own counter (needs root)."""
+    """Bytes written to the device that the data lies on, by its own counter (needs root); what
+    history has full by the end, and what is in write-ahead logs, is written before it is read."""
     count = int(rate * seconds)
     directory.mkdir(parents=True, exist_ok=True)
     with (
@@ -150,14 +154,15 @@ def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, f
         # What a start writes, and each device once, is over.
         here.publish(_DEVICES, 0, _DEVICES)
         time.sleep(5.0 + parse_duration(gather))
-        subprocess.run(["sync", "-f", str(card.directory)], check=True)
+        written_down(card.directory)
         before, began = int(stat.read_text().split()[6]), time.monotonic()
         journal = here.house.api("status")["journal"]["written"]
         here.publish(count, rate, _DEVICES)
         time.sleep(max(seconds - (time.monotonic() - began), 0.0))
-        subprocess.run(["sync", "-f", str(card.directory)], check=True)
-        written = (int(stat.read_text().split()[6]) - before) * _SECTOR
         took = time.monotonic() - began
+        time.sleep(LONGEST + 5.0 if count >= ROWS * _DEVICES else 0.0)
+        written_down(card.directory)
+        written = (int(stat.read_text().split()[6]) - before) * _SECTOR
         journal = here.house.api("status")["journal"]["written"] - journal
         return {
             "messages": count,
@@ -165,6 +170,14 @@ def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, f
             "journal bytes/message": round(journal / count, 1),
             "MB/day": round(written / took * 86_400 / 1e6, 1),
         }
+
+
+def written_down(card: Path) -> None:
+    """Have all that is in write-ahead logs and in memory on the card."""
+    for name in ("history.db", "state.db"):
+        with closing(sqlite3.connect(card / "data" / name)) as database:
+            database.execute("PRAGMA wal_checkpoint").fetchall()
+    subprocess.run(["sync", "-f", str(card)], check=True)
 
 
 def memory(directory: Path, seconds: float, devices: int) -> dict[str, float]:

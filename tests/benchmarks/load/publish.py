@@ -14,6 +14,16 @@ def stamped(number: int) -> bytes:
     return b'{"seq": %d, "sent": %.4f, "humidity": %.1f}' % (number, time.time(), number % 37)
 
 
+class Counting(Publisher):
+    """Remembers how many were acknowledged, not which: of 24 million that is 5 GB."""
+
+    count = 0
+
+    def answered(self, number: int) -> None:
+        """See Publisher."""
+        self.count += 1
+
+
 def main() -> None:
     """Publish, and fail if the broker did not acknowledge everything."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -22,10 +32,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--devices", type=int, default=100)
     args = parser.parse_args()
-    publisher = Publisher(args.port, args.devices, stamped)
+    publisher = Counting(args.port, args.devices, stamped)
     publisher.run(0, args.count, args.rate)
     publisher.close()
-    assert len(publisher.acknowledged) == args.count
+    assert publisher.count == args.count
 
 
 if __name__ == "__main__":
