@@ -281,9 +281,8 @@ def _version_2(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable
     api = client.api_client
     query = {"org": settings.org, "bucket": settings.bucket, "precision": "ns"}
     pool: urllib3.PoolManager = api.rest_client.pool_manager
-    return _writing(
-        settings, pool, f"{server}/api/v2/write", query, api.default_headers
-    ), client.close
+    where = f"{server}/api/v2/write"
+    return _writing(settings, pool, where, query, api.default_headers), client.close
 
 
 def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:
@@ -306,7 +305,7 @@ def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable
 def _writing(
     settings: InfluxdbSettings,
     pool: "urllib3.PoolManager",
-    address: str,
+    where: str,
     query: Mapping[str, str | None],
     headers: Mapping[str, str],
 ) -> Write:
@@ -314,7 +313,7 @@ def _writing(
     anew, costs as much as the write."""
     import urllib3
 
-    url = urllib3.util.parse_url(address)
+    url = urllib3.util.parse_url(where)
     target = f"{url.path}?{urlencode({key: value for key, value in query.items() if value})}"
     connection = pool.connection_from_url(url.url)
     sent = {

@@ -3,7 +3,8 @@
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
 
 from gateway.core.contracts import Batch, Reading
 from gateway.core.errors import Rejected, Unavailable
@@ -76,9 +77,15 @@ class LineBridge:
     def __init__(self, *ports: int) -> None:
         self.name = "lines"
         self.endpoints: Sequence[str] = tuple(map(str, ports))
+        self._kept: list[Any] = []
+
+    def connect(self, endpoint: str = "") -> AbstractAsyncContextManager[Conn]:
+        found = self._connect(endpoint)
+        self._kept.append(found)  # or what nobody closes would be closed as garbage
+        return found
 
     @asynccontextmanager
-    async def connect(self, endpoint: str = "") -> AsyncIterator[Conn]:
+    async def _connect(self, endpoint: str) -> AsyncIterator[Conn]:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(endpoint))
         try:
             yield reader, writer
