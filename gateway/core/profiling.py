@@ -41,12 +41,14 @@ def report_to(observe: Observe | None) -> None:
 
 class measure:
     """A context, also around `await`: what is inside is timed, also when it raises. records: how
-    many went through together; it may be set until the end."""
+    many went through together; it may be set until the end. observe: who is told; None: whoever
+    was given to `report_to`."""
 
-    __slots__ = ("_began", "_name", "records")
+    __slots__ = ("_began", "_name", "_observe", "records")
 
-    def __init__(self, name: str, records: int = 1) -> None:
+    def __init__(self, name: str, records: int = 1, observe: Observe | None = None) -> None:
         self._name = name
+        self._observe = observe
         self.records = records
 
     def __enter__(self) -> "measure":
@@ -59,25 +61,27 @@ class measure:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _observe[0](self._name, time.perf_counter() - self._began, self.records)
+        observe = self._observe or _observe[0]
+        observe(self._name, time.perf_counter() - self._began, self.records)
 
 
-def profiled(name: str) -> Callable[[F], F]:
-    """A decorator: each call is timed until it returns, of an async function until it is done."""
+def profiled(name: str, observe: Observe | None = None) -> Callable[[F], F]:
+    """A decorator: each call is timed until it returns, of an async function until it is done.
+    observe: as for `measure`."""
 
     def decorate(function: F) -> F:
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
             async def later(*args: Any, **kwargs: Any) -> Any:
-                with measure(name):
+                with measure(name, observe=observe):
                     return await function(*args, **kwargs)
 
             return cast(F, later)
 
         @wraps(function)
         def now(*args: Any, **kwargs: Any) -> Any:
-            with measure(name):
+            with measure(name, observe=observe):
                 return function(*args, **kwargs)
 
         return cast(F, now)

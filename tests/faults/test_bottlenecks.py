@@ -3,9 +3,10 @@
 Nothing here loses anything; it is about knowing why it is slow.
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def throttled_sink(here: Slowed) -> Iterator[None]:
 
 def absent_sink(here: Slowed) -> Iterator[None]:
     here.proxy.stop()
+    with suppress(OSError):  # it had begun to wait for one more
+        socket.create_connection(("127.0.0.1", here.proxy.port), 1).close()
+    here.proxy.cut()
     yield
 
 

@@ -1,14 +1,13 @@
 """Durations of stages by name, kept as sketches, and told as a summary and to Prometheus."""
 
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from gateway.core.profiling import profiled
+from gateway.core import profiling
+from gateway.core.profiling import F
 from gateway.core.profiling_settings import ProfilingSettings
 from gateway.stages.profiling.bottleneck import Limit
 from gateway.stages.profiling.levels import heading, level
@@ -46,7 +45,6 @@ class Profiler:
         self.queues: Mapping[str, int] = {}
         self.servers: Mapping[str, int] = {}
         self.loop: LoopWatch | None = None
-        self.profiled = profiled
         self._adding = threading.Lock()
         self._stages: dict[str, _Stage] = {}
         self._seconds = Histogram(
@@ -92,14 +90,13 @@ class Profiler:
         if records:
             self.observe("journal", seconds, records)
 
-    @contextmanager
-    def measure(self, stage: str, records: int = 1) -> Iterator[None]:
-        """Observe what runs inside, also when it raises."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.observe(stage, time.perf_counter() - started, records)
+    def measure(self, stage: str, records: int = 1) -> profiling.measure:
+        """A context, also around `await`: what runs inside is observed, also when it raises."""
+        return profiling.measure(stage, records, self.observe)
+
+    def profiled(self, stage: str) -> Callable[[F], F]:
+        """A decorator: observes each call, of an async function until it is done."""
+        return profiling.profiled(stage, self.observe)
 
     def forget(self, stage: str) -> None:
         """A stage is no more."""

@@ -1,5 +1,6 @@
 """What the profiler says of what it was told: windows, shares, levels, trends, limits."""
 
+import asyncio
 import threading
 
 import pytest
@@ -92,6 +93,21 @@ def test_counted_from_many_threads_nothing_is_missing() -> None:
     for thread in threads:
         thread.join()
     assert timer.snapshot()["read"].count == 40_000
+
+
+async def test_a_context_and_a_decorator_of_its_own() -> None:
+    timer = profiler()
+
+    @timer.profiled("ask")
+    async def ask() -> int:
+        with timer.measure("parse", records=3):
+            await asyncio.sleep(0.01)
+        return 1
+
+    assert await ask() == 1
+    found = timer.snapshot()
+    assert found["ask"].longest >= found["parse"].longest >= 0.009
+    assert timer.summary()["stages"]["parse"]["records"] == 3
 
 
 def test_the_busiest_stage_is_named_where_nothing_limits() -> None:
