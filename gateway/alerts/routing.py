@@ -122,6 +122,8 @@ class Router:
             found += self._flush(key, group)
             if not group.alerts:
                 del self._groups[key]
+            # Those that are held are looked at again; thousands of them less often.
+            group.due = now + min(len(group.alerts) / 1_000, 5.0)
         return found
 
     def _flush(self, key: _Key, group: Group) -> list[Notification]:

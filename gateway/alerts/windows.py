@@ -15,6 +15,8 @@ class Window:
         # None: this machine's zone, which datetime knows of times that have none.
         self._zone = ZoneInfo(settings.timezone) if settings.timezone else None
         self._days = frozenset(_DAYS.index(day) for day in settings.days)
+        self._at = -1
+        self._found: float | None = None
         self._daily: tuple[time, time] | None = None
         if len(settings.start) == 5:
             both = (time.fromisoformat(settings.start), time.fromisoformat(settings.end))
@@ -24,10 +26,16 @@ class Window:
 
     def until(self, now: float) -> float | None:
         """When the window that is open at `now` ends (s since the epoch); None: it is closed.
+        Worked out once a second, for it is asked for each alert.
 
         Both ends are worked out as moments, so a night in which clocks change is an hour shorter
         or longer and begins and ends when the clock on the wall says so.
         """
+        if int(now) != self._at:
+            self._at, self._found = int(now), self._until(now)
+        return self._found
+
+    def _until(self, now: float) -> float | None:
         if self._daily is None:
             start, end = self._once
             return end if start <= now < end else None
