@@ -81,12 +81,12 @@ def show_all(args: Namespace) -> int:
         heads = ["NAME", "TYPE", "STATE", "BREAKER", "IN USE", "DELIVERED"]
         heads += ["BEHIND", "OLDEST", "LAST ERROR"]
         table(heads, [_row(bridge) for bridge in found])
-        _show_endpoints(found)
         for bridge in found:
             if bridge.get("replay"):
                 print(f"{bridge['name']}: {_progress(bridge['replay'])}")
             if said := summary(bridge.get("troubles")):
                 print(f"{bridge['name']}: {said}")
+        _show_endpoints(found)
     return Exit.OK
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.core.errors import Conflict
 from gateway.core.settings import Id
@@ -15,6 +15,8 @@ from gateway.web.house import House
 from gateway.web.models import Answer
 from gateway.web.params import MOST_ID, NoParams, Params, Pattern, While
 from gateway.web.times import Time
+
+_HOUR = 3_600.0
 
 Number = Annotated[int, Field(ge=1, le=MOST_ID)]
 NumberPath = Annotated[int, Path(alias="id", ge=1, le=MOST_ID)]
@@ -44,29 +46,34 @@ class NamedAckParams(AckParams):
 
 
 class SilenceParams(Params):
-    """Nobody is told of these for a while."""
+    """Nobody is told of these for a while. Something must be said: nothing at all would be
+    everything, by mistake."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     rule: Pattern = "*"
     """Of which rules (a shell pattern)."""
     source: Pattern = "*"
     """Of which devices and parts, such as soil-4 or bridge/*."""
-    labels: Annotated[dict[Id, Pattern], Field(max_length=20)] = Field(default_factory=dict)
+    labels: Annotated[dict[Id, Pattern], Field(max_length=20)] = Field(
+        default_factory=dict, json_schema_extra={"additionalProperties": False}
+    )
     """With which labels; values are shell patterns."""
     start: Time | None = None
     """From when on: ISO 8601 or epoch ms; now if not given."""
     end: Time | None = None
     """Until when, likewise."""
     duration: While | None = None
-    """For how long, such as 1h, instead of `end`."""
+    """For how long, such as 30m, where there is no `end`; an hour if not given."""
     by: Text = ""
     """Who wants it, for others to see."""
     comment: Text = ""
     """Why, likewise."""
 
     @model_validator(mode="after")
-    def _ends(self) -> "SilenceParams":
-        if (self.end is None) == (self.duration is None):
-            raise ValueError("a silence needs one of end and duration")
+    def _says_something(self) -> "SilenceParams":
+        if not self.model_fields_set:
+            raise ValueError("say of what, or for how long")
         return self
 
     @property
@@ -75,8 +82,8 @@ class SilenceParams(Params):
         start = time.time_ns() if self.start is None else self.start
         if self.end is not None:
             return start, self.end
-        assert self.duration is not None, "one of the two is there"
-        return start, start + int(self.duration * 1e9)
+        seconds = _HOUR if self.duration is None else self.duration
+        return start, start + int(seconds * 1e9)
 
 
 class NumberParams(Params):

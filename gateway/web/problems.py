@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gateway.core.errors import BerrygateError, Conflict, Denied, Throttled, Unavailable
 
@@ -79,12 +80,23 @@ def install(app: FastAPI) -> None:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for this class"
-    detail = error.detail
+    detail, headers = error.detail, error.headers
     if error.status_code == 404 and detail == "Not Found":
         detail = f"nothing is at {request.url.path}"
     if error.status_code == 405:
         detail = f"{request.method} is not possible on {request.url.path}"
-    return problem(error.status_code, detail, headers=error.headers)
+        headers = {"Allow": ", ".join(sorted(_methods(request)))}
+    return problem(error.status_code, detail, headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What a path takes; Starlette tells of the first route only."""
+    app: FastAPI = request.app
+    found = set[str]()
+    for route in app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -62,6 +62,11 @@ Time = Annotated[
                 {"type": "integer", "minimum": 0, "maximum": LATEST, "description": "epoch ms"},
                 {
                     "type": "string",
+                    "pattern": r"^([0-9]{1,12}|[0-3][0-9]{12})$",
+                    "description": "epoch ms, as text",
+                },
+                {
+                    "type": "string",
                     "pattern": r"^(now|-[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d))$",
                     "description": "now, or a time ago",
                 },
