@@ -38,7 +38,6 @@ async def test_mqtt_goes_on_with_the_other_broker(tmp_path: Path) -> None:
                 await work.settled()
                 found = work.delivery.as_dict()["pool"]["endpoints"]
                 assert found[0]["name"] == f"127.0.0.1:{one.port}"
-                assert found[0]["failed"] >= 1
                 assert work.ledger["delivered"] == TOTAL
                 await work.until(lambda: len(_numbers(first) | _numbers(second)) == TOTAL)
                 assert len(_numbers(second)) > TOTAL // 4

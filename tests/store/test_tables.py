@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from gateway.app.pumps import remember
 from gateway.bus import table
 from gateway.bus.block import Block, check, encode
 from gateway.bus.table import Table, Tables
 from gateway.core.contracts import Reading
+from gateway.stages.profiling import Profiler
 from gateway.store import buffers, tables, taking
 from gateway.store.history import History
 from tests.support.journal import numbered, open_bus, publish, running
@@ -170,7 +172,10 @@ async def test_the_pump_reads_a_journal_again_and_goes_on(tmp_path: Path) -> Non
         taken: list[Table] = []
         true = history.add_table
         history.add_table = lambda each: (taken.append(each), true(each))[1]  # type: ignore
-        house: Any = SimpleNamespace(history=history, bus=bus, starting={"history"})
+        profiler = Profiler(CollectorRegistry())
+        house: Any = SimpleNamespace(
+            history=history, bus=bus, starting={"history"}, profiler=profiler
+        )
         pump = asyncio.create_task(remember(house))
         async with asyncio.timeout(10):
             while house.starting:
