@@ -105,6 +105,20 @@ async def test_a_cancelled_connect_leaves_nothing_open(servers: list[LineServer]
         await until(lambda: servers[0].open == 0)
 
 
+async def test_cancelled_while_a_connection_is_looked_at(servers: list[LineServer]) -> None:
+    bridge = CheckedBridge(servers[0].port)
+    async with pooling(bridge, min=0, check="10s", idle="60s") as pool:
+        await pool.send(bridge, line())
+        pool.endpoints[0].idle[0].looked -= 11.0
+        servers[0].delay = 30.0
+        task = asyncio.create_task(pool.send(bridge, line()))
+        await until(lambda: bridge.checks == 1)
+        task.cancel()
+        await asyncio.wait([task])
+        await until(lambda: servers[0].open == 0)
+        assert pool.closed == {"cancelled": 1}
+
+
 async def test_what_is_too_old_is_replaced_and_no_write_notices(servers: list[LineServer]) -> None:
     bridge = LineBridge(servers[0].port)
     async with pooling(bridge, max=2, max_age="100ms") as pool:
