@@ -212,8 +212,8 @@ class Bridge(Answer):
     name: str
     type: str
     state: str
-    """running, paused, failing (it tries again), denied (a person must act; it tries again slowly)
-    or stopped (a person must act and resume it)."""
+    """running, paused, failing (it tries again), denied (a person must act; it tries again
+    slowly), stopped (a person must act and resume it) or failed over (another bridge stands in)."""
     replay: Replay | None
     """What it sends again on request, or the last it sent."""
     troubles: Troubles
