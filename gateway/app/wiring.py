@@ -263,6 +263,7 @@ class Wiring:
             house.profiler,
             house.clock,
             self._places.of(settings),
+            house.deliveries.get,
         )
         await delivery.subscribe()
         house.deliveries[name] = delivery

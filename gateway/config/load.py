@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from gateway import registry
 from gateway.config.alerting import check_alerts
 from gateway.config.explain import explain, nearest
+from gateway.config.failovers import failovers
 from gateway.config.loops import loops
 from gateway.config.models import Config, names
 from gateway.config.problems import InvalidConfig, Problem
@@ -73,6 +74,7 @@ def build(source: Source) -> Config:
     if isinstance(config, Config) and not source.problems:
         source.problems += loops(source, config)
         source.problems += check_alerts(source, config.alerts)
+        source.problems += failovers(source, config)
     if not isinstance(config, Config) or source.problems:
         raise InvalidConfig(_in_order(source.problems))
     conceal(secrets(config, source))

@@ -328,6 +328,14 @@ class RetrySettings(Settings):
     unknown: Annotated[int, Field(ge=1)] = 3
     """How often a batch is tried on which the driver fails in an unknown way. Then it is halved to
     find the readings to blame; if it is all of them, the bridge stops."""
+    summaries: Literal["never"] | Duration = "never"
+    """While what is to be sent is older than this, one reading of each device and minute is sent
+    instead of all (numbers averaged); the others count as dropped{summarised}."""
+    failover: Id | None = None
+    """Another bridge whose server gets the readings while this one's is away; here they count as
+    dropped{failover}."""
+    failover_after: Duration = 300.0
+    """For how long nothing must have got through before the other bridge stands in."""
     breaker: BreakerSettings = BreakerSettings()
     """When to stop trying an endpoint for a while."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,9 +17,11 @@ from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
 from gateway.runtime.again import Again, Retried
 from gateway.runtime.clock import Clock
+from gateway.runtime.summaries import summarise
 from gateway.stages import compose
 from gateway.stages.backoff import Place
 from gateway.stages.classify import classified
+from gateway.stages.failover import Failover
 from gateway.stages.health import HealthStage
 from gateway.stages.next_endpoint import NextEndpoint
 from gateway.stages.pool import pool_of
@@ -48,24 +50,36 @@ class Delivery:
         profiler: Profiler,
         clock: Clock,
         place: Place | None = None,
+        others: Callable[[str], "Delivery | None"] = lambda name: None,
     ) -> None:
         self.name = bridge.name
         self.settings = settings
         self.subscription: Subscription | None = None
         self.pool = pool_of(bridge, settings)
         self.upkeep = Upkeep(self.name, self.pool)
-        self.retry = Retry(self.name, settings.retry, self._dead_letter, place, self._stop)
+        self.retry = Retry(
+            self.name,
+            settings.retry,
+            self._dead_letter,
+            place,
+            self._stop,
+            lambda: self.failover.why,
+        )
+        self.failover = Failover(self.name, settings.retry.failover_after, self._elsewhere)
+        self.stood_in = 0
         self.health = HealthStage(self.name, bus.emit)
         self.delivered_at = 0
         self._at_work = 0  # lanes with a batch on its way
         self._bus = bus
         self._dead_letters = dead_letters
         self._clock = clock
+        self._others = others
         self._flowing = asyncio.Event()
-        send = partial(self._send, bridge)
+        self._own = send = partial(self._send, bridge)
         self.profiling = ProfilingStage(profiler, f"deliver:{self.name}", settings.batch.size)
-        outer: list[Stage] = [self.profiling, self.retry]
-        self._chain = compose([*outer, NextEndpoint(self.pool), self.health], send)
+        stages: list[Stage] = [self.profiling, self.retry]
+        stages += [self.failover] if settings.retry.failover else []
+        self._chain = compose([*stages, NextEndpoint(self.pool), self.health], send)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
         self._again = Again(
             self.name, settings, bus, send, self._dead_letter, bus.emit, self._leaves_out
@@ -113,6 +127,8 @@ class Delivery:
             try:
                 if self._leaves_out:
                     batch.leave_out(self._leaves_out)
+                if self.settings.retry.summaries != "never":
+                    summarise(batch, self.settings.retry.summaries)
                 if batch:
                     await self._chain(batch)
                 lane.done(batch)
@@ -122,6 +138,24 @@ class Delivery:
                 # A backlog: it would take the machine from what comes in and from other bridges.
                 await asyncio.sleep(min(time.monotonic() - began, _GIVE_WAY))
             self.delivered_at = time.time_ns()
+
+    async def _elsewhere(self, batch: Batch) -> None:
+        """Send through the bridge that stands in for this one. Raises Unavailable where there is
+        none at the moment, and what it raises."""
+        other = self._others(self.settings.retry.failover or "")
+        if other is None:
+            raise Unavailable(f"no bridge {self.settings.retry.failover}")
+        await other.stand_in(batch)
+
+    async def stand_in(self, batch: Batch) -> None:
+        """Send a batch of another bridge; counted apart (stood_in). Raises Unavailable while this
+        one is paused or stopped, and what its server raises."""
+        if not self._flowing.is_set():
+            raise Unavailable(f"bridge {self.name} is {self.state}")
+        if any(reading.flags & self._leaves_out.value for reading in batch.readings):
+            raise Unavailable(f"bridge {self.name} must not be given what was forwarded")
+        await self._own(batch)
+        self.stood_in += len(batch)
 
     async def _send(self, bridge: Bridge[Any], batch: Batch) -> None:
         await self._flowing.wait()  # also between the attempts of a batch
@@ -274,11 +308,14 @@ class Delivery:
     @property
     def state(self) -> str:
         """running, paused (by a person), failing (it tries again), denied (a person must act; it
-        tries again slowly) or stopped (a person must act and resume it)."""
+        tries again slowly), stopped (a person must act and resume it) or failed over (another
+        bridge stands in)."""
         if self.subscription is not None and self.subscription.paused:
             return "paused"
         if self.retry.stopped:
             return "stopped"
+        if self.failover.why:
+            return "failed over"
         if self.retry.denied:
             return "denied"
         return "failing" if self.retry.failing else "running"
@@ -298,6 +335,7 @@ class Delivery:
             "drops_in": self._drops_in(),
             "delivered_at": self.delivered_at // 1_000_000 or None,
             "last_error": self.retry.failing or None,
+            "stood_in": self.stood_in,
             "failed": dict(self.health.failed),
             "troubles": self.retry.troubles.as_dict(),
             "pool": self.pool.as_dict() | {"wanted": self.upkeep.wanted},

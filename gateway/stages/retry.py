@@ -60,7 +60,8 @@ class _Work:
 
 class Retry:
     """The retry stage of one bridge; shared by its lanes. place: where it sends. stop: lets nothing
-    more be sent until `hurry`; without it the bridge goes on trying.
+    more be sent until `hurry`; without it the bridge goes on trying. elsewhere: why readings go out
+    through another bridge at the moment, or "".
 
     failing: why the bridge is failing at the moment, or "". next_try: loop time of the next
     attempt of the lane that pauses shortest. denied: whether a person must act first. stopped:
@@ -74,6 +75,7 @@ class Retry:
         dead_letter: DeadLetter,
         place: Place | None = None,
         stop: Callable[[], None] | None = None,
+        elsewhere: Callable[[], str] = str,
     ) -> None:
         self.failing = ""
         self.denied = False
@@ -85,6 +87,7 @@ class Retry:
         self._dead_letter = dead_letter
         self._place = place or Place()
         self._stop = stop
+        self._elsewhere = elsewhere
         self._strategy = strategy(settings)
         self._not_before = 0.0  # loop time that the other side has asked for
         self._denials = 0
@@ -258,6 +261,9 @@ class Retry:
 
     def _is_there(self) -> None:
         """The other side has answered, whatever it said of the records."""
+        if why := self._elsewhere():  # not this one's
+            self.failing = why
+            return
         if self.failing:
             log.warning("bridge %s: recovered", self._name)
             self.failing = ""

@@ -239,8 +239,8 @@ class Bridge(Answer):
     name: str
     type: str
     state: str
-    """running, paused, failing (it tries again), denied (a person must act; it tries again slowly)
-    or stopped (a person must act and resume it)."""
+    """running, paused, failing (it tries again), denied (a person must act; it tries again
+    slowly), stopped (a person must act and resume it) or failed over (another bridge stands in)."""
     pool: Pool
     """Its connections."""
     replay: Replay | None

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -63,8 +64,14 @@ class Work:
 
 
 @asynccontextmanager
-async def delivering(directory: Path, bridge: Bridge[Any], **settings: Any) -> AsyncIterator[Work]:
-    """`bridge` at work on the journal and the dead letters in `directory`."""
+async def delivering(
+    directory: Path,
+    bridge: Bridge[Any],
+    others: Mapping[str, Delivery] = MappingProxyType({}),
+    **settings: Any,
+) -> AsyncIterator[Work]:
+    """`bridge` at work on the journal and the dead letters in `directory`. others: bridges that may
+    stand in for it."""
     state = Database(directory / "state.db", files("gateway.store") / "migrations" / "state")
     letters = DeadLetters(state)
     given = BridgeSettings.model_validate({"type": "test", **QUICK, **settings})
@@ -72,7 +79,7 @@ async def delivering(directory: Path, bridge: Bridge[Any], **settings: Any) -> A
         async with open_bus(directory / "journal") as bus:
             profiler = Profiler(CollectorRegistry())
             clock = Clock("trust", bus.journal.times, Stamp(), directory)
-            delivery = Delivery(bridge, given, bus, letters, profiler, clock)
+            delivery = Delivery(bridge, given, bus, letters, profiler, clock, others=others.get)
             await delivery.subscribe()
             async with running(bus):
                 task = asyncio.create_task(delivery.run())

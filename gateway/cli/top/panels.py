@@ -23,6 +23,7 @@ _BRIDGE_LEVELS = {
     "failing": "CRITICAL",
     "denied": "FAILED",
     "stopped": "FAILED",
+    "failed over": "WARNING",
 }
 
 
