@@ -110,7 +110,7 @@ async def test_cancelled_while_a_connection_is_looked_at(servers: list[LineServe
     async with pooling(bridge, min=0, check="10s", idle="60s") as pool:
         await pool.send(bridge, line())
         pool.endpoints[0].idle[0].looked -= 11.0
-        servers[0].delay = 30.0
+        servers[0].delay = 1.0  # it sees who is gone only once it has answered
         task = asyncio.create_task(pool.send(bridge, line()))
         await until(lambda: bridge.checks == 1)
         task.cancel()
