@@ -272,11 +272,11 @@ class Alerts:
         by: str,
         comment: str,
     ) -> dict[str, Any]:
-        """Tell nobody of these from start to end (ns). Raises ValueError, Conflict,
+        """Tell nobody of these from start to end (ns). Raises Conflict, and
         Unavailable where it cannot be stored."""
         await self._loaded.wait()
         if end <= max(start, time.time_ns()):
-            raise ValueError("a silence ends after it begins, and in the future")
+            raise Conflict("it would be over already", fix="a later end")
         if len(self._silences.all()) >= MOST:
             raise Conflict(f"there are {MOST} silences", fix="end some of them")
         number = self._silences.number()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from gateway.core.errors import Conflict
 from gateway.core.settings import Id
@@ -50,33 +50,24 @@ class SilenceParams(Params):
     """Of which rules (a shell pattern)."""
     source: Pattern = "*"
     """Of which devices and parts, such as soil-4 or bridge/*."""
-    labels: Annotated[dict[Id, Pattern], Field(max_length=20)] = Field(default_factory=dict)
+    labels: Annotated[dict[str, Text], Field(max_length=20)] = Field(default_factory=dict)
     """With which labels; values are shell patterns."""
     start: Time | None = None
     """From when on: ISO 8601 or epoch ms; now if not given."""
+    duration: While = 3_600.0
+    """For how long, such as 30m (1h)."""
     end: Time | None = None
-    """Until when, likewise."""
-    duration: While | None = None
-    """For how long, such as 1h, instead of `end`."""
+    """Until when, as `start`; it counts instead of `duration`."""
     by: Text = ""
     """Who wants it, for others to see."""
     comment: Text = ""
     """Why, likewise."""
 
-    @model_validator(mode="after")
-    def _ends(self) -> "SilenceParams":
-        if (self.end is None) == (self.duration is None):
-            raise ValueError("a silence needs one of end and duration")
-        return self
-
     @property
     def stretch(self) -> tuple[int, int]:
         """From when to when (ns)."""
         start = time.time_ns() if self.start is None else self.start
-        if self.end is not None:
-            return start, self.end
-        assert self.duration is not None, "one of the two is there"
-        return start, start + int(self.duration * 1e9)
+        return start, start + int(self.duration * 1e9) if self.end is None else self.end
 
 
 class NumberParams(Params):
