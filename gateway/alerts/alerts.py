@@ -276,7 +276,7 @@ class Alerts:
         Unavailable where it cannot be stored."""
         await self._loaded.wait()
         if end <= max(start, time.time_ns()):
-            raise Conflict("a silence ends after it begins, and in the future")
+            raise Conflict("it would be over already", fix="a later end")
         if len(self._silences.all()) >= MOST:
             raise Conflict(f"there are {MOST} silences", fix="end some of them")
         number = self._silences.number()

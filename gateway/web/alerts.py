@@ -16,8 +16,6 @@ from gateway.web.models import Answer
 from gateway.web.params import MOST_ID, NoParams, Params, Pattern, While
 from gateway.web.times import Time
 
-_HOUR = 3_600.0
-
 Number = Annotated[int, Field(ge=1, le=MOST_ID)]
 NumberPath = Annotated[int, Path(alias="id", ge=1, le=MOST_ID)]
 Text = Annotated[str, Field(max_length=500)]
@@ -55,16 +53,14 @@ class SilenceParams(Params):
     """Of which rules (a shell pattern)."""
     source: Pattern = "*"
     """Of which devices and parts, such as soil-4 or bridge/*."""
-    labels: Annotated[dict[Id, Pattern], Field(max_length=20)] = Field(
-        default_factory=dict, json_schema_extra={"additionalProperties": False}
-    )
+    labels: Annotated[dict[str, Text], Field(max_length=20)] = Field(default_factory=dict)
     """With which labels; values are shell patterns."""
     start: Time | None = None
     """From when on: ISO 8601 or epoch ms; now if not given."""
+    duration: While = 3_600.0
+    """For how long, such as 30m (1h)."""
     end: Time | None = None
-    """Until when, likewise."""
-    duration: While | None = None
-    """For how long, such as 30m, where there is no `end`; an hour if not given."""
+    """Until when, as `start`; it counts instead of `duration`."""
     by: Text = ""
     """Who wants it, for others to see."""
     comment: Text = ""
@@ -80,10 +76,7 @@ class SilenceParams(Params):
     def stretch(self) -> tuple[int, int]:
         """From when to when (ns)."""
         start = time.time_ns() if self.start is None else self.start
-        if self.end is not None:
-            return start, self.end
-        seconds = _HOUR if self.duration is None else self.duration
-        return start, start + int(seconds * 1e9)
+        return start, start + int(self.duration * 1e9) if self.end is None else self.end
 
 
 class NumberParams(Params):

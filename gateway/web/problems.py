@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details, whatever part of the server they come from."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -8,10 +9,10 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from gateway.core.errors import BerrygateError, Conflict, Denied, Throttled, Unavailable
 
+_VARIES = re.compile(r"\{\w+\}")
 MEDIA_TYPE = "application/problem+json"
 
 SCHEMA: dict[str, Any] = {
@@ -80,23 +81,23 @@ def install(app: FastAPI) -> None:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for this class"
-    detail, headers = error.detail, error.headers
+    detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
         detail = f"nothing is at {request.url.path}"
+    headers = dict(error.headers or {})
     if error.status_code == 405:
         detail = f"{request.method} is not possible on {request.url.path}"
-        headers = {"Allow": ", ".join(sorted(_methods(request)))}
+        headers["Allow"] = ", ".join(sorted(_allowed(request))) or headers.get("Allow", "")
     return problem(error.status_code, detail, headers=headers)
 
 
-def _methods(request: Request) -> set[str]:
-    """What a path takes; Starlette tells of the first route only."""
-    app: FastAPI = request.app
-    found = set[str]()
-    for route in app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return found
+def _allowed(request: Request) -> set[str]:
+    """Every method of a path by the description; a route knows its own only."""
+    for path, operations in request.app.openapi()["paths"].items():
+        form = "[^/]+".join(map(re.escape, _VARIES.split(path)))
+        if re.fullmatch(form, request.url.path):
+            return {method.upper() for method in operations}
+    return set()
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

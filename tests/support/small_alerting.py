@@ -78,7 +78,7 @@ class SmallAlerting:
     ) -> dict[str, Any]:
         """Make one."""
         if end <= start:
-            raise Conflict("a silence ends after it begins, and in the future")
+            raise Conflict("it would be over already", fix="a later end")
         number = len(self.silences_) + 1
         self.silences_[number] = {
             "id": number, "rule": rule, "source": source, "labels": dict(labels), "by": by,

@@ -35,21 +35,23 @@ async def test_silences(http: httpx.AsyncClient) -> None:
     assert (await http.delete(f"{API}/silences/{silence['id']}")).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {},
-        {"duration": 5},
-        {"duration": "1h", "sorce": "a"},
-    ],
-)
+async def test_a_silence_until_then(http: httpx.AsyncClient) -> None:
+    asked = {"start": 1_795_212_000_000, "end": 1_795_212_060_000, "duration": "5h"}
+    made = (await http.post(f"{API}/silences", json=asked)).json()
+    assert made["end"] - made["start"] == 60_000
+    over = await http.post(f"{API}/silences", json=asked | {"end": asked["start"]})
+    assert (over.status_code, over.json()["fix"]) == (409, "a later end")
+
+
+@pytest.mark.parametrize("asked", [{}, {"duration": 5}, {"sorce": "a"}, {"rule": ""}])
 async def test_a_silence_that_cannot_be(http: httpx.AsyncClient, asked: object) -> None:
     assert (await http.post(f"{API}/silences", json=asked)).status_code == 422
 
 
-async def test_a_silence_that_is_over_already(http: httpx.AsyncClient) -> None:
-    asked = {"start": 1_795_212_000_000, "end": 1_795_212_000_000}
-    assert (await http.post(f"{API}/silences", json=asked)).status_code == 409
+async def test_every_method_of_a_path_is_allowed(http: httpx.AsyncClient) -> None:
+    answer = await http.options(f"{API}/silences")
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) >= {"GET", "POST"}
 
 
 async def test_alerts_that_are_off(http: httpx.AsyncClient, house: SmallHouse) -> None:
