@@ -96,12 +96,16 @@ class Tables:
     def take_block(self, block: Block) -> None:
         """One that is in memory, as it was written."""
         columns = block.columns
-        if columns is None or _is_marked(columns):
+        # Texts would be held twice: they are in its readings already. And one such at a time:
+        # whoever holds more of them holds what the tail has let go.
+        alone = columns is None or _is_marked(columns) or any(g.others for g in columns.groups)
+        if alone and self.empty:
             self._taken.append(block)
-        else:
+        elif columns is not None and not alone:
             header = Header(0, 0, block.first, len(block.readings), 0)
             self._join(_Piece(header, columns, block))
-        self._count(len(block.readings), 0)
+            self._count(len(block.readings), 0)
+        self.full = self.full or alone
 
     def _join(self, piece: _Piece) -> None:
         last = self._taken[-1] if self._taken else None

@@ -34,6 +34,8 @@ def test_a_replay_does_not_disturb_live_readings(tmp_path: Path) -> None:
         time.sleep(2)
         control, during = live.p99s(began, replaying), live.p99s(replaying, ended)
         live.__exit__()
+        # What has just been sent is not pending before it is committed.
+        house.wait(lambda: of(house, "healthy")["matched"] == live.count)
         house.wait(lambda: of(house, "healthy")["pending"] == 0)
         found = of(house, "healthy")
         assert found["difference"] == 0
