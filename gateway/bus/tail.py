@@ -8,7 +8,7 @@ from itertools import islice
 
 from gateway.bus.block import Block
 
-_BYTES = 16_000_000  # as received; decoded they are several times as many
+_BYTES = 4_000_000  # as received; decoded they are several times as many
 _READINGS = 20_000
 _SECONDS = 5.0  # whoever is further behind than this does not keep up
 

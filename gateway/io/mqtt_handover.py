@@ -11,7 +11,7 @@ from typing import Any
 from gateway.core.contracts import Burst
 
 _FRAMES = 20_000
-_BYTES = 32_000_000
+_BYTES = 16_000_000
 
 
 class Handover:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 10_000
 """Readings that may wait for their commit before sources are held back."""
-BACKLOG_BYTES = 16_000_000
+BACKLOG_BYTES = 8_000_000
 """The same in bytes as received; in memory they are several times as many."""
 WINDOW = 8_192
 """Frames journalled last, among which a repeat is looked for; above any in-flight window."""
