@@ -243,6 +243,7 @@ class MqttDevice:
         )
         self._renewed = self._renewed and not acknowledged
         self._handover.put(burst)
+        self._handover.hold()
 
     def _repeats(self, frames: Frames, heads: set[int]) -> list[bool]:
         if any(head & DUP for head in heads):

@@ -14,6 +14,9 @@ from gateway.core.contracts import Reading
 
 MAX_BLOCK = 5_000
 """Most readings in one block: bounds what one commit holds back and what one read must decode."""
+MAX_BYTES = 1_000_000
+"""Most bytes in one block, as received, if one entry alone has not more: for a moment a block is in
+memory several times, as columns, packed and whole."""
 
 
 @dataclass(slots=True)
@@ -144,9 +147,10 @@ class Gathering:
 
 def _cut(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     """The entries that go into one block, and those that stay."""
-    count = 0
+    count = size = 0
     for number, entry in enumerate(entries):
         count += len(entry.readings)
-        if count > MAX_BLOCK and number:
+        size += entry.size
+        if number and (count > MAX_BLOCK or size > MAX_BYTES):
             return entries[:number], entries[number:]
     return entries, []

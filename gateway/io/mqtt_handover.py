@@ -12,6 +12,7 @@ from gateway.core.contracts import Burst
 
 _FRAMES = 20_000
 _BYTES = 16_000_000
+_HOLD = 1.0  # s
 
 
 class Handover:
@@ -26,6 +27,8 @@ class Handover:
         self._frames = 0
         self._bytes = 0
         self._ready = asyncio.Event()
+        self._room = threading.Event()
+        self._room.set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,6 +47,8 @@ class Handover:
             self._bursts.append(burst)
             self._frames += len(burst)
             self._bytes += sum(map(len, burst.payloads))
+            if self._bytes >= self._most_bytes:
+                self._room.clear()
         if first:
             self.call(self._ready.set)
 
@@ -54,7 +59,14 @@ class Handover:
         with self._lock:
             bursts, self._bursts = self._bursts, []
             self._frames = self._bytes = 0
+            self._room.set()
         return bursts
+
+    def hold(self) -> None:
+        """Wait in the network thread while too many bytes are untaken, for a second at most: then
+        its socket fills, and the broker waits. A session's window counts messages; 4,000 of the
+        largest are a gigabyte."""
+        self._room.wait(_HOLD)
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Have the loop call something; nothing if it has ended."""
