@@ -3,7 +3,10 @@
 import asyncio
 import threading
 
+import pytest
+
 from gateway.core.contracts import Burst
+from gateway.io import mqtt_handover
 from gateway.io.mqtt_handover import Handover
 
 
@@ -67,3 +70,21 @@ def test_a_loop_that_has_ended_is_left_alone() -> None:
     handover.bind(loop)
     loop.close()
     handover.put(Burst(0, ["t"], [b"x"]))
+
+
+async def test_the_network_thread_is_held_while_too_many_bytes_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mqtt_handover, "_HOLD", 60.0)
+    handover = Handover(size=10)
+    handover.bind(asyncio.get_running_loop())
+    handover.put(Burst(0, ["a"], [b"12345"]))
+    handover.hold()  # there is room
+    handover.put(Burst(0, ["a"], [b"67890"]))
+    held = threading.Thread(target=handover.hold, daemon=True)
+    held.start()
+    await asyncio.sleep(0.1)
+    assert held.is_alive()
+    assert len(await handover.take()) == 2
+    await asyncio.to_thread(held.join, 10)
+    assert not held.is_alive()
