@@ -52,7 +52,7 @@ def lost_at_the_ends(run: Kills, stored: Counter[int]) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(1_800 if FULL else 200)
-@pytest.mark.parametrize(("kept", "killed"), product((True, False), (True, False)))
+@pytest.mark.parametrize(("kept", "killed"), list(product((True, False), (True, False))))
 def test_restart_of_another_broker_loses_nothing_that_was_ours_to_keep(
     tmp_path: Path, kept: bool, killed: bool
 ) -> None:
