@@ -265,6 +265,7 @@ def test_databases_deleted_while_it_runs_are_made_again_and_filled(
 ) -> None:
     with mosquitto(tmp_path / "broker") as broker:
         house = _house(tmp_path / "house", broker.port)
+        house.module = "tests.support.eager"
         data = copy_of(worlds["killed"], tmp_path / "house" / "data")
         house.start()
         try:

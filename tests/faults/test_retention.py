@@ -75,15 +75,15 @@ async def test_a_bridge_that_is_too_far_behind_by_age_is_told(tmp_path: Path) ->
     async with open_bus(tmp_path, options(max_age=2.0)) as bus:
         out = await bus.subscribe("out")
         async with running(bus):
-            await publish(bus, numbered(0, 6_000))
-            await publish(bus, numbered(6_000, 9_000))  # in the second segment
+            await publish(bus, numbered(0, 8_000))
+            await publish(bus, numbered(8_000, 12_000))  # in the second segment
             assert len(bus.journal.segments) == 2
             await bus.keeper.look()
             assert not out.endangered
             assert out.drops_in is not None
             assert 0 < out.drops_in <= 2.0
             await asyncio.sleep(1.6)
-            await publish(bus, numbered(9_000, 9_010))
+            await publish(bus, numbered(12_000, 12_010))
             await bus.keeper.look()
             assert out.endangered
             assert out.ledger.dropped["retention"] == 0

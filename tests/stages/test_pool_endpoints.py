@@ -339,11 +339,13 @@ def test_names_of_endpoints() -> None:
     from bridges.influxdb import InfluxdbSettings
 
     given = {
-        "url": "http://user:sesame-7@one:8086",
+        "url": "http://user:sesame-7@first-sink:8086",
         "bucket": "b",
-        "more_urls": ["http://two:8086"],
+        "more_urls": ["http://second-sink:8086"],
     }
     settings = InfluxdbSettings.model_validate(given)
-    assert list(settings.servers) == ["http://user:***@one:8086", "http://two:8086"]
+    assert list(settings.servers) == ["http://user:***@first-sink:8086", "http://second-sink:8086"]
     with pytest.raises(ValueError, match="named twice"):
-        InfluxdbSettings.model_validate(given | {"more_urls": ["http://user:sesame-7@one:8086"]})
+        InfluxdbSettings.model_validate(
+            given | {"more_urls": ["http://user:sesame-7@first-sink:8086"]}
+        )

@@ -34,13 +34,14 @@ class Gateway:
         self.log = directory / "gateway.log"
         self.prefix: list[str] = []  # of the command, for a gateway in a namespace
         self.environment: dict[str, str] = {}
+        self.module = "gateway"  # or one of ours that runs it
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, ready: bool = True) -> "Gateway":
         """Start; with `ready`, wait until it accepts data."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "gateway", "run", "-c", str(self.config)],
+                [*self.prefix, sys.executable, "-m", self.module, "run", "-c", str(self.config)],
                 stdout=log, stderr=log,
                 env=os.environ | {"INFLUX_TOKEN": "secret-token"} | self.environment,
             )  # fmt: skip

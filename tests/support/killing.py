@@ -172,7 +172,9 @@ def kills(
                 "database": "test", "batch": {"wait": "200ms"}, "retry": {"max": "1s"},
             }],
             journal={"gather": "200ms"},
-        ).start()  # fmt: skip
+        )  # fmt: skip
+        house.module = "tests.support.eager"
+        house.start()
         house.wait(lambda: house.api("status")["sources"][0]["state"] == "running")
         publisher = Publisher(port, DEVICES, make, clean=False)
         try:
