@@ -83,7 +83,7 @@ need_packages() {
     ((EUID == 0)) || die "Debian packages are missing: $*" \
         "sudo apt-get install -y --no-install-recommends $*"
     say "installing Debian packages: $*"
-    if [[ " $* " == *' mosquitto '* || " $* " == *' postgresql '* ]]; then
+    if [[ " $* " =~ \ (mosquitto|postgresql|prometheus)\  ]]; then
         without_services "$@"
     else
         apt_install "$@"
@@ -100,15 +100,15 @@ apt_install() {
 }
 
 # Debian's mosquitto starts a broker of its own on port 1883, where ours is to listen, and its
-# PostgreSQL, which only tests need, a server. They are kept from doing so when we install them; one
-# that somebody else installed is left as it is.
+# PostgreSQL and Prometheus, which only tests need, servers. They are kept from doing so when we
+# install them; one that somebody else installed is left as it is.
 without_services() {
     local policy=/usr/sbin/policy-rc.d name
     if [[ ! -e $policy ]]; then
         # shellcheck disable=SC2064 # the path as it is now
         trap "rm -f '$policy'" EXIT
         # Names these alone, so that no other service is harmed should the power fail now.
-        printf '%s\n' '#!/bin/sh' 'case "$*" in *mosquitto*|*postgresql*) exit 101 ;; esac' >"$policy"
+        printf '%s\n' '#!/bin/sh' 'case "$*" in *mosquitto*|*postgresql*|*prometheus*) exit 101 ;; esac' >"$policy"
         chmod 755 "$policy"
         apt_install "$@"
         rm -f "$policy"
@@ -117,7 +117,7 @@ without_services() {
         apt_install "$@"
     fi
     if [[ -d /run/systemd/system ]]; then
-        for name in mosquitto postgresql; do
+        for name in mosquitto postgresql prometheus; do
             [[ " $* " != *" $name "* ]] ||
                 systemctl disable --now --quiet "$name.service" 2>/dev/null || true
         done
