@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 
-from gateway.config.alerting import RuleSettings, filled
+from gateway.config.alerting import RuleSettings
+from gateway.config.messages import filled
 from gateway.core.contracts import Value
 from gateway.core.ids import device_filter
 from gateway.core.settings import duration_text

@@ -1,17 +1,14 @@
 """The section `alerts`: what is watched, who is told, and when nobody wants to hear of it."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from gateway.config.problems import Problem
+from gateway.config.messages import check_template
 from gateway.config.services import check_service
-from gateway.config.source import Source
 from gateway.core.settings import Duration, Id, Secret, Settings, wrong
 
 Severity = Literal["info", "warning", "critical"]
@@ -188,36 +185,6 @@ _WANTED = {
     "presence": "state: offline",
     "figure": "above:, below: or equals:",
 }
-FIELDS = frozenset(
-    ("device", "source", "rule", "metric", "value", "limit", "since", "severity", "gateway", "why")
-)
-_PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-
-
-def check_template(text: str, labels: Any) -> None:
-    """Whether a message can be filled in. Raises ValueError."""
-    for match in _PLACE.finditer(text):
-        if match[0] in ("{{", "}}"):
-            continue
-        name = match[1]
-        if name is None:
-            raise ValueError("a brace stands alone")
-        if name not in FIELDS and name not in labels:
-            close = get_close_matches(name, [*FIELDS, *labels], 1)
-            known = f"{{{close[0]}}}" if close else ", ".join(sorted(FIELDS))
-            raise ValueError(f"{{{name}}} is nothing that is known; expected {known}")
-
-
-def filled(text: str, values: dict[str, str]) -> str:
-    """A message with each `{name}` replaced; names only, so nothing else of a value can be
-    reached. What is not known stays as it is written."""
-
-    def put(match: re.Match[str]) -> str:
-        if match[0] in ("{{", "}}"):
-            return match[0][0]
-        return values.get(match[1] or "", match[0])
-
-    return _PLACE.sub(put, text)
 
 
 class ChannelSettings(Settings):
@@ -378,33 +345,3 @@ def _moment(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         return None
-
-
-def check_alerts(source: Source, alerts: AlertsSettings) -> Iterator[Problem]:
-    """Names that are taken twice, and channels that are not there."""
-    for section in ("rules", "channels", "routes"):
-        seen: set[str] = set()
-        for number, item in enumerate(getattr(alerts, section)):
-            if item.name is not None and item.name in seen:
-                place = ("alerts", section, number, "name")
-                fix = "give it another name"
-                yield source.problem(place, f'"{item.name}" is taken', fix=fix)
-            seen.add(item.name)
-    known = [*(channel.name for channel in alerts.channels), MQTT]
-    for number, route in enumerate(alerts.routes):
-        yield from _unknown(source, ("alerts", "routes", number), route.channels, known)
-        for step, escalation in enumerate(route.escalate):
-            where = ("alerts", "routes", number, "escalate", step)
-            yield from _unknown(source, where, escalation.channels, known)
-
-
-def _unknown(
-    source: Source, place: tuple[str | int, ...], named: tuple[str, ...], known: list[str]
-) -> Iterator[Problem]:
-    for position, name in enumerate(named):
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            fix = close[0] if close else "add it to alerts.channels"
-            where = (*place, "channels", position)
-            hint = f"known here: {', '.join(known)}"
-            yield source.problem(where, f'no channel "{name}"', hint=hint, fix=fix)

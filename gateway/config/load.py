@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from gateway import registry
-from gateway.config.alerting import check_alerts
+from gateway.config.alert_names import check_alerts
 from gateway.config.explain import explain, nearest
 from gateway.config.failovers import failovers
 from gateway.config.loops import loops
