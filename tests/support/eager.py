@@ -1,10 +1,11 @@
-"""`python -m gateway` whose history stores full buffers at once instead of together with others:
-for tests that wait for it to write."""
+"""`python -m gateway` whose history lets full buffers wait for HISTORY_LONGEST seconds (0: not at
+all): for tests that wait for it to write."""
 
+import os
 import sys
 
 from gateway.cli import main
 from gateway.store import batching
 
-batching.LONGEST = 0.0
+batching.LONGEST = float(os.environ.get("HISTORY_LONGEST", "0"))
 sys.exit(main())

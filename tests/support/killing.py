@@ -152,9 +152,10 @@ def kills(
     embedded: bool,
     extra: str = "",
     make: Callable[[int], bytes] = payload,
+    longest: float = 0.0,
 ) -> Iterator[Kills]:
     """A gateway with its embedded broker, or with another one. extra: that one's configuration.
-    make: the payload of each number."""
+    make: the payload of each number. longest: how long history's full buffers wait (s)."""
     with ExitStack() as stack:
         influx = stack.enter_context(influx_1(directory / "influx"))
         broker = None
@@ -174,6 +175,7 @@ def kills(
             journal={"gather": "200ms"},
         )  # fmt: skip
         house.module = "tests.support.eager"
+        house.environment["HISTORY_LONGEST"] = str(longest)
         house.start()
         house.wait(lambda: house.api("status")["sources"][0]["state"] == "running")
         publisher = Publisher(port, DEVICES, make, clean=False)
