@@ -29,14 +29,13 @@ from gateway.core.events import Event
 from gateway.core.figures import Figures
 from gateway.core.topics import Topics
 from gateway.io.blocking import Blocking
+from gateway.io.polling import second
 from gateway.io.sqlite import Database
 from gateway.stages.health import Health
 from gateway.store.devices import Devices
 
 log = logging.getLogger(__name__)
 
-_TICK = 0.5
-_LOOK = 1.0  # how often parts and absences are looked at (s)
 _LOGGED = 10  # alerts of one tick that the log tells one by one
 _BURSTS = 10_000  # that may wait to be looked at
 
@@ -121,20 +120,17 @@ class Alerts:
                         self._safely(partial(self._readings.take, item))
 
     async def _tick(self) -> None:
-        looked = 0.0
         await self._forget(self._outbox.put(self._waiting))
         while True:
-            if time.monotonic() - looked >= _LOOK:
-                looked = time.monotonic()
-                self._safely(self._parts.look)
-                self._safely(self._readings.look)
-                self._safely(lambda: self._announcing.refresh(self._engine.active()))
-                await self._end_silences()
+            self._safely(self._parts.look)
+            self._safely(self._readings.look)
+            self._safely(lambda: self._announcing.refresh(self._engine.active()))
+            await self._end_silences()
             self._safely(self._engine.tick)
             self._safely(self._decide)
             self._log()
             await self._store_then_send()
-            await asyncio.sleep(_TICK)
+            await second()
 
     def _decide(self) -> None:
         for each in self._router.decide(self._engine.active()):

@@ -1,7 +1,10 @@
-"""Ticks for drivers that sample: aligned, without drift, and never a burst after a pause."""
+"""Ticks: aligned, without drift, and never a burst after a pause."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
+
+_EARLY = 0.001  # a timer may come so much before its time (s)
 
 
 async def every(interval: float, first: float = 0.0) -> AsyncIterator[int]:
@@ -20,3 +23,14 @@ async def every(interval: float, first: float = 0.0) -> AsyncIterator[int]:
         yield missed
         number += 1
         await asyncio.sleep(max(begin + number * interval - loop.time(), 0))
+
+
+def next_second() -> float:
+    """When the loop's clock comes to its next whole second (s): whoever looks once a second looks
+    then, since waking the processor up costs more than most of what they do."""
+    return math.floor(asyncio.get_running_loop().time() + _EARLY) + 1.0
+
+
+async def second() -> None:
+    """Wait for that."""
+    await asyncio.sleep(next_second() - asyncio.get_running_loop().time())

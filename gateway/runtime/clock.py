@@ -5,18 +5,19 @@ import ctypes
 import logging
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gateway.bus.records import Stamp
 from gateway.bus.times import Boot, Times
 from gateway.core.contracts import Burst, Flag, boottime
+from gateway.io.polling import second
 from gateway.runtime.boots import read_boots, write_boots
 
 log = logging.getLogger(__name__)
 
 BUILT = 1_793_000_000 * 10**9  # 2026-10-26: a clock before this program was made is wrong
-_LOOK = 1.0
 _STEP = 500_000_000  # ns; a clock that moves more than this was set
 _AGREE = 60.0  # a battery clock so near to ours is where ours came from (s)
 _TIME_ERROR = 5  # adjtimex(2): not synchronised
@@ -27,11 +28,16 @@ Known = Callable[[str], None]
 """Told the id of a boot once it is known when it was."""
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
 def kernel_synchronised() -> bool:
     """Whether the kernel was told that its clock is right; ntpd and chrony tell it. adjtimex(2)
     may be forbidden to us: then no."""
     try:
-        state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX))
+        state: int = _libc().adjtimex(ctypes.create_string_buffer(_TIMEX))
     except (OSError, AttributeError):
         return False
     return 0 <= state < _TIME_ERROR
@@ -63,7 +69,10 @@ class Clock:
     ) -> None:
         self.source = ""
         self._mode = mode
-        self._root = root
+        self._timesync = root / "run/systemd/timesync"
+        self._synchronized = self._timesync / "synchronized"
+        self._chrony = root / "run/chrony"
+        self._rtc = root / "sys/class/rtc/rtc0/since_epoch"
         self._kernel = kernel
         self._times = times
         self._path = directory / "clock.json"
@@ -153,7 +162,7 @@ class Clock:
             if self._unsaved:
                 self._unsaved = False
                 await asyncio.to_thread(self._save, list(self._times.boots.values()))
-            await asyncio.sleep(_LOOK)
+            await second()
             self.look()
 
     def _save(self, boots: list[Boot]) -> None:
@@ -222,26 +231,24 @@ class Clock:
             return "trust"
         if now <= BUILT:
             return ""
-        service = self._root / "run/systemd/timesync"
-        if (service / "synchronized").exists():
+        if self._synchronized.exists():
             return "timesyncd"
         # Where timesyncd is at work, its word counts: the time that it saved at the last shutdown
         # looks right, and is wrong by as long as the machine was off.
-        waiting = service.exists()
+        waiting = self._timesync.exists()
         if not waiting and self._kernel():
             return "kernel"
         if now <= self._floor:
             return ""
         if self._battery(now):
             return "rtc"
-        waiting = waiting or (self._root / "run/chrony").exists()
+        waiting = waiting or self._chrony.exists()
         return "" if waiting else "plausible"
 
     def _battery(self, now: int) -> bool:
         """Whether there is a clock that ran on while the machine was off, and agrees."""
         try:
-            text = (self._root / "sys/class/rtc/rtc0/since_epoch").read_text()
-            return abs(int(text) - now / 1e9) < _AGREE
+            return abs(int(self._rtc.read_text()) - now / 1e9) < _AGREE
         except (OSError, ValueError):
             return False
 

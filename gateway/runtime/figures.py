@@ -15,6 +15,7 @@ from gateway.io.raspberry import temperatures, throttled
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake
+from gateway.stages.breaker import BreakerState
 
 _EVERY = 5.0  # how often the machine is asked (s)
 _CERTIFICATES = 3_600.0  # and certificates
@@ -69,14 +70,13 @@ class HouseFigures:
         return found
 
     def _bridge(self, delivery: Delivery) -> Iterator[tuple[str, Figure]]:
-        told, subscription = delivery.as_dict(), delivery.subscription
-        trouble = told["last_error"] or ""
-        paused = told["state"] == "paused"
+        subscription, trouble = delivery.subscription, delivery.retry.failing
+        paused = delivery.state == "paused"
         down = self._down(f"bridge/{delivery.name}", bool(trouble) and not paused)
         yield "failing", Figure(round(down), trouble)
-        yield "lag", Figure(told["oldest"])
+        yield "lag", Figure(round(delivery.oldest(), 3))
         yield "queued", Figure(delivery.pending)
-        yield "breaker_open", Figure(told["breaker"] != "closed")
+        yield "breaker_open", Figure(delivery.pool.breaker.state is not BreakerState.CLOSED)
         if subscription is not None:
             left = subscription.drops_in
             when = f"{about(left)}" if left is not None else "soon"

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.io.polling import next_second
 from gateway.io.sqlite import Database
-from gateway.stages.profiling import Cause, Detector, Look, LoopWatch, Span, schedule
+from gateway.stages.profiling import Cause, Detector, Look, LoopWatch, Schedule, Span
 
 if TYPE_CHECKING:
     from gateway.runtime.delivery import Delivery
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TICK = 0.5
-"""How often one looks (s)."""
 _AFTER = 60.0  # a look that failed by a bug of ours (s)
 _ON_THE_LOOP = ("decode", "history:add")
 _MOSTLY = 0.5  # this share of the time is the reason for it
@@ -35,14 +34,14 @@ class Limiting:
         self._house = house
         settings = house.profiler.settings
         self._detector = Detector(settings.saturated, settings.within)
-        self._threads: dict[str, int] = {}
+        self._threads: dict[str, Schedule] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
         loop, profiler = asyncio.get_running_loop(), self._house.profiler
         while True:
-            due = loop.time() + TICK
-            await asyncio.sleep(TICK)
+            due = next_second()
+            await asyncio.sleep(due - loop.time())
             if profiler.loop is not None:
                 profiler.loop.lag.add(loop.time() - due, 1)
             if not profiler.settings.enabled:
@@ -86,7 +85,7 @@ class Limiting:
 
     def _loop(self, watch: LoopWatch) -> Look:
         profiler = self._house.profiler
-        figures = dict(schedule(threading.main_thread().native_id or 0) or {})
+        figures = dict(self._ran("MainThread"))
         figures |= {name: profiler.busy(name) for name in _ON_THE_LOOP}
         # Woken and without a processor it still seems to rest; the kernel knows better.
         busy = {
@@ -148,8 +147,14 @@ class Limiting:
     def _ran(self, name: str) -> Mapping[str, float]:
         """How long a thread of ours ran and waited for a processor, by its name."""
         if name not in self._threads:
-            self._threads |= {t.name: t.native_id or 0 for t in threading.enumerate()}
-        return schedule(self._threads.get(name, 0)) or {}
+            thread = next((t.native_id for t in threading.enumerate() if t.name == name), None)
+            if thread is None:
+                return {}
+            self._threads[name] = Schedule(thread)
+        found = self._threads[name]()
+        if not found:  # it has ended; another one may have taken its place
+            self._threads.pop(name).close()
+        return found
 
 
 def _loop_cause(watch: LoopWatch, detector: Detector, span: Span) -> Cause | None:

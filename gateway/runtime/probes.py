@@ -6,7 +6,6 @@ from typing import Any
 
 from gateway.bus.journal import Journal
 from gateway.bus.subscription import Subscription
-from gateway.core.contracts import Detailed
 from gateway.core.words import about, lasting
 from gateway.io.sqlite import Database
 from gateway.runtime.delivery import Delivery
@@ -37,8 +36,8 @@ def source(intake: Intake, rules: Rules) -> Probe:
         else:
             text = f"{flow.share:.0f} % of what usually comes"
             found += over(limits, "throughput", flow.share, text)
-        if isinstance(intake.device, Detailed) and intake.device.concern:
-            found.append(Deduction("concern", 1, 0, 40, intake.device.concern))
+        if concern := intake.concern:
+            found.append(Deduction("concern", 1, 0, 40, concern))
         if not ledger.received:
             return found or ([] if intake.last or not intake.failing else None)
         share = 100.0 * ledger.dead_lettered / ledger.received

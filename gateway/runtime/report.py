@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from gateway.core.events import DeadLettered, Event, StateSeen
 from gateway.core.topics import Topics
+from gateway.io.polling import second
 from gateway.runtime.house import House
 from gateway.runtime.listening import Around, Listening
 from gateway.stages.health import EVERY, Component, Level
@@ -45,7 +46,9 @@ class Report:
 
     async def _health(self) -> None:
         loop = asyncio.get_running_loop()
-        turn, begun = 0, loop.time()
+        turn = 0
+        await second()
+        begun = loop.time()
         while True:
             self._second(turn % REPEAT)
             turn += 1

@@ -2,7 +2,7 @@
 
 from gateway.core.profiling_settings import ProfilingSettings
 from gateway.stages.profiling.bottleneck import Cause, Detector, Limit, Look, Span
-from gateway.stages.profiling.loop import LoopWatch, WatchedSelector, schedule
+from gateway.stages.profiling.loop import LoopWatch, Schedule, WatchedSelector
 from gateway.stages.profiling.profiler import RECEIVE, Profiler
 from gateway.stages.profiling.stage import ProfilingStage
 from gateway.stages.profiling.windows import WINDOWS
@@ -18,7 +18,7 @@ __all__ = [
     "Profiler",
     "ProfilingSettings",
     "ProfilingStage",
+    "Schedule",
     "Span",
     "WatchedSelector",
-    "schedule",
 ]

@@ -1,4 +1,4 @@
-"""Which stage limits, found by looking at all of them twice a second.
+"""Which stage limits, found by looking at all of them once a second.
 
 The rule is the USE method's (B. Gregg, Systems Performance, 2nd ed. 2020, ch. 2.5.9) read for a
 pipeline: a stage limits if it was saturated, that is at work for nearly the whole of the last few
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+_EARLY = 0.1  # looks are a second apart only roughly (s)
 _KEEP = 2.0  # a limit is told so long after it was last seen, so that it does not flicker (s)
 
 
@@ -124,11 +125,12 @@ class Detector:
     def look(self, now: float, wall: float, looks: Sequence[Look]) -> list[Cause]:
         """Take in how things are at `now` (s, monotonic); what limits since just now."""
         self._looks.append((now, {look.stage: look for look in looks}))
-        while len(self._looks) > 2 and now - self._looks[1][0] >= self.within:
+        within = self.within - _EARLY
+        while len(self._looks) > 2 and now - self._looks[1][0] >= within:
             self._looks.popleft()
         then, before = self._looks[0]
         causes = []
-        if now - then >= self.within:
+        if now - then >= within:
             spans = [
                 Span(before[look.stage], look, now - then) for look in looks if look.stage in before
             ]

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
-from gateway.stages.profiling import LoopWatch, WatchedSelector, schedule
+from gateway.stages.profiling import LoopWatch, Schedule, WatchedSelector
 
 SLOW = 0.1
 
@@ -65,7 +65,7 @@ def test_what_the_kernel_tells_of_a_thread() -> None:
     end = time.thread_time() + 0.05
     while time.thread_time() < end:
         pass
-    found = schedule(threading.get_native_id())
+    found = Schedule(threading.get_native_id())()
     assert found is not None
     assert found["ran"] >= 0.05
-    assert schedule(2**22) is None
+    assert Schedule(2**22)() == {}
