@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,11 @@ class Bench:
 
     def drain(self, count: int) -> float:
         """Seconds until the sink has `count` messages; at most _DRAIN."""
-        began = time.monotonic()
-        while self.delivered()["lines"] < count and time.monotonic() - began < _DRAIN:
-            time.sleep(0.05)
-        return time.monotonic() - began
+        return _until(lambda: self.delivered()["lines"] >= count)
+
+    def settle(self) -> None:
+        """Wait until history has taken what is committed: it gathers for up to a second."""
+        _until(lambda: not self.behind())
 
     def behind(self) -> int:
         """Messages that history has not taken yet."""
@@ -66,6 +67,14 @@ class Bench:
     def resident(self) -> float:
         """Memory of the gateway's process (MB)."""
         return float(psutil.Process(self.house.pid).memory_info().rss) / 1e6
+
+
+def _until(done: Callable[[], bool]) -> float:
+    """Seconds until it is done; at most _DRAIN."""
+    began = time.monotonic()
+    while not done() and time.monotonic() - began < _DRAIN:
+        time.sleep(0.05)
+    return time.monotonic() - began
 
 
 @contextmanager
@@ -106,6 +115,7 @@ def sustained(directory: Path, rate: int, seconds: float, devices: int) -> dict[
         sink = here.drain(count)
         cpu = cpu_seconds(here.house.pid) - before
         seen = here.delivered()
+        here.settle()
         return {
             "messages": count,
             "devices": devices,
