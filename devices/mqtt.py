@@ -34,7 +34,8 @@ from gateway.io.mqtt_window import Window
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 0.1  # of the time until a commit, what may be spent on gathering
+_PATIENCE = 0.2  # of the time until a commit, what may be spent on gathering
+_FEW = 200  # a broker that waits for us after fewer than this would be slowed down by gathering
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
 
@@ -113,7 +114,7 @@ class MqttDevice:
         self._refusal = ""
         self._forgotten = False
         self._renewed = False
-        self._window = Window()
+        self._window = Window(late=self._patience)
         self._backlog = Backlog()
         self._seen = 0
         self._client_id = settings.client_id or f"{context.gateway}-{name}"
@@ -181,7 +182,7 @@ class MqttDevice:
         assert isinstance(made, BulkClient)
         client = made
         client.limit = self._context.payload
-        client.patience = lambda: self._context.gather() * _PATIENCE
+        client.patience = self._patience
         client.own = mark_of(self._context.gateway)
         client.on_frames = partial(self._frames, client)
         client.on_connect = self._connected
@@ -210,6 +211,13 @@ class MqttDevice:
         self._window.renewed()
 
     # -- in the network thread --------------------------------------------------------------
+
+    def _patience(self) -> float:
+        """How long data may gather before it is read (s)."""
+        limit = self._window.limit
+        if limit is not None and limit < _FEW:
+            return 0.0
+        return self._context.gather() * _PATIENCE
 
     def _frames(self, client: BulkClient, frames: Frames, generation: int) -> None:
         received, moment = time.time_ns(), boottime()

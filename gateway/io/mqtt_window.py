@@ -12,14 +12,21 @@ from collections.abc import Callable
 _LEAST = 8  # fewer unacknowledged messages than this are no sign of a limit
 _QUIET = 0.05  # the broker had stopped if nothing came for so long before we acknowledged (s),
 _GAPS = 8  # and for so many times what lay between two messages before: devices may be slow
+_LATE = 1.5  # and for so many times as long as we may not have looked
 _SOON = 0.1  # … and had been waiting for us if something came so soon after (s)
 
 
 class Window:
-    """What one connection is seen to allow. limit: None while there is no sign of one."""
+    """What one connection is seen to allow. limit: None while there is no sign of one. late: how
+    long what has come may lie in the socket before we look, at the moment (s)."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        late: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.limit: int | None = None
+        self._late = late
         self._clock = clock
         self._lock = threading.Lock()
         self._unacknowledged = 0
@@ -61,7 +68,7 @@ class Window:
     def _quiet(self) -> float:
         """How long nothing may have come before that says something (s)."""
         gap = (self._arrived_at - self._began_at) / self._unacknowledged
-        return max(_QUIET, _GAPS * gap)
+        return max(_QUIET, _GAPS * gap, _LATE * self._late())
 
     def renewed(self) -> None:
         """The connection is a new one: nothing is unacknowledged on it."""

@@ -45,3 +45,16 @@ def test_slow_devices_are_no_limit() -> None:
         clock.now += 0.09
         window.acknowledged(300)
     assert window.limit is None
+
+
+def test_what_lay_in_the_socket_while_nobody_looked_is_no_limit() -> None:
+    """Under load it is read a few times a second: nothing seems to come in between."""
+    clock = Clock()
+    window = Window(clock, late=lambda: 0.2)
+    for _ in range(20):
+        for number in range(5):
+            clock.now += 0.2 if number else 0.05
+            assert not window.arrived(60)
+        clock.now += 0.15
+        window.acknowledged(300)
+    assert window.limit is None
