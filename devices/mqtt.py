@@ -245,6 +245,7 @@ class MqttDevice:
             on_done=partial(self._done, client, acknowledged, generation) if acknowledged else None,
             urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
             late=late,
+            waited=client.waited,
             boottime=moment,
             renewed=self._renewed and bool(acknowledged),
             forwarded=[bool(head & FORWARDED) for head in frames.heads] if marked else (),

@@ -24,7 +24,8 @@ class Entry:
     """What is journalled together and told together: the readings of one burst.
 
     size: bytes as received. matched: how many of the readings each durable subscription wants.
-    gather: longest it may wait for its commit (s); None: the journal's own setting.
+    gather: longest it may wait for its commit (s); None: the journal's own setting. waited: how
+    much of that may be over (s).
     done: called on the loop once it is durable, in the order of `append`. first: the sequence of
     its first reading, known by then.
     """
@@ -34,6 +35,7 @@ class Entry:
     keys: RepeatKeys | None = None
     matched: dict[str, int] = field(default_factory=dict)
     gather: float | None = None
+    waited: float = 0.0
     done: Callable[[], None] | None = None
     first: int = 0
 
@@ -83,7 +85,8 @@ class Gathering:
             if self._readings >= self._most[0] or self._size >= self._most[1]:
                 self._expect(0.0)
             else:
-                self._expect(self._longest if entry.gather is None else entry.gather)
+                longest = self._longest if entry.gather is None else entry.gather
+                self._expect(max(longest - entry.waited, 0.0))
 
     def move(self, name: str, record: CursorRecord) -> None:
         """Add a moved cursor: it rides with the next entries, alone after a second, or after as

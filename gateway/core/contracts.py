@@ -81,6 +81,7 @@ class Burst:
     answer now (CoAP) and gets Busy if the disk refuses.
     urgent: nothing more comes from this source before it is acknowledged: commit at once.
     late: the frames waited somewhere before they came.
+    waited: how long the first frame may have lain unread, because more was to gather (s).
     boottime: `received` by CLOCK_BOOTTIME, by which it is put right where our clock was wrong.
     renewed: the first one of a new session: nothing that came before it is sent again.
     forwarded: which frames come from another gateway's mqtt bridge; empty where none does.
@@ -96,6 +97,7 @@ class Burst:
     patient: bool = True
     urgent: bool = False
     late: bool = False
+    waited: float = 0.0
     boottime: int = field(default_factory=boottime)
     renewed: bool = False
     forwarded: Sequence[bool] = ()

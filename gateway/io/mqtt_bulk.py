@@ -173,12 +173,13 @@ def _length(buffer: bytes, at: int) -> tuple[int, int]:
 class BulkClient(Client):
     """See the module. Set `on_frames` (called in the network thread), `limit` (bytes), `own` (see
     Splitter), and `patience`: the longest that data may gather before it is read (s), asked each
-    time."""
+    time. waited: for how long it did, of what is handed up (s)."""
 
     on_frames: Callable[[Frames, int], None]
     limit: int = 256_000
     own: bytes = b""
     patience: Callable[[], float] = staticmethod(lambda: _GATHER_MOST)
+    waited = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -224,8 +225,8 @@ class BulkClient(Client):
         code = self._read(frames)
         if frames.payloads:
             self.on_frames(frames, self._generation)
-            if self._size < _PLENTY:
-                self._gather(len(frames.payloads))
+            self.waited = self._pause(len(frames.payloads)) if self._size < _PLENTY else 0.0
+            time.sleep(self.waited)
         return code
 
     def _read(self, frames: Frames) -> MQTTErrorCode:
@@ -256,13 +257,14 @@ class BulkClient(Client):
         pending = getattr(self._sock, "pending", None)
         return pending is not None and pending() > 0
 
-    def _gather(self, count: int) -> None:
-        """Under load let data gather before the next read; add nothing when it is quiet."""
+    def _pause(self, count: int) -> float:
+        """How long data may gather before the next read (s): 0 where it is quiet."""
         now = time.monotonic()
         elapsed, self._read_at = now - self._read_at, now
         if (count > 1 and count > _BUSY * elapsed) or elapsed < 1 / _BUSY:
             wanted = max(_WORTH * elapsed / count, _GATHER)
-            time.sleep(min(wanted, _GATHER_MOST, self.patience()))
+            return min(wanted, _GATHER_MOST, self.patience())
+        return 0.0
 
     def _new_splitter(self) -> Splitter:
         return Splitter(self.limit, self._protocol == MQTTv5, self._other, self.own)

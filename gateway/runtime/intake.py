@@ -179,10 +179,9 @@ class Intake:
             self._undecoded.put(decoded.bad, burst.received, done)
         if not self.services.devices.settled:
             await self.services.devices.settle()
-        gather = _gather(burst, decoded)
-        self.services.bus.publish(
-            Entry(decoded.readings, decoded.size, keys, gather=gather, done=done)
-        )
+        entry = Entry(decoded.readings, decoded.size, keys, waited=burst.waited, done=done)
+        entry.gather = _gather(burst, decoded)
+        self.services.bus.publish(entry)
 
     async def _admitted(self, burst: Burst) -> bool:
         """Hold a patient source back while the disk refuses; send others away."""

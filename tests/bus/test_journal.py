@@ -149,6 +149,14 @@ async def test_a_writer_that_fails_is_not_silent(tmp_path: Path) -> None:
             await asyncio.wait_for(task, 10)
 
 
+async def test_what_waited_before_it_came_waits_no_longer_for_its_commit(tmp_path: Path) -> None:
+    async with open_bus(tmp_path, options(gather=30.0)) as bus, running(bus):
+        committed = asyncio.get_running_loop().create_future()
+        done = partial(committed.set_result, None)
+        bus.publish(Entry(numbered(0, 1), size=1, waited=29.9, done=done))
+        await asyncio.wait_for(committed, 10)
+
+
 async def test_keys_of_a_block_of_many_small_bursts_are_all_given_back(tmp_path: Path) -> None:
     """A kill before a block is acknowledged: the broker sends all of its messages again."""
     settings = options(gather=5.0, frames=500)

@@ -411,6 +411,22 @@ async def test_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
             await until(lambda: refused.device.trouble not in ("", "connecting"))
 
 
+async def test_under_load_frames_gather_and_say_for_how_long(tmp_path: Path) -> None:
+    """The journal waits so much less, so that together it is no longer than it is told."""
+    with mosquitto(tmp_path) as broker:
+        async with listening(Endpoint(port=broker.port)) as found:
+            publisher = Publisher(broker.port, 1, lambda n: b"%d" % n)
+            await asyncio.to_thread(publisher.run, 0, 1, 20)
+            await until(lambda: bool(found.bursts))
+            assert [burst.waited for burst in found.bursts] == [0.0]
+            await asyncio.to_thread(publisher.run, 1, 1_000, 500)
+            publisher.close()
+            await until(lambda: len(found.payloads()) == 1_001)
+        waited = [burst.waited for burst in found.bursts]
+    assert 0.0 < max(waited) <= 0.2
+    assert len(waited) < 200
+
+
 async def test_names_come_from_topics(tmp_path: Path) -> None:
     found = Listener(Endpoint(), topics=["plant/+/+/data", "tele/#"], device="{1}")
     assert found.device.device_of("plant/hall/pump/data") == "hall"
