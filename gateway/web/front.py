@@ -32,6 +32,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
+        app: ASGIApp
         try:
             app = self._probe(scope) or await self._application()
         except Exception:
