@@ -46,9 +46,9 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "stranger_needy.py").write_text("import no_such_thing.at_all")
     (tmp_path / "stranger_broken.py").write_text("raise ImportError('libwind.so.1: not found')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry._entries.cache_clear()
+    registry._installed.cache_clear()
     yield
-    registry._entries.cache_clear()
+    registry._installed.cache_clear()
 
 
 def test_known() -> None:

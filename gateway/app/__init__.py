@@ -13,6 +13,7 @@ from gateway.app.reloading import Reloader
 from gateway.app.wiring import Wiring
 from gateway.config import Config
 from gateway.config.trial import Trial
+from gateway.core.collector import keep
 from gateway.core.profiling import report_to
 from gateway.runtime.notify import notify
 from gateway.stages.profiling import LoopWatch, WatchedSelector
@@ -57,6 +58,7 @@ async def _main(config: Config, file: Path | None, watch: LoopWatch | None = Non
             loop.add_signal_handler(signal.SIGHUP, hang_up)
             try:
                 await wiring.start()
+                keep()
                 parts.start("reload", reloader.run())
                 await parts.stop.wait()
                 notify("STOPPING=1")

@@ -11,6 +11,7 @@ from gateway.bus.live import Item
 from gateway.bus.passages import passages
 from gateway.bus.table import Table
 from gateway.bus.times import base_of
+from gateway.core.collector import keep
 from gateway.core.contracts import Described, Device, TopicMapped
 from gateway.core.events import Event
 from gateway.runtime.announce import ReadingsAnnouncer
@@ -21,7 +22,6 @@ from gateway.store.history import History
 
 log = logging.getLogger(__name__)
 
-_YOUNG = 10_000  # objects that may come before the collector looks at them
 _DRAIN = 1.0  # how long readings on their way may take to be committed when we stop (s)
 
 
@@ -93,17 +93,10 @@ async def ready(house: House) -> None:
     """Tell the service manager once data is accepted."""
     while not house.ready()[0]:  # noqa: ASYNC110 - several parts decide
         await asyncio.sleep(0.02)
-    _spare_the_collector()
+    gc.collect()  # what came and went while the journal was read again
+    keep()
     notify("READY=1")
     log.info("ready: gateway %s", house.topics.gateway)
-
-
-def _spare_the_collector() -> None:
-    """What the start made lives as long as we do. Looked through again each time that readings
-    pile up for a moment, it held everything up for 50 ms and cost a tenth of the CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG)
 
 
 async def drain(house: House) -> None:

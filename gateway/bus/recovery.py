@@ -52,7 +52,7 @@ class Recovered:
         for name in meta.removed:
             self.cursors.pop(name, None)
         for keys in meta.keys:
-            self.keys.setdefault(keys.source, deque(maxlen=REPEAT_BLOCKS)).append(unmerged(keys))
+            self.keys.setdefault(keys.source, deque(maxlen=REPEAT_BLOCKS)).append(keys)
         self.stamp = meta.stamp
         self.times.learn(meta.stamp)
 
@@ -82,6 +82,8 @@ def recover(directory: Path, progress: Callable[[str], None] = lambda text: None
             break
     for meta in metas:
         found.take(meta)
+    for source, keys in found.keys.items():  # those that are left
+        found.keys[source] = deque(map(unmerged, keys), REPEAT_BLOCKS)
     # The readings of a last segment that was set aside had sequences, at most one for each byte:
     # nobody else may get them.
     found.least = max(found.least, found.end + found.unknown)
@@ -128,13 +130,14 @@ def _headless(segment: Segment, reason: str, found: Recovered) -> bool:
 def _metas(
     segment: Segment, damage: list[Damage], progress: Callable[[str], None]
 ) -> Iterator[Meta]:
+    doing = f"reading {segment.path.name}"
     try:
         for found in scan(segment):
             if isinstance(found, Damage):
                 damage.append(found)
                 continue
             header, data = found
-            progress(f"reading {segment.path.name}")
+            progress(doing)
             yield blocks.decode_meta(data, 0, header)
     except (CorruptBlockError, OSError) as error:
         damage.append(Damage(segment.path, segment.tail, 0, str(error)))

@@ -21,6 +21,7 @@ from gateway.bus.records import Meta
 
 SEGMENT_SIZE = 64 * 1024 * 1024
 _STEP = 1024 * 1024  # zeroed ahead at a time
+_ZEROS = bytes(_STEP)
 _APART = 5.0
 """Commits so far apart (s) are written where nothing was zeroed: with them ext4 writes its own
 journal anyway, for the time of the file's last change. What counts then is pages."""
@@ -179,7 +180,8 @@ def _next_block(window: _Window, segment: Segment) -> int | None:
     offset = segment.tail + 1
     overlap = len(blocks.MAGIC) - 1
     while data := window.read(offset, _STEP):
-        at = data.find(blocks.MAGIC)
+        # Most of what follows is zeros, and those are told apart in a tenth of the time.
+        at = -1 if data == _ZEROS else data.find(blocks.MAGIC)
         while at >= 0:
             found = _block_at(window, offset + at, segment.index)
             if found is not None and found[0].first >= segment.end:
@@ -340,7 +342,7 @@ class SegmentWriter:
         target = min(max(end, (end // _STEP + 1) * _STEP), max(self._size, end))
         offset = self._zeroed
         while offset < target:
-            offset += os.pwrite(self._fd, bytes(min(_STEP, target - offset)), offset)
+            offset += os.pwrite(self._fd, _ZEROS[: target - offset], offset)
         self._zeroed = target
 
 

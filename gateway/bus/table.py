@@ -5,6 +5,7 @@ their readings do one by one.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -301,6 +302,7 @@ def _unshuffled(data: bytes, lengths: Ints, width: int) -> npt.NDArray[np.uint8]
     return found.reshape(-1, 8 * width)
 
 
+@lru_cache(maxsize=16)
 def _all(count: int) -> bytes:
     """The rows of a group that is all of its block."""
     return np.arange(count, dtype=np.uint32).tobytes()

@@ -52,7 +52,9 @@ class Times:
     def learn(self, stamp: Stamp) -> Boot:
         """Take what a block's stamp tells of its boot; stamps come in the order of the journal."""
         now = stamp.monotonic
-        boot = self.boots.setdefault(stamp.boot, Boot(stamp.boot, now, now))
+        boot = self.boots.get(stamp.boot)
+        if boot is None:
+            boot = self.boots[stamp.boot] = Boot(stamp.boot, now, now)
         boot.first, boot.last = min(boot.first, now), max(boot.last, now)
         if stamp.base:
             boot.base = stamp.base

@@ -34,6 +34,9 @@ def add(commands: "_SubParsersAction[Any]") -> None:
 
 def run(args: Namespace) -> int:
     """Run the gateway until it is told to stop."""
+    from gateway.core.collector import rest
+
+    rest()  # until everything is there
     from gateway import logs
     from gateway.config import find, load
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.config.problems import Problem
 from gateway.config.source import Place, Source
+from gateway.core.descriptions import description
 from gateway.core.ids import slug
 from gateway.core.settings import ID_PATTERN, duration_text, parse_duration, parse_size, size_text
 
@@ -241,8 +242,8 @@ def _pattern(finding: _Finding) -> Problem:
 def _purpose(finding: _Finding) -> str:
     """What the key is for, where nothing better is known."""
     model = _model_at(finding.model, finding.loc[len(finding.base) : -1])
-    info = model.model_fields.get(str(finding.loc[-1])) if finding.loc else None
-    return " ".join((info.description or "").split()) if info is not None else ""
+    name = str(finding.loc[-1]) if finding.loc else ""
+    return " ".join(description(model, name).split()) if name in model.model_fields else ""
 
 
 def _quantity(finding: _Finding) -> Problem:

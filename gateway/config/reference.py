@@ -13,6 +13,7 @@ from gateway.config.load import LOOKED_AT
 from gateway.config.models import Config
 from gateway.config.scalars import plain
 from gateway.config.schema import drivers
+from gateway.core.descriptions import description
 from gateway.core.settings import Secret, duration_text, size_text
 
 _LOOKED_AT = "\n".join(f"{n}. `{place}`" for n, place in enumerate(("-c FILE", *LOOKED_AT), 1))
@@ -59,7 +60,7 @@ def _sections() -> Iterator[str]:
     yield "## Sections\n"
     for name, field in Config.model_fields.items():
         model = _model(field)
-        yield f"### `{name}`\n\n{_prose(field)}\n"
+        yield f"### `{name}`\n\n{_prose(Config, name)}\n"
         if model is not None:
             yield _table(model)
         elif not _listed(field):
@@ -85,8 +86,8 @@ def _first(model: type[BaseModel]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _prose(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
+def _prose(model: type[BaseModel], name: str) -> str:
+    return " ".join(description(model, name).split())
 
 
 def _table(model: type[BaseModel], leave: tuple[str, ...] = ()) -> str:
@@ -107,14 +108,14 @@ def _rows(
         inner = _model(field)
         if inner is not None and inner.model_fields and name != "codec":
             if inner in shown:
-                text = f"As `{shown[inner]}`. {_prose(field)}"
+                text = f"As `{shown[inner]}`. {_prose(model, attribute)}"
                 yield f"| `{above}{name}` | section | - | {text} |"
                 continue
             shown[inner] = f"{above}{name}"
             yield from _rows(inner, f"{above}{name}.", (), shown)
             continue
         kind, default = _type(model, attribute), _default(model, name, field)
-        cells = (f"`{above}{name}`", kind, default, _prose(field))
+        cells = (f"`{above}{name}`", kind, default, _prose(model, attribute))
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         if (item := _item(field)) is not None:
             yield from _rows(item, f"{above}{name}[].", (), shown)

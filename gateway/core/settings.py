@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, core_schema
 
 from gateway.core.contracts import Bridge, Codec, Context, Device, Endpoint
+from gateway.core.descriptions import describe
 from gateway.core.mqtt_url import parse_url
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -153,7 +154,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
+        defer_build=True,  # most are only ever a part of another, which is built with all its parts
+        json_schema_extra=describe,
         hide_input_in_errors=True,  # a traceback in a log would show passwords
     )
 

@@ -1,23 +1,20 @@
-"""Alerts and silences: the same over HTTP and over the control socket."""
+"""Alerts and silences: what can be asked of them, over HTTP (see alert_routes) and over the control
+socket."""
 
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.core.errors import Conflict
 from gateway.core.settings import Id
 from gateway.runtime.alerting import Alerting
-from gateway.web.answers import answer, known
 from gateway.web.house import House
-from gateway.web.models import Answer
 from gateway.web.params import MOST_ID, NoParams, Params, Pattern, While
 from gateway.web.times import Time
 
 Number = Annotated[int, Field(ge=1, le=MOST_ID)]
-NumberPath = Annotated[int, Path(alias="id", ge=1, le=MOST_ID)]
 Text = Annotated[str, Field(max_length=500)]
 Shown = Literal["active", "all", "pending", "firing", "acknowledged", "silenced", "resolved"]
 
@@ -93,44 +90,6 @@ class ChannelParams(Params):
     """Its name, or mqtt."""
 
 
-class Alert(Answer):
-    """One alert. Times in epoch ms."""
-
-    id: int
-    rule: str
-    source: str
-    """A device's id, or a part such as bridge/home."""
-    severity: Literal["info", "warning", "critical"]
-    state: Literal["pending", "firing", "acknowledged", "silenced", "resolved"]
-    since: int
-    fired: int | None
-    ended: int | None
-    value: float | bool | str | None
-    limit: str
-    message: str
-    labels: dict[str, str]
-    count: int
-    """How often it fired."""
-    acknowledged: int | None
-    acknowledged_by: str | None
-    silenced_until: int | None
-    told: list[str]
-    """The channels that have been told."""
-
-
-class Silence(Answer):
-    """One silence. Times in epoch ms."""
-
-    id: int
-    rule: str
-    source: str
-    labels: dict[str, str]
-    start: int
-    end: int
-    by: str
-    comment: str
-
-
 def at_work(house: House) -> Alerting:
     """Whoever watches. Raises Conflict where nobody does."""
     if house.alerting is None:
@@ -138,42 +97,8 @@ def at_work(house: House) -> Alerting:
     return house.alerting
 
 
-def add_alerts(routes: APIRouter, house: House) -> None:
-    """Add the routes."""
-
-    @routes.get("/alerts", response_model=list[Alert], tags=["alerts"])
-    async def alerts(asked: Annotated[AlertsParams, Query()]) -> Response:
-        """Alerts, the newest first."""
-        return answer(at_work(house).alerts(asked.state))
-
-    @routes.post("/alerts/{id}/ack", response_model=Alert, tags=["alerts"])
-    async def acknowledge(
-        number: NumberPath, _: Annotated[NoParams, Query()], asked: AckParams | None = None
-    ) -> Response:
-        """Take care of it: it is not said again, and nobody else is told."""
-        with known():
-            by = asked.by if asked else ""
-            return answer(await at_work(house).acknowledge(number, by))
-
-    @routes.get("/silences", response_model=list[Silence], tags=["alerts"])
-    async def silences(_: Annotated[NoParams, Query()]) -> Response:
-        """Silences that have not ended, the one that ends first first."""
-        return answer(at_work(house).silences())
-
-    @routes.post("/silences", response_model=Silence, status_code=201, tags=["alerts"])
-    async def silence(asked: SilenceParams, _: Annotated[NoParams, Query()]) -> Response:
-        """Tell nobody of some alerts for a while; they are shown all the same."""
-        with known():
-            return answer(await _silence(house, asked), 201)
-
-    @routes.delete("/silences/{id}", response_model=Silence, tags=["alerts"])
-    async def end_silence(number: NumberPath, _: Annotated[NoParams, Query()]) -> Response:
-        """End a silence now."""
-        with known():
-            return answer(await at_work(house).end_silence(number))
-
-
-async def _silence(house: House, asked: SilenceParams) -> dict[str, Any]:
+async def make_silence(house: House, asked: SilenceParams) -> dict[str, Any]:
+    """The silence that is asked for, made. Raises Conflict, ValueError as the house does."""
     start, end = asked.stretch
     return await at_work(house).silence(
         asked.rule, asked.source, asked.labels, start, end, asked.by, asked.comment
@@ -192,7 +117,7 @@ def alert_calls(
         return await at_work(house).acknowledge(asked.id, asked.by)
 
     async def silence(asked: SilenceParams) -> Any:
-        return await _silence(house, asked)
+        return await make_silence(house, asked)
 
     async def silences(_: NoParams) -> Any:
         return at_work(house).silences()

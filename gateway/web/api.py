@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from gateway.web import models
-from gateway.web.alerts import add_alerts
+from gateway.web.alert_routes import add_alerts
 from gateway.web.answers import answer
 from gateway.web.answers import known as _known
 from gateway.web.export import add_export

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import msgspec
 from pydantic import BaseModel, ValidationError
 
 from gateway import __version__
@@ -14,6 +13,7 @@ from gateway.core.errors import BerrygateError
 from gateway.web.alerts import alert_calls
 from gateway.web.broker_calls import broker_calls
 from gateway.web.house import House
+from gateway.web.lines import CallError, Request
 from gateway.web.params import (
     BridgeParams,
     DeviceParams,
@@ -35,22 +35,6 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 Call = tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]
-
-
-class Request(msgspec.Struct, forbid_unknown_fields=True):
-    """A line from a client."""
-
-    call: str
-    args: dict[str, Any] = {}
-
-
-class CallError(Exception):
-    """A request that cannot be served. kind: `usage`, `unknown`, `denied` or `failed`."""
-
-    def __init__(self, kind: str, message: str, fix: str | None = None) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.fix = fix
 
 
 def calls(house: House) -> dict[str, Call]:
@@ -181,14 +165,6 @@ def call_errors(name: str) -> Iterator[None]:
         # The edge: a bug behind one call must not end the connection without a word.
         log.exception("control: %s failed", name)
         raise CallError("failed", "the gateway failed on this; its log says why") from error
-
-
-def parse(line: bytes) -> Request:
-    """The request on a line. Raises CallError."""
-    try:
-        return msgspec.json.decode(line, type=Request)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CallError("usage", f"not a request: {error}") from error
 
 
 def arguments(model: type[M], args: dict[str, Any]) -> M:

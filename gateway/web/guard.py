@@ -1,15 +1,14 @@
 """What stands before every request: who it was meant for, how large it is, what browsers may do."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.web.problems import problem
+from gateway.web.plain import plain_problem
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -20,6 +19,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _READING = ("GET", "HEAD", "OPTIONS")
+_Headers = Mapping[str, str]
 
 
 class Guard:
@@ -47,31 +47,31 @@ class Guard:
 
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = list(message.get("headers", ()))
+                _default(headers, HEADERS)
                 if scope["path"].startswith("/api/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                    _default(headers, {"Cache-Control": "no-store"})
+                message = {**message, "headers": headers}
             await send(message)
 
-        app = self._refusal(scope, Headers(scope=scope)) or self._app
+        app = self._refusal(scope, _headers_of(scope)) or self._app
         # RFC 9110, section 9.1: HEAD is GET without the body, which the server leaves out.
         head = {**scope, "method": "GET", "berrygate.method": "HEAD"}
         inner = head if scope["method"] == "HEAD" else scope
         await app(inner, self._limited(receive), protected)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, headers: _Headers) -> ASGIApp | None:
         host = headers.get("host", "")
         if not self._is_ours(host):
             fix = f"add {_name(host)!r} to api.allowed_hosts, or use the gateway's IP address"
-            return problem(421, f"host {host!r} is not this gateway", fix=fix)
+            return plain_problem(421, f"host {host!r} is not this gateway", fix=fix)
         if scope["method"] not in _READING and (refused := _forbidden(scope, headers)):
-            return problem(
+            return plain_problem(
                 403, refused, fix="use the berrygate command, or a client on this machine"
             )
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body:
-            return problem(413, self._too_large, headers={"Connection": "close"})
+            return plain_problem(413, self._too_large, headers={"Connection": "close"})
         return None
 
     @property
@@ -106,7 +106,7 @@ class Guard:
         return True
 
 
-def _forbidden(scope: Scope, headers: Headers) -> str:
+def _forbidden(scope: Scope, headers: _Headers) -> str:
     """Why a request that changes something is refused, or "".
 
     Until there are users, only this machine may change things. And a browser on it may be showing
@@ -120,6 +120,20 @@ def _forbidden(scope: Scope, headers: Headers) -> str:
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") or foreign:
         return "a page of another site may not change things here"
     return ""
+
+
+def _headers_of(scope: Scope) -> _Headers:
+    """By their names in lower case, as they come (ASGI 3, HTTP); of one that is there twice the
+    first."""
+    backwards = reversed(list(scope["headers"]))
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in backwards}
+
+
+def _default(headers: list[tuple[bytes, bytes]], added: Mapping[str, str]) -> None:
+    """Add to an answer's headers what it does not say itself."""
+    there = {name.lower() for name, _ in headers}
+    coded = ((name.lower().encode(), value.encode()) for name, value in added.items())
+    headers += [(name, value) for name, value in coded if name not in there]
 
 
 def _name(host: str) -> str:

@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway.core.errors import BerrygateError, Conflict, Denied, Throttled, Unavailable
+from gateway.web.plain import PROBLEM, plain_problem
 
 _VARIES = re.compile(r"\{\w+\}")
-MEDIA_TYPE = "application/problem+json"
 
 SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -41,7 +39,7 @@ SCHEMA: dict[str, Any] = {
 RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {
         "description": description,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for code, description in (("4XX", "The request is at fault."), ("5XX", "The gateway is."))
 }
@@ -57,18 +55,8 @@ def problem(
     **more: Any,
 ) -> Response:
     """A response that says what is wrong. more: extension members, such as `errors`."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-    }
-    if detail:
-        body["detail"] = detail
-    if fix:
-        body["fix"] = fix
-    return Response(
-        msgspec.json.encode(body | more), status, headers=headers, media_type=MEDIA_TYPE
-    )
+    plain = plain_problem(status, detail, fix=fix, headers=headers, **more)
+    return Response(plain.body, plain.status, plain.headers, plain.media_type)
 
 
 def install(app: FastAPI) -> None:

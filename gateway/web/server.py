@@ -1,8 +1,4 @@
-"""The HTTP server: FastAPI on uvicorn, inside the gateway's own event loop.
-
-FastAPI is imported here and in this module's helpers only: it costs 0.2 s and 30 MiB, which the
-command line must not pay.
-"""
+"""The HTTP server: uvicorn, inside the gateway's own event loop."""
 
 import asyncio
 import errno
@@ -10,32 +6,21 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Response
-from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
-from gateway import __version__
 from gateway.core.errors import ConfigError
-from gateway.web import api, models, pages, problems
-from gateway.web.answers import answer
 from gateway.web.connections import Bounded
+from gateway.web.front import Front
 from gateway.web.guard import Guard
 from gateway.web.house import House
-from gateway.web.metrics import CONTENT_TYPE_LATEST, Exposition
-from gateway.web.params import NoParams
 
 log = logging.getLogger(__name__)
 
 _MAX_BODY = 64 * 1024
 _GRACE = 1  # seconds that a request in progress may still take when the server stops
 _STARTING = 0.005
-
-_DESCRIPTION = """Reading the gateway. All times in answers are epoch milliseconds; times in
-queries are ISO 8601, epoch milliseconds or relative (`-24h`). Errors are problem details
-(RFC 9457)."""
 
 
 class _Server(Server):
@@ -64,64 +49,14 @@ class _Server(Server):
 
 
 def build(house: House, *, allowed_hosts: Iterable[str] = (), max_body: int = _MAX_BODY) -> ASGIApp:
-    """The web application of `house`."""
-    app = FastAPI(
-        title="Berrygate",
-        version=__version__,
-        description=_DESCRIPTION,
-        docs_url=None,  # FastAPI's own pages load scripts from a CDN
-        redoc_url=None,
-        redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
-    )
-    problems.install(app)
-    app.include_router(_probes(house))
-    app.include_router(api.router(house))
-    pages.install(app)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Guard(app, allowed_hosts, max_body)
+    """What answers every request to `house`."""
 
+    def load() -> ASGIApp:
+        from gateway.web.application import application
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        app.openapi_schema = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-        )
-        schemas = app.openapi_schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = problems.SCHEMA
-    return app.openapi_schema
+        return application(house)
 
-
-def _probes(house: House) -> APIRouter:
-    routes = APIRouter(responses=problems.RESPONSES, tags=["probes"])
-    exposition = Exposition(house)
-
-    @routes.get("/healthz", response_model=models.Alive)
-    async def healthz(_: Annotated[NoParams, Query()]) -> Response:
-        """The process is alive."""
-        return answer({"status": "alive"})
-
-    @routes.get("/readyz", response_model=models.Ready)
-    async def readyz(_: Annotated[NoParams, Query()]) -> Response:
-        """Data is accepted; 503 with reasons where it is not."""
-        ready, reasons = house.ready()
-        if not ready:
-            return problems.problem(503, "; ".join(reasons), reasons=reasons)
-        return answer({"ready": True})
-
-    @routes.get(
-        "/metrics",
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
-    async def metrics() -> Response:
-        """For Prometheus."""
-        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
-
-    return routes
+    return Guard(Front(house, load), allowed_hosts, max_body)
 
 
 async def serve(house: House, host: str, port: int, *, allowed_hosts: Iterable[str] = ()) -> None:

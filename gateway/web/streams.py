@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.web.calls import CallError, arguments, call_errors
+from gateway.web.calls import arguments, call_errors
 from gateway.web.house import House
+from gateway.web.lines import CallError, line
 from gateway.web.params import ExportParams, ImportParams
 
 MOST_PIECE = 256 * 1024
@@ -24,11 +25,6 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     """What comes before the bytes."""
 
     size: int
-
-
-def line(value: Any) -> bytes:
-    """A line of the protocol."""
-    return msgspec.json.encode(value) + b"\n"
 
 
 async def send_export(house: House, args: dict[str, Any], writer: asyncio.StreamWriter) -> None:

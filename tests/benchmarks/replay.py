@@ -16,6 +16,7 @@ from gateway.bus.block import Block
 from gateway.bus.records import Meta, Stamp
 from gateway.bus.segment import SEGMENT_SIZE, SegmentWriter
 from gateway.core.contracts import Reading, boottime
+from tests.benchmarks.startup import installed
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port
 
@@ -53,7 +54,7 @@ def _reading(number: int, time: int) -> Reading:
 
 def once(directory: Path, rate: int, seconds: int) -> dict[str, float]:
     """Start over such a journal, then once more with nothing to read again (s)."""
-    house = Gateway(directory, broker={"port": free_port()})
+    house = installed(Gateway(directory, broker={"port": free_port()}))
     count = write_journal(directory / "data" / "journal", rate, seconds)
     found = {}
     for name in ("with a journal to read again", "with nothing to read again"):
