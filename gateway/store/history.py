@@ -156,9 +156,8 @@ class History(TakingTables):
         count = sum(s.count for s in streams)
         for stream in streams:
             for buffer in stream.pending():
-                found = buffer.when(self._shift(buffer))
-                times += [int(found[0]), int(found[-1])]
-                count += len(buffer.times)
+                times += buffer.ends(self._shift(buffer))
+                count += buffer.rows
         return {
             "device": device,
             "metric": metric,
@@ -207,8 +206,7 @@ class History(TakingTables):
     def _source(self, stream: Stream, place: int) -> Source:
         buffers = {}
         for buffer in stream.pending():
-            samples = buffer.samples(self._shift(buffer))
-            part = (samples.times, samples.columns[place])
+            part = buffer.column(place, self._shift(buffer))
             buffers[buffer.first] = (part, buffer.rolled)
         return Source(stream, place, stream.id, buffers)
 
