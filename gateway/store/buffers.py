@@ -31,8 +31,8 @@ BASE = 600
 class Buffer:
     """Samples of one stream that came one after another. numbers: row by row, while every value
     is a float; mixed: rows of values otherwise. texts: characters of all texts in it. first, last:
-    sequences. pieces: what came before the rows in `times` and `numbers`, in less memory. room:
-    how many rows may be in `times`; then it is full.
+    sequences. pieces: what came before the rows in `times` and `numbers`, in less memory; packed:
+    bytes that these take. room: how many rows may be in `times`; then it is full.
 
     marked: rows whose times were taken while the clock was not set; origin: in which boot, with
     which base (see gateway.bus.times). rolled: which rollups have these samples already.
@@ -50,6 +50,7 @@ class Buffer:
     texts: int = 0
     rolled: int = 0
     pieces: list[Piece] = field(default_factory=list)
+    packed: int = 0
     room: int = ROWS
 
     @property
@@ -132,7 +133,7 @@ class Buffer:
             whole = self.samples()
             self.times = array("q", whole.times.tobytes())
             self.numbers = array("d", np.stack(whole.columns, axis=1).tobytes())
-            self.pieces, self.room = [], ROWS
+            self.pieces, self.packed, self.room = [], 0, ROWS
 
     def parts(self, shift: int | None) -> list[tuple[Samples, Origin]]:
         """What becomes one chunk, or two where some times are right and some cannot be told
@@ -149,8 +150,7 @@ class Buffer:
     def size(self) -> int:
         """About how many bytes it holds."""
         row = 8 + (8 if self.mixed is None else 70) * self.width
-        narrowed = sum(piece.size for piece in self.pieces)
-        return BASE + len(self.times) * row + self.texts + narrowed
+        return BASE + len(self.times) * row + self.texts + self.packed
 
 
 def pack(buffers: Iterable[Buffer], wanted: int) -> None:
@@ -172,8 +172,10 @@ def _pack(buffers: Sequence[Buffer], width: int) -> None:
     count = narrow.ROWS
     times = [np.frombuffer(b.times[:count], np.int64) for b in buffers]
     numbers = [np.frombuffer(b.numbers[: count * width]).reshape(-1, width) for b in buffers]
-    for buffer, piece in zip(buffers, narrow.narrow(times, numbers), strict=True):
+    like = [b.pieces[-1].decimals if b.pieces else bytes(width) for b in buffers]
+    for buffer, piece in zip(buffers, narrow.narrow(times, numbers, like), strict=True):
         buffer.pieces.append(piece)
+        buffer.packed += piece.size
         buffer.room -= count
         del buffer.times[:count]
         del buffer.numbers[: count * width]

@@ -22,6 +22,7 @@ ROWS = 128
 """Of each piece."""
 _AT_ONCE = 32  # pieces; of many more the numbers do not fit into a processor's cache
 _DECIMALS = (0, 1, 2, 3, 4)
+_TENS = np.array([10.0**places for places in _DECIMALS])
 _AS_IT_IS = 255  # instead of decimals: eight bytes for each value
 _INTS = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64))
 _LIMITS = np.array([2**7, 2**15, 2**31], dtype=np.int64)
@@ -46,22 +47,31 @@ class Piece(NamedTuple):
         """ns."""
         return int.from_bytes(self.firsts[:8], "little", signed=True)
 
+    @property
+    def decimals(self) -> bytes:
+        """Of each metric."""
+        return self.layout[1::2]
 
-def narrow(times: Sequence[Times], numbers: Sequence[Numbers]) -> list[Piece]:
-    """Pieces of ROWS times (ns) and a row of values for each, all with as many metrics. Many at
-    once: numpy takes nearly as long for one."""
+
+def narrow(
+    times: Sequence[Times], numbers: Sequence[Numbers], like: Sequence[bytes]
+) -> list[Piece]:
+    """Pieces of ROWS times (ns) and a row of values for each, all with as many metrics. like: with
+    how many decimals each metric of each piece is tried first. Many at once: numpy takes nearly as
+    long for one."""
     pieces: list[Piece] = []
     for at in range(0, len(times), _AT_ONCE):
-        pieces += _narrow(times[at : at + _AT_ONCE], numbers[at : at + _AT_ONCE])
+        some = slice(at, at + _AT_ONCE)
+        pieces += _narrow(times[some], numbers[some], b"".join(like[some]))
     return pieces
 
 
-def _narrow(times: Sequence[Times], numbers: Sequence[Numbers]) -> list[Piece]:
+def _narrow(times: Sequence[Times], numbers: Sequence[Numbers], like: bytes) -> list[Piece]:
     moments = np.stack(times)
     values = np.ascontiguousarray(np.stack(numbers).transpose(0, 2, 1))
     count, metrics, _ = values.shape
     flat = values.reshape(-1, ROWS)
-    decimals, whole = _whole(flat)
+    decimals, whole = _whole(flat, like)
     time_ints, time_data = _small(np.diff(moments, n=2, axis=1))
     ints, data = _small(np.diff(whole, axis=1))
     for at in np.flatnonzero(decimals == _AS_IT_IS).tolist():
@@ -84,28 +94,30 @@ def _narrow(times: Sequence[Times], numbers: Sequence[Numbers]) -> list[Piece]:
     ]
 
 
-def _whole(values: Numbers) -> tuple["npt.NDArray[np.uint8]", _Ints]:
+def _whole(values: Numbers, like: bytes) -> tuple["npt.NDArray[np.uint8]", _Ints]:
     """Of each row of values: with how many decimals they are whole numbers, and these."""
-    decimals = np.full(len(values), _AS_IT_IS, dtype=np.uint8)
-    whole = np.zeros(values.shape, dtype=np.int64)
-    left = np.arange(len(values))
+    decimals = np.frombuffer(like, np.uint8).copy()
+    decimals[decimals == _AS_IT_IS] = 0
+    whole, exact = _tried(values, decimals)
+    left = np.flatnonzero(~exact)
+    decimals[left] = _AS_IT_IS
     for places in _DECIMALS:
-        own = values[left]
-        with np.errstate(all="ignore"):  # what has no whole number gives some other one
-            numbers = np.rint(own * 10.0**places).astype(np.int64)
-        # By their bits: -0.0 is not 0.0, and nothing equals what is not a number.
-        exact = (_back(numbers, places).view(np.int64) == own.view(np.int64)).all(axis=1)
-        decimals[left[exact]] = places
-        whole[left[exact]] = numbers[exact]
-        left = left[~exact]
         if not len(left):
             break
+        numbers, exact = _tried(values[left], np.full(len(left), places))
+        decimals[left[exact]] = places
+        whole[left] = numbers
+        left = left[~exact]
     return decimals, whole
 
 
-def _back(whole: _Ints, places: int) -> Numbers:
-    numbers: Numbers = whole / 10.0**places
-    return numbers
+def _tried(values: Numbers, decimals: _Ints) -> tuple[_Ints, "npt.NDArray[np.bool_]"]:
+    """Whole numbers, and of which rows the values come back from them."""
+    tens = _TENS[decimals][:, None]
+    with np.errstate(all="ignore"):  # what has no whole number gives some other one
+        whole = np.rint(values * tens).astype(np.int64)
+    # By their bits: -0.0 is not 0.0, and nothing equals what is not a number.
+    return whole, ((whole / tens).view(np.int64) == values.view(np.int64)).all(axis=1)
 
 
 def _small(steps: _Ints) -> tuple["npt.NDArray[np.uint8]", list[bytes]]:
@@ -140,7 +152,7 @@ def widen(
                 numbers = _cut(data, start, ROWS, np.dtype(np.float64))
             else:
                 small = _cut(data, start, ROWS - 1, _INTS[kind])
-                numbers = _back(_summed(firsts[:, 2 + place], small), decimals)
+                numbers = _summed(firsts[:, 2 + place], small) / _TENS[decimals]
             column.append(numbers.reshape(-1))
     return times, columns
 

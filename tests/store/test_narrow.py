@@ -46,21 +46,23 @@ columns = st.one_of(
             min_size=1,
             max_size=5,
         )
-    )
+    ),
+    guess=st.sampled_from([0, 1, 4, 255]),
 )
 def test_what_comes_back_is_what_went_in(
-    pieces: list[tuple[list[int], list[list[float]]]],
+    pieces: list[tuple[list[int], list[list[float]]]], guess: int
 ) -> None:
     times = [np.cumsum(filled(own, np.int64)) for own, _ in pieces]
     numbers = [np.stack([filled(c, np.float64) for c in own], axis=1) for _, own in pieces]
     metrics = numbers[0].shape[1]
-    found, columns = widen(narrow.narrow(times, numbers), range(metrics))
+    packed = narrow.narrow(times, numbers, [bytes([guess] * metrics)] * len(times))
+    found, columns = widen(packed, range(metrics))
     assert (np.concatenate(found) == np.concatenate(times)).all()
     for place, column in enumerate(columns):
         before = np.ascontiguousarray(np.concatenate(numbers)[:, place])
         assert (np.concatenate(column).view(np.int64) == before.view(np.int64)).all()
     if metrics > 1:
-        _, (last,) = widen(narrow.narrow(times, numbers), [metrics - 1])
+        _, (last,) = widen(packed, [metrics - 1])
         assert np.concatenate(last).tobytes() == np.concatenate(columns[-1]).tobytes()
 
 
