@@ -6,7 +6,8 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ from gateway.core.secrecy import concealed_line
 from gateway.core.settings import BridgeSettings, Duration, Secret, Settings, Size, wrong
 from gateway.io.blocking import Blocking
 from gateway.io.http import Answer, failure, make_answer, network_failure
+from gateway.io.parts_of import parts_of
 
 if TYPE_CHECKING:
     import urllib3
@@ -160,7 +162,7 @@ class InfluxdbBridge:
         read."""
         make = _version_1 if self._first else _version_2
         try:
-            # In a thread: the first import of the client takes 200 ms.
+            # In a thread: it reads files.
             await asyncio.to_thread(_readable, self._settings.ca_file)
             url = self._servers[endpoint or self.endpoints[0]]
             write, close = await asyncio.to_thread(make, self._settings, url)
@@ -269,20 +271,24 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _version_2(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:
-    from influxdb_client import InfluxDBClient
-
-    client = InfluxDBClient(
-        server,
-        settings.token.get_secret_value() if settings.token else None,
-        verify_ssl=settings.verify,
-        ssl_ca_cert=settings.ca_file,
-        retries=False,  # the retry stage does that; and a redirect must not carry the token away
-    )
-    api = client.api_client
+    configuration, rest, version = _client()
+    options = configuration.Configuration()
+    options.verify_ssl, options.ssl_ca_cert = settings.verify, settings.ca_file
+    # No retries: the retry stage does that; and a redirect must not carry the token away.
+    pool: urllib3.PoolManager = rest.RESTClientObject(options, retries=False).pool_manager
     query = {"org": settings.org, "bucket": settings.bucket, "precision": "ns"}
-    pool: urllib3.PoolManager = api.rest_client.pool_manager
-    where = f"{server}/api/v2/write"
-    return _writing(settings, pool, where, query, api.default_headers), client.close
+    headers = {"User-Agent": f"influxdb-client-python/{version.VERSION}"}
+    if settings.token:
+        headers["Authorization"] = f"Token {settings.token.get_secret_value()}"
+    return _writing(settings, pool, f"{server}/api/v2/write", query, headers), pool.clear
+
+
+@cache
+def _client() -> list[ModuleType]:
+    """What of influxdb-client makes a connection; all of it would take 12 MB."""
+    name = "influxdb_client"
+    parts = [f"{name}.configuration", f"{name}._sync.rest", f"{name}.version"]
+    return parts_of([name, f"{name}.client"], parts)
 
 
 def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:

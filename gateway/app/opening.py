@@ -30,7 +30,7 @@ from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import RESCUE as devices_rescue
 from gateway.store.devices import SAVE_EVERY, Devices
 from gateway.store.health import HealthHistory
-from gateway.store.history import History
+from gateway.store.history import AGE, History
 
 _BALLAST = 8_000_000  # what SQLite needs to delete and to check point on a full disk
 
@@ -71,12 +71,12 @@ async def opened(config: Config, directory: Path, stack: AsyncExitStack) -> Hous
     stack.push_async_callback(devices.close)
     history = History(directory, config.history.retention)
     history.keep(*kept(config.history))
+    history.age = open_for(config.journal)
     stack.push_async_callback(history.close)
     bus, clock = _bus(config, directory, history, stack)
     bus.retiring.append(history.secure)
     health_log = HealthHistory(state, clock.at)
-    keep = config.health.history
-    health_log.keep(keep.retention, keep.rows, keep.every)
+    health_log.keep(*health_kept(config))
     stack.push_async_callback(health_log.saved)
     registry = CollectorRegistry()
     profiler = Profiler(registry, config.profiling)
@@ -114,8 +114,20 @@ def _bus(
 
 def counts_every(settings: JournalSettings) -> float:
     """How often what is counted of devices is saved (s): less often where commits spare the card
-    as well."""
-    return max(SAVE_EVERY, 20 * settings.gather)
+    as well, and with what there is of health then."""
+    return max(SAVE_EVERY, 60 * settings.gather)
+
+
+def open_for(settings: JournalSettings) -> float:
+    """How long history waits for what makes a chunk full (s); likewise."""
+    return max(AGE, 480 * settings.gather)
+
+
+def health_kept(config: Config) -> tuple[float, int, float]:
+    """How long health history keeps what (s), how many rows of it, and how often it is written (s);
+    likewise."""
+    keep = config.health.history
+    return keep.retention, keep.rows, max(keep.every, counts_every(config.journal))
 
 
 def broker_saves_every(settings: JournalSettings) -> int:

@@ -11,8 +11,10 @@ from gateway.app.opening import (
     broker_saves_every,
     certificates_of,
     counts_every,
+    health_kept,
     journal_options,
     kept,
+    open_for,
 )
 from gateway.app.parts import Parts
 from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
@@ -170,14 +172,14 @@ class Wiring:
         house = self._house
         house.bus.journal.adjust(journal_options(config.journal))
         house.history.keep(*kept(config.history))
+        house.history.age = open_for(config.journal)
         limits = config.limits
         house.devices_.adjust(limits.devices, limits.series, limits.total_series)
         house.devices_.every = counts_every(config.journal)
         house.limits_ = limits.model_dump()
         house.profiler.adjust(config.profiling)
         house.health_.rules.adopt(config.health.rules())
-        health = config.health.history
-        house.health_log.keep(health.retention, health.rows, health.every)
+        house.health_log.keep(*health_kept(config))
 
     # -- the broker, and what speaks for the gateway there -----------------------------------
 

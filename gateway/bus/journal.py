@@ -35,15 +35,13 @@ Failed = Callable[[Exception], None]
 class Journal(Kept):
     """See the module. Open it, `start` it inside a running loop, `stop` it.
 
-    trouble: why the disk refuses at the moment, or "". backlog: readings waiting for a commit.
-    appended: bytes committed since the start.
+    backlog: readings waiting for a commit. appended: bytes committed since the start.
     """
 
     def __init__(
         self, directory: Path, options: JournalOptions, stamp: Callable[[], Stamp]
     ) -> None:
         super().__init__(directory, options, stamp)
-        self.trouble = ""
         self.backlog = 0
         self.appended = 0
         self._aside = 0
@@ -70,9 +68,10 @@ class Journal(Kept):
             self.note(damage)
         self.segments = found.segments
         self._aside = found.aside
+        self._keep_one(found.spares)
         self.times = found.times
         used = sum(map(self.size_of, self.segments))
-        segment = self._room.fitting(used, self.options.segment)
+        segment = self._room.fitting(used + self._spare_size(), self.options.segment)
         self.options = replace(self.options, segment=segment)
         self._measure()
         positions = [p for record in found.cursors.values() for p in record.lanes]
@@ -245,8 +244,7 @@ class Journal(Kept):
 
     def _create(self, first: int) -> SegmentWriter:
         index = max(self._aside, self.segments[-1].index if self.segments else 0) + 1
-        self._room.admit(self.options.segment)
-        self._writer = SegmentWriter.create(self._directory, index, first, self.options.segment)
+        self._writer = self._new_segment(index, first)
         self.segments.append(self._writer.segment)
         return self._writer
 

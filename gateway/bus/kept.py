@@ -4,6 +4,7 @@ goes next."""
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from gateway.bus.segment import (
     SEGMENT_SIZE,
     Damage,
     Segment,
+    SegmentWriter,
     read_meta,
     scan,
+    spare_path,
     sync_directory,
 )
 from gateway.bus.times import Times
@@ -43,7 +46,11 @@ class JournalOptions:
 class Kept:
     """See the module. segments: oldest first. damage: what was found that cannot be used, by file
     name and offset. times: what is known of the boots that blocks were written in. stamp: what
-    time it is, as blocks tell it."""
+    time it is, as blocks tell it. trouble: why the disk refuses at the moment, or "".
+
+    The file of a segment that goes is kept, one at a time, and becomes the next segment: what need
+    not be zeroed again wears a card less. Not where the disk has not the room for max_size.
+    """
 
     def __init__(
         self, directory: Path, options: JournalOptions, stamp: Callable[[], Stamp]
@@ -52,10 +59,13 @@ class Kept:
         self.segments: list[Segment] = []
         self.damage: dict[tuple[str, int], Damage] = {}
         self.times = Times()
+        self.trouble = ""
         self._directory = directory
         self._room = Room(directory, options.ballast)
         self._stamp = stamp
         self._indexing = threading.Lock()
+        self._sparing = threading.Lock()
+        self._spare: Path | None = None
         self._next = 1
 
     def note(self, damage: Damage) -> None:
@@ -111,8 +121,44 @@ class Kept:
 
     def _measure(self) -> int:
         used = sum(map(self.size_of, list(self.segments)))
-        self._room.look(used, self.options.segment, self.options.max_size)
+        most = self.options.max_size
+        self._room.look(used, self.options.segment, most, self._spare_size())
+        if self.quota < most and (spare := self._take_spare()) is not None:
+            spare.unlink(missing_ok=True)
         return used
+
+    def _spare_size(self) -> int:
+        try:
+            return self._spare.stat().st_size if self._spare is not None else 0
+        except OSError:
+            return 0
+
+    def _keep_one(self, spares: list[Path]) -> None:
+        """Of the files that wait to become a segment, found at a start, keep the newest."""
+        *others, self._spare = [None, *spares]
+        for spare in others:
+            if spare is not None:
+                with suppress(OSError):
+                    spare.unlink()
+
+    def _take_spare(self) -> Path | None:
+        """The spare file; it is nobody else's from now on."""
+        with self._sparing:
+            spare, self._spare = self._spare, None
+        return spare
+
+    def _new_segment(self, index: int, first: int) -> SegmentWriter:
+        """The next segment, of the spare file if there is one. Raises OSError."""
+        size = self.options.segment
+        self._room.admit(max(size - self._spare_size(), 0))
+        if (spare := self._take_spare()) is not None:
+            try:
+                return SegmentWriter.reuse(spare, index, first, size)
+            except OSError as error:
+                log.warning("journal: %s cannot be used again: %s", spare.name, error)
+                with suppress(OSError):
+                    spare.unlink()
+        return SegmentWriter.create(self._directory, index, first, size)
 
     def expired(self) -> Segment | None:
         """The oldest segment, if it is to go: too many bytes, or too old by a clock that counts
@@ -132,10 +178,20 @@ class Kept:
         return self.times.at_least(self._stamp())
 
     def retire(self, segment: Segment) -> None:
-        """Delete the oldest segment. Raises OSError."""
+        """Delete the oldest segment, or keep its file as the spare one. Raises OSError."""
         self.segments.remove(segment)
-        segment.path.unlink(missing_ok=True)
+        keep = self._spare is None and not self.trouble and self.quota >= self.options.max_size
+        if keep:
+            with suppress(FileNotFoundError):
+                segment.path.rename(spare_path(segment))
+        else:
+            segment.path.unlink(missing_ok=True)
         sync_directory(self._directory)
+        # Only now: had the file another segment's head while a power cut brings back its old name,
+        # what it held would come back as well.
+        if keep:
+            with self._sparing:
+                self._spare = spare_path(segment)
 
     def age(self, segment: Segment) -> float:
         """Seconds since the segment's last block, rather too few than too many."""

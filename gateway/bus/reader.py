@@ -107,6 +107,8 @@ def _find(journal: Journal, segment: Segment, sequence: int, taker: _Taker) -> N
                 return  # whoever comes to it, notes it
             if isinstance(error, OSError):
                 raise
+            if segment not in journal.segments:
+                return  # it was retired meanwhile, and its file is another segment's
             offsets = [*segment.offsets[number : number + 2], segment.tail]
             journal.note(Damage(segment.path, offsets[0], offsets[1] - offsets[0], str(error)))
             number += 1

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 REPEAT_BLOCKS = 256
 """How many of the last blocks' repeat keys are given back for each source, at most."""
 _NAME = re.compile(r"(\d{12,18})\.seg(\.damaged(-\d+)?)?")
+_SPARE = re.compile(r"\d{12,18}\.spare")
 
 
 @dataclass(slots=True)
@@ -27,7 +28,8 @@ class Recovered:
 
     cursors: the latest record of each. keys: repeat keys of each source, oldest first. stamp: of
     the last block. damage: what was skipped. least: the next reading's sequence is not below it.
-    aside: the highest index of a file that is set aside; the next segment's is above it.
+    aside: the highest index of a file that is set aside, or of a spare; the next segment's is
+    above it. spares: files that wait to become another segment, oldest first.
     unknown: bytes that were set aside behind the last segment. times: what the stamps tell of
     their boots.
     """
@@ -39,6 +41,7 @@ class Recovered:
     damage: list[Damage] = field(default_factory=list)
     least: int = 1
     aside: int = 0
+    spares: list[Path] = field(default_factory=list)
     unknown: int = 0
     times: Times = field(default_factory=Times)
 
@@ -71,6 +74,9 @@ def recover(directory: Path, progress: Callable[[str], None] = lambda text: None
             found.damage.append(Damage(path, 0, _size(path), "set aside earlier"))
         else:
             _open(path, found)
+    found.spares = sorted(p for p in directory.glob("*.spare") if _SPARE.fullmatch(p.name))
+    # Blocks with that index lie in it.
+    found.aside = max([found.aside, *(int(path.stem) for path in found.spares)])
     _drop_unbegun(found)
     _note_missing(directory, found)
     metas: deque[Meta] = deque()

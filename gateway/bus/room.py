@@ -47,8 +47,9 @@ class Room:
             return most
         return min(most, max(room // _FIT, _SMALLEST))
 
-    def look(self, used: int, segment: int, max_size: int) -> None:
-        """Measure again. used: bytes of all segments; segment: bytes of the next one."""
+    def look(self, used: int, segment: int, max_size: int, spare: int = 0) -> None:
+        """Measure again. used: bytes of all segments; segment: bytes of the next one; spare: bytes
+        of a file that becomes the next one."""
         try:
             disk = shutil.disk_usage(self._directory)
         except OSError as error:
@@ -59,7 +60,7 @@ class Room:
         free = self._trim(wanted, disk.free, segment)
         # Room for the next segment has to be there before it is needed: a segment that goes
         # early costs what is oldest, a disk that refuses holds every device back.
-        self.quota = max(min(max_size, used + free - segment), _FLOOR * segment)
+        self.quota = max(min(max_size, used + free + spare - segment), _FLOOR * segment)
         if (self.quota < max_size) != self._lowered:
             self._lowered = not self._lowered
             self._tell(max_size)

@@ -3,6 +3,11 @@
 Layout: a fixed head (magic, index, first sequence, CRC), then blocks back to back, then zeros.
 Space is zeroed a step ahead of the writes, so that a commit changes data only and `fdatasync`
 need not write the file system's own journal as well (that is most of what small commits cost).
+
+The file of a segment that was deleted may become the next one: then nothing is zeroed, and behind
+the blocks lie that segment's instead of zeros. A block's checksum is seeded with the index of its
+segment, so that none of them is ever taken for one of ours. The head tells of them (index, how many
+bytes of the file they take, CRC), so that a start need not look through all of them.
 """
 
 import os
@@ -30,6 +35,7 @@ _AHEAD = 64 * 1024  # read at once where blocks are asked for
 MOST_BLOCKS = 16_384
 """Blocks in one segment: a start looks at each of the last one's, and may not take long."""
 _HEAD = struct.Struct("<8sQQI")
+_BEFORE = struct.Struct("<QQI")
 _MAGIC = b"BGSEG\x00\x00\x01"
 START = 64  # where the first block begins
 
@@ -58,7 +64,8 @@ class Damage:
 class Segment:
     """A segment and where its blocks are. firsts/offsets: one entry per block, in order.
 
-    sealed: nothing more may be written to it.
+    sealed: nothing more may be written to it. before: index of the segment that the file was
+    before, 0: none. held: bytes that the file had then.
     """
 
     path: Path
@@ -70,6 +77,8 @@ class Segment:
     tail: int = START  # where the next block goes
     scanned: bool = False
     sealed: bool = False
+    before: int = 0
+    held: int = 0
 
     def note(self, header: Header, offset: int) -> None:
         """Remember a block that stands at `offset`."""
@@ -89,10 +98,17 @@ def path_of(directory: Path, index: int) -> Path:
     return directory / f"{index:012d}.seg"
 
 
-def head(index: int, first: int) -> bytes:
+def spare_path(segment: Segment) -> Path:
+    """What a segment's file is called while it waits to become another one."""
+    return segment.path.with_suffix(".spare")
+
+
+def head(segment: Segment) -> bytes:
     """The fixed first bytes of a segment."""
-    body = struct.pack("<8sQQ", _MAGIC, index, first)
-    return (body + struct.pack("<I", zlib.crc32(body))).ljust(START, b"\0")
+    body = struct.pack("<8sQQ", _MAGIC, segment.index, segment.first)
+    before = struct.pack("<QQ", segment.before, segment.held) if segment.before else b""
+    parts = [part + struct.pack("<I", zlib.crc32(part)) for part in (body, before) if part]
+    return b"".join(parts).ljust(START, b"\0")
 
 
 def open_segment(path: Path) -> Segment:
@@ -106,7 +122,11 @@ def open_segment(path: Path) -> Segment:
         raise CorruptBlockError("segment head is damaged")
     if path_of(path.parent, index) != path:
         raise CorruptBlockError("segment has another one's head")
-    return Segment(path, index, first, end=first)
+    segment = Segment(path, index, first, end=first)
+    before, held, crc = _BEFORE.unpack_from(data, _HEAD.size)
+    if before and zlib.crc32(data[_HEAD.size : _HEAD.size + _BEFORE.size - 4]) == crc:
+        segment.before, segment.held = before, held
+    return segment
 
 
 def scan(segment: Segment) -> Iterator[tuple[Header, bytes] | Damage]:
@@ -177,20 +197,28 @@ def _block_at(window: _Window, offset: int, index: int) -> tuple[Header, bytes] 
 
 def _next_block(window: _Window, segment: Segment) -> int | None:
     """The offset of the next whole block behind a place that holds none."""
-    offset = segment.tail + 1
+    offset = segment.tail  # what stands there is no block of ours, but may be one of before
     overlap = len(blocks.MAGIC) - 1
-    while data := window.read(offset, _STEP):
+    end = None  # a step behind the first of those: all that follows is of before as well
+    while (data := window.read(offset, _STEP)) and (end is None or offset < end):
         # Most of what follows is zeros, and those are told apart in a tenth of the time.
         at = -1 if data == _ZEROS else data.find(blocks.MAGIC)
         while at >= 0:
             found = _block_at(window, offset + at, segment.index)
             if found is not None and found[0].first >= segment.end:
                 return offset + at
+            if end is None and _is_of_before(window, offset + at, segment):
+                end = offset + at + _STEP
             at = data.find(blocks.MAGIC, at + 1)
         if len(data) <= overlap:
             return None
         offset += len(data) - overlap
     return None
+
+
+def _is_of_before(window: _Window, offset: int, segment: Segment) -> bool:
+    """Whether a whole block stands there of what the file was before."""
+    return bool(segment.before) and _block_at(window, offset, segment.before) is not None
 
 
 def read_block(segment: Segment, number: int) -> Block:
@@ -252,18 +280,44 @@ class SegmentWriter:
         path = path_of(directory, index)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
-            os.posix_fallocate(fd, 0, size)
             writer = cls(Segment(path, index, first, end=first, scanned=True), fd, size)
-            os.pwrite(fd, head(index, first), 0)
-            writer._zeroed = START
-            writer._zero_to(START + 1)
-            os.fsync(fd)
+            writer._begin()
             sync_directory(directory)
         except OSError:
             os.close(fd)
             path.unlink(missing_ok=True)
             raise
         return writer
+
+    @classmethod
+    def reuse(cls, spare: Path, index: int, first: int, size: int) -> "SegmentWriter":
+        """The same of a file that an earlier segment was, and whose name as a spare is durable.
+        Its head is that of the new one before its name is. Raises OSError; the file may be either
+        then."""
+        path = path_of(spare.parent, index)
+        fd = os.open(spare, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            held = min(os.fstat(fd).st_size, size)
+            os.ftruncate(fd, held)
+            segment = Segment(
+                path, index, first, end=first, scanned=True, before=int(spare.stem), held=held
+            )
+            writer = cls(segment, fd, size)
+            writer._begin()
+            spare.rename(path)
+            sync_directory(spare.parent)
+        except OSError:
+            os.close(fd)
+            raise
+        return writer
+
+    def _begin(self) -> None:
+        """Write the head, and what it promises, durably. Raises OSError."""
+        os.posix_fallocate(self._fd, 0, self._size)
+        os.pwrite(self._fd, head(self.segment), 0)
+        self._zeroed = max(START, self.segment.held)
+        self._zero_to(START + 1)
+        os.fsync(self._fd)
 
     @classmethod
     def resume(cls, segment: Segment, size: int) -> "SegmentWriter":
@@ -275,6 +329,7 @@ class SegmentWriter:
             # stands before what followed it.
             writer._zeroed = segment.tail
             writer._zero_to(segment.tail + _STEP)
+            writer._zeroed = max(writer._zeroed, segment.held)
             os.fsync(fd)
         except OSError:
             os.close(fd)  # it is tried again each second

@@ -280,8 +280,8 @@ class KeptHealthSettings(Settings):
     rows: Annotated[int, Field(ge=1_000, le=10_000_000)] = 100_000
     """The most changes that are kept; a row takes about 100 bytes."""
     every: Annotated[Duration, Field(ge=1)] = 600.0
-    """How often it is written; a write wears a card by some 10 kB, and a crash costs what was
-    not written yet."""
+    """How often it is written, at most every 60 times `journal.gather`; a write wears a card by
+    some 20 kB, and a crash costs what was not written yet."""
 
 
 class HealthSettings(Settings):

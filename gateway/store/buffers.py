@@ -2,13 +2,16 @@
 
 import time
 from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gateway.bus.table import Ints, Part
 from gateway.core.contracts import Flag, Reading, Value
+from gateway.store import narrow
 from gateway.store.chunks import Numbers, Samples, Times
+from gateway.store.narrow import Piece
 
 Key = tuple[str, tuple[str, ...]]
 ROWS = 1_024
@@ -28,7 +31,8 @@ BASE = 600
 class Buffer:
     """Samples of one stream that came one after another. numbers: row by row, while every value
     is a float; mixed: rows of values otherwise. texts: characters of all texts in it. first, last:
-    sequences.
+    sequences. pieces: what came before the rows in `times` and `numbers`, in less memory; packed:
+    bytes that these take. room: how many rows may be in `times`; then it is full.
 
     marked: rows whose times were taken while the clock was not set; origin: in which boot, with
     which base (see gateway.bus.times). rolled: which rollups have these samples already.
@@ -45,12 +49,20 @@ class Buffer:
     origin: Origin = NOWHERE
     texts: int = 0
     rolled: int = 0
+    pieces: list[Piece] = field(default_factory=list)
+    packed: int = 0
+    room: int = ROWS
+
+    @property
+    def rows(self) -> int:
+        """How many samples it holds."""
+        return len(self.times) + narrow.ROWS * len(self.pieces)
 
     def add(self, sequence: int, reading: Reading, origin: Origin = NOWHERE) -> None:
         """Append one sample."""
         self.last = sequence
         if origin is not NOWHERE and reading.flags & _UNSYNCED:
-            self.marked.append(len(self.times))
+            self.marked.append(self.rows)
             self.origin = origin
         self.times.append(reading.time)
         values = reading.values.values()
@@ -58,6 +70,7 @@ class Buffer:
             if list(map(type, values)).count(float) == self.width:
                 self.numbers.extend(values)  # type: ignore[arg-type]
                 return
+            self.widen()
             rows = range(0, len(self.numbers), self.width)
             self.mixed = [list(self.numbers[row : row + self.width]) for row in rows]
         self.mixed.append(list(values))
@@ -75,18 +88,52 @@ class Buffer:
     def when(self, shift: int | None = None) -> Times:
         """A copy of the times; `shift` is added to those that were taken while the clock was not
         set."""
+        return self._columns((), shift)[0]
+
+    def ends(self, shift: int | None = None) -> tuple[int, int]:
+        """The first and the last time; `shift` as in `when`."""
+        first = self.pieces[0].first_time if self.pieces else self.times[0]
+        last, marked = self.times[-1], self.marked
+        if shift and marked:
+            first += shift if marked[0] == 0 else 0
+            last += shift if marked[-1] == self.rows - 1 else 0
+        return first, last
+
+    def _columns(
+        self, places: Sequence[int], shift: int | None
+    ) -> tuple[Times, list[Numbers | list[Value]]]:
         times = np.array(self.times, dtype=np.int64)
+        columns: list[Numbers | list[Value]]
+        if self.mixed is None:
+            rows = np.array(self.numbers).reshape(-1, self.width).T
+            columns = [rows[place] for place in places]
+        else:
+            columns = [_numbers([row[place] for row in self.mixed]) for place in places]
+        if self.pieces:  # then all are numbers
+            parts, older = narrow.widen(self.pieces, places)
+            times = np.concatenate([*parts, times])
+            pairs = zip(older, columns, strict=True)
+            columns = [np.concatenate([*own, column]) for own, column in pairs]  # type: ignore[list-item]
         if shift and self.marked:
             times[self.marked] += shift
-        return times
+        return times, columns
+
+    def column(self, place: int, shift: int | None = None) -> tuple[Times, Numbers | list[Value]]:
+        """Copies of the times and of one metric's values; `shift` as in `when`."""
+        times, (values,) = self._columns((place,), shift)
+        return times, values
 
     def samples(self, shift: int | None = None) -> Samples:
         """A copy in columns; `shift` as in `when`."""
-        times = self.when(shift)
-        if self.mixed is None:
-            return Samples(times, list(np.array(self.numbers).reshape(-1, self.width).T))
-        columns = [list(column) for column in zip(*self.mixed, strict=True)]
-        return Samples(times, [_numbers(column) for column in columns])
+        return Samples(*self._columns(range(self.width), shift))
+
+    def widen(self) -> None:
+        """Hold all rows as they came again."""
+        if self.pieces:
+            whole = self.samples()
+            self.times = array("q", whole.times.tobytes())
+            self.numbers = array("d", np.stack(whole.columns, axis=1).tobytes())
+            self.pieces, self.packed, self.room = [], 0, ROWS
 
     def parts(self, shift: int | None) -> list[tuple[Samples, Origin]]:
         """What becomes one chunk, or two where some times are right and some cannot be told
@@ -94,7 +141,7 @@ class Buffer:
         samples = self.samples(shift)
         if shift is not None or not self.marked:
             return [(samples, NOWHERE)]
-        mask = np.zeros(len(self.times), dtype=np.bool_)
+        mask = np.zeros(self.rows, dtype=np.bool_)
         mask[self.marked] = True
         parts = [(samples.where(~mask), NOWHERE), (samples.where(mask), self.origin)]
         return [(part, origin) for part, origin in parts if len(part.times)]
@@ -103,7 +150,35 @@ class Buffer:
     def size(self) -> int:
         """About how many bytes it holds."""
         row = 8 + (8 if self.mixed is None else 70) * self.width
-        return BASE + len(self.times) * row + self.texts
+        return BASE + len(self.times) * row + self.texts + self.packed
+
+
+def pack(buffers: Iterable[Buffer], wanted: int) -> None:
+    """Have those that hold most rows as they came hold them in less memory, until about so many
+    bytes are free. The last rows stay, so that the next ones can be added."""
+    able = [buffer for buffer in buffers if buffer.mixed is None]
+    while wanted > 0 and (able := [b for b in able if len(b.times) > narrow.ROWS]):
+        able.sort(key=lambda buffer: -len(buffer.times))
+        due: dict[int, list[Buffer]] = {}
+        for buffer in able:
+            if wanted > 0:
+                due.setdefault(buffer.width, []).append(buffer)
+                wanted -= narrow.ROWS * 6 * (buffer.width + 1)
+        for width, own in due.items():
+            _pack(own, width)
+
+
+def _pack(buffers: Sequence[Buffer], width: int) -> None:
+    count = narrow.ROWS
+    times = [np.frombuffer(b.times[:count], np.int64) for b in buffers]
+    numbers = [np.frombuffer(b.numbers[: count * width]).reshape(-1, width) for b in buffers]
+    like = [b.pieces[-1].decimals if b.pieces else bytes(width) for b in buffers]
+    for buffer, piece in zip(buffers, narrow.narrow(times, numbers, like), strict=True):
+        buffer.pieces.append(piece)
+        buffer.packed += piece.size
+        buffer.room -= count
+        del buffer.times[:count]
+        del buffer.numbers[: count * width]
 
 
 def text_size(reading: Reading) -> int:
@@ -170,7 +245,7 @@ class Stream:
             if self.claims:
                 buffer.rolled = self._claimed(sequence)
         buffer.add(sequence, reading, origin)
-        return len(buffer.times)
+        return buffer.rows
 
     def extend(self, part: Part) -> list[Buffer]:
         """Append samples, unless they are in a chunk already; the buffers that were filled, sealed.
@@ -181,10 +256,10 @@ class Stream:
             buffer = self.open
             if buffer is None:
                 buffer = self.open = Buffer(int(part.sequences[place]), len(part.names))
-            rows = slice(place, min(place + ROWS - len(buffer.times), end))
+            rows = slice(place, min(place + buffer.room - len(buffer.times), end))
             buffer.extend(part.sequences[rows], part.times[rows], part.numbers[rows])
             place = rows.stop
-            if len(buffer.times) >= ROWS:
+            if len(buffer.times) >= buffer.room:
                 self.seal()
                 filled.append(buffer)
         return filled

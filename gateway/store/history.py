@@ -25,7 +25,8 @@ from gateway.store.tables import TakingTables
 
 log = logging.getLogger(__name__)
 
-_AGE = 3_600.0
+AGE = 3_600.0
+"""How long a buffer is open before it is stored (s), unless told otherwise."""
 _LOOK = 15.0
 _FIRST = 120.0  # s after a start, so that it is over first; and how often the hour is looked at
 _DAY = 86_400.0
@@ -40,7 +41,8 @@ class History(TakingTables):
     generation: grows when the database was replaced; the journal must be read again then.
     times: what is known of boots.
 
-    What is kept how long is told by `keep`, by `now`.
+    age: how long a buffer is open before it is stored (s). What is kept how long is told by `keep`,
+    by `now`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class History(TakingTables):
         self._expired = Expired()
         super().__init__(directory)
         self.now: Callable[[], int] = time.time_ns
+        self.age = AGE
         self._asker = Asker(self.database, self.damaged, self._expired)
         self._keeper = Keeper(self.database, self.damaged, self._expired, self._asker)
         self.keep(retention, rollups)
@@ -75,7 +78,7 @@ class History(TakingTables):
     # -- upkeep -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Store what has been open for an hour; delete what is too old; at night, make larger
+        """Store what has been open for long; delete what is too old; at night, make larger
         chunks and rollups of small ones."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_after())
@@ -88,12 +91,12 @@ class History(TakingTables):
             await self.expire(self.now())
 
     def _old(self, now: float) -> list[Stream]:
-        """The streams that have had a buffer open for an hour, if there are any with those that
+        """The streams that have had a buffer open for so long, if there are any with those that
         soon will: one by one they would wear the card most of all."""
         ages = {id(s): now - s.open.opened for s in self._streams.values() if s.open}
-        if max(ages.values(), default=0.0) <= _AGE:
+        if max(ages.values(), default=0.0) <= self.age:
             return []
-        return [s for s in self._streams.values() if ages.get(id(s), 0.0) > _AGE * 3 / 4]
+        return [s for s in self._streams.values() if ages.get(id(s), 0.0) > self.age * 3 / 4]
 
     async def _compact_nightly(self) -> None:
         if not self._streams:
@@ -156,9 +159,8 @@ class History(TakingTables):
         count = sum(s.count for s in streams)
         for stream in streams:
             for buffer in stream.pending():
-                found = buffer.when(self._shift(buffer))
-                times += [int(found[0]), int(found[-1])]
-                count += len(buffer.times)
+                times += buffer.ends(self._shift(buffer))
+                count += buffer.rows
         return {
             "device": device,
             "metric": metric,
@@ -207,8 +209,7 @@ class History(TakingTables):
     def _source(self, stream: Stream, place: int) -> Source:
         buffers = {}
         for buffer in stream.pending():
-            samples = buffer.samples(self._shift(buffer))
-            part = (samples.times, samples.columns[place])
+            part = buffer.column(place, self._shift(buffer))
             buffers[buffer.first] = (part, buffer.rolled)
         return Source(stream, place, stream.id, buffers)
 

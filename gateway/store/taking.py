@@ -19,7 +19,17 @@ from gateway.bus.times import Times
 from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
 from gateway.store.batching import Batch, Sealed
-from gateway.store.buffers import BASE, NOWHERE, ROWS, Buffer, Key, Origin, Stream, text_size
+from gateway.store.buffers import (
+    BASE,
+    NOWHERE,
+    ROWS,
+    Buffer,
+    Key,
+    Origin,
+    Stream,
+    pack,
+    text_size,
+)
 from gateway.store.checksums import checksum
 from gateway.store.loading import SQL, Known, load, metrics_text
 from gateway.store.rescuing import RESCUE
@@ -30,6 +40,9 @@ log = logging.getLogger(__name__)
 BUDGET = 16_000_000
 """What all open buffers and full ones that wait for others may take together (bytes), and again
 those on their way to the disk."""
+AIM = 8_000_000
+"""Above this they are made smaller, where that costs no small chunks (bytes)."""
+_LARGE = ROWS // 2  # rows; smaller chunks would wear the card more
 MOST_SETS = 100
 """Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _RETRY = 1.0
@@ -67,6 +80,7 @@ class Taking:
         self._by_metric: dict[tuple[str, str], list[Stream]] = {}
         self._sets: dict[str, int] = {}  # how many sets of metrics each device has
         self._size = 0
+        self._limit = min(AIM, BUDGET)
         self._waiting = 0
         self._hurry()
         self._batch = None
@@ -92,8 +106,28 @@ class Taking:
     def _has_read(self, end: int) -> None:
         self._read = end
         self.reached = max(self.reached, end)
+        if self._size > self._limit:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Take less memory: pack what can be packed; then flush what is large already, and above
+        the budget whatever is largest."""
+        aim = min(AIM, BUDGET) * 7 // 8
+        self._size = self._held()
+        pack((s.open for s in self._streams.values() if s.open), self._size - aim)
+        self._size = self._held()
+        if self._size > aim:
+            self._flush(self._largest(aim, _LARGE))
         if self._size > BUDGET:
-            self._flush(self._largest())
+            self._flush(self._largest(BUDGET * 3 // 4))
+        # Not with each burst, where all that helps is to wait.
+        self._limit = min(max(AIM, self._size + AIM // 8), BUDGET)
+
+    def _held(self) -> int:
+        """Bytes that are open, or wait for others."""
+        batch = self._batch
+        waiting = batch.size if batch is not None and not batch.hurried else 0
+        return waiting + sum(s.open.size for s in self._streams.values() if s.open)
 
     def _add_numbers(self, first: int, readings: Sequence[Reading]) -> None:
         """The same where nothing is to be looked at twice, in half the time: nearly always."""
@@ -109,7 +143,7 @@ class Taking:
             buffer.times.append(reading.time)
             buffer.numbers.extend(reading.values.values())  # type: ignore[arg-type]
             added += 1 + len(names)
-            if len(buffer.times) >= ROWS and stream is not None:
+            if len(buffer.times) >= buffer.room and stream is not None:
                 self._seal([stream])
         self._size += 8 * added
 
@@ -154,22 +188,19 @@ class Taking:
             self._by_metric.setdefault((device, metric), []).append(stream)
         return stream
 
-    def _largest(self) -> list[Stream]:
-        """The streams that hold most, until a quarter of the budget is free again; what waits for
-        others goes first."""
+    def _largest(self, aim: int, least: int = 1) -> list[Stream]:
+        """The streams that hold most, and not fewer rows than `least`, until no more than `aim` is
+        held. What waits for others goes first."""
         self._hurry()
-        by_size = sorted(
-            (s for s in self._streams.values() if s.open),
-            key=lambda s: -s.open.size if s.open else 0,
-        )
-        total = sum(s.open.size for s in by_size if s.open)
+        self._size = self._held()
+        able = [(s.open.size, s) for s in self._streams.values() if s.open and s.open.rows >= least]
+        able.sort(key=lambda pair: -pair[0])
         chosen = []
-        for stream in by_size:
-            if total <= BUDGET * 3 // 4:
+        for size, stream in able:
+            if self._size <= aim:
                 break
             chosen.append(stream)
-            total -= stream.open.size if stream.open else 0
-        self._size = total
+            self._size -= size
         return chosen
 
     @property

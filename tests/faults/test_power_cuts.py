@@ -14,7 +14,7 @@ import time
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bus import block as blocks
 from gateway.bus.bus import Bus
 from gateway.bus.journal import Journal
 from gateway.bus.recovery import Recovered
@@ -64,7 +65,9 @@ class Facts:
                 self.sent.setdefault(name, set()).update(map(int, sent))
 
 
-def lives(directory: Path, log: Path, chance: random.Random, sync: bool) -> Iterator[Call | None]:
+def lives(
+    directory: Path, log: Path, chance: random.Random, flags: Sequence[str]
+) -> Iterator[Call | None]:
     """The recording; None between two lives."""
     command = [sys.executable, "-m", "tests.support.journalling", str(directory)]
     for run, commits in enumerate((70, 100, 60, 30), 1):
@@ -77,8 +80,8 @@ def lives(directory: Path, log: Path, chance: random.Random, sync: bool) -> Iter
             str(chance.randrange(10**9)),
         ]
         inject = ""
-        if not sync:
-            extra.append("--no-sync")
+        if flags:
+            extra += flags
         elif run == 1:
             extra += ["--die", str(chance.randint(20, 60))]
         elif run in (2, 3):
@@ -189,16 +192,21 @@ async def _goes_on(directory: Path, before: int) -> list[str]:
     return []
 
 
-def examine(seed: int, states: int, directory: Path, sync: bool = True) -> Counter[str]:
-    """One recording and so many disks; what was wrong, and how often each thing was seen."""
+def examine(
+    seed: int, states: int, directory: Path, flags: Sequence[str] = (), *, reused: bool = False
+) -> Counter[str]:
+    """One recording and so many disks; what was wrong, and how often each thing was seen. reused:
+    only disks of the moments when a segment's file becomes another one's."""
     chance = random.Random(seed)
     root = directory / f"{seed}"
     root.mkdir()
-    recording = list(lives(root / "journal", root / "log", chance, sync))
+    recording = list(lives(root / "journal", root / "log", chance, flags))
     facts = Facts()
     disk = Disk(root / "journal", facts.take)
-    points = Counter(chance.choices(range(len(recording)), k=states))
-    seen: Counter[str] = Counter()
+    renamed = [n for n, call in enumerate(recording) if call is not None and _is_reuse(call)]
+    near = [n for at in renamed for n in range(max(at - 8, 0), min(at + 16, len(recording)))]
+    points = Counter(chance.choices(near if reused else range(len(recording)), k=states))
+    seen: Counter[str] = Counter(reused=len(renamed))
     for number, call in enumerate(recording):
         if call is None:
             disk.restart()
@@ -219,6 +227,10 @@ def examine(seed: int, states: int, directory: Path, sync: bool = True) -> Count
     return seen
 
 
+def _is_reuse(call: Call) -> bool:
+    return call.name == "rename" and call.texts[0].endswith(b".spare")
+
+
 @needs_strace
 @pytest.mark.timeout(3_000 if FULL else 900)
 def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -234,6 +246,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     complaints_ = [text for text in total if text.startswith("seed")]
     assert complaints_ == [], "\n".join(complaints_[:20])
     assert total["retired"] > 0
+    assert total["reused"] > 0
     assert total["unsynced"] > total["states"] / 20
     outcome(
         "power-cut",
@@ -248,5 +261,25 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
 @needs_strace
 def test_without_fdatasync_the_same_power_cuts_lose_readings(tmp_path: Path) -> None:
     """That nothing is lost must be the journal's doing, not this test's blindness."""
-    seen = examine(seeded().randrange(10**9), 60, tmp_path, sync=False)
+    seen = examine(seeded().randrange(10**9), 60, tmp_path, ["--no-sync"])
     assert seen["lost"] > 0
+
+
+@needs_strace
+def test_a_power_cut_while_a_file_becomes_another_segment_brings_nothing_back(
+    tmp_path: Path,
+) -> None:
+    seen = examine(seeded().randrange(10**9), runs(60, 1_000), tmp_path, reused=True)
+    assert seen["reused"] >= 3
+    assert [text for text in seen if text.startswith("seed")] == []
+    outcome("power-cut-reused-segment", disks=seen["states"], reused=seen["reused"])
+
+
+@needs_strace
+def test_where_a_block_does_not_tell_its_segment_the_same_power_cuts_bring_readings_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nothing comes back must be the checksum's doing."""
+    monkeypatch.setattr(blocks, "zlib", journalling.UNSEEDED)
+    seen = examine(seeded().randrange(10**9), 60, tmp_path, ["--no-seed"], reused=True)
+    assert seen["wrong"] > 0

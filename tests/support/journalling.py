@@ -12,10 +12,13 @@ import argparse
 import asyncio
 import os
 import random
+import zlib
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+from gateway.bus import block as block_module
 from gateway.bus import bus as bus_module
 from gateway.bus.bus import Bus
 from gateway.bus.gather import Entry
@@ -29,6 +32,9 @@ from tests.support.journal import options, stamp
 SOURCE = "source"
 SEGMENT = 1 << 14
 LANES = 2
+UNSEEDED = SimpleNamespace(crc32=lambda data, seed=0: zlib.crc32(data))
+"""In place of zlib in gateway.bus.block: a checksum that does not tell of which segment a block
+is."""
 
 
 def reading(number: int, run: int) -> Reading:
@@ -159,7 +165,10 @@ def main() -> None:
     parser.add_argument("--die", type=int, default=0, help="at this fdatasync, before it")
     parser.add_argument("--die-refused", action="store_true", help="when the disk refuses")
     parser.add_argument("--no-sync", action="store_true", help="without fdatasync: must lose")
+    parser.add_argument("--no-seed", action="store_true", help="see UNSEEDED: must be wrong")
     args = parser.parse_args()
+    if args.no_seed:
+        vars(block_module)["zlib"] = UNSEEDED
     ToldJournal.dies = args.die_refused
     if args.no_sync:
         os.fdatasync = lambda fd: None

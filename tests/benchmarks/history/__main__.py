@@ -1,15 +1,17 @@
 """What history costs, printed.
 
 python -m tests.benchmarks.history [--hours 24] [--devices 333] [--fleet 10000] [--days 365]
+    [--crowd 1000]
 """
 
 import argparse
 import asyncio
+import math
 import tempfile
 import time
 from pathlib import Path
 
-from gateway.store import keeping
+from gateway.store import keeping, taking
 from gateway.store.history import History
 from tests.benchmarks.history.measure import (
     BEGIN,
@@ -18,6 +20,7 @@ from tests.benchmarks.history.measure import (
     SECOND,
     ask,
     bursts,
+    crowd,
     fill,
     fill_year,
     ingest,
@@ -107,6 +110,28 @@ async def year(directory: Path, days: int) -> None:
     await history.close()
 
 
+async def crowds(directory: Path, devices: int) -> None:
+    """Many devices whose open buffers have little memory: as it is, and without packing."""
+    cases = {
+        "as it is": (taking.AIM, taking.BUDGET),
+        "16 MB, not packed": (math.inf, 16_000_000),
+        "8 MB, not packed": (math.inf, 8_000_000),
+    }
+    print(f"{devices} devices, 3 metrics, 1 a second each, 40 min:")
+    for turn in range(2):
+        for name, (aim, budget) in cases.items():
+            if aim == math.inf:
+                narrow, taking.pack = taking.pack, lambda buffers, wanted: None
+            at = directory / f"{name}-{turn}"
+            found = await crowd(at, devices, 2_400, aim, budget)
+            if aim == math.inf:
+                taking.pack = narrow
+            print(
+                f"  {name:18} {found.cpu:5.2f} us a reading  {found.size:5.2f} B/value  "
+                f"{found.rows:5.0f} rows a chunk  {found.held / 1e6:5.1f} MB held"
+            )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,6 +139,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=333)
     parser.add_argument("--fleet", type=int, default=10_000, help="devices that report each minute")
     parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--crowd", type=int, default=1_000, help="devices that share the buffers")
     given = parser.parse_args()
     keeping._PAUSE = 0.0  # what it leaves to others is not what it costs
     with tempfile.TemporaryDirectory() as directory:
@@ -123,6 +149,8 @@ def main() -> None:
             asyncio.run(fleet(Path(directory) / "fleet", given.fleet))
         if given.days:
             asyncio.run(year(Path(directory) / "year", given.days))
+        if given.crowd:
+            asyncio.run(crowds(Path(directory), given.crowd))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gateway.core.contracts import Reading
+from gateway.store import taking
 from gateway.store.buffers import Buffer
 from gateway.store.history import History
 from gateway.store.points import Points
@@ -86,6 +87,46 @@ async def fill(
     stored.night = time.process_time() - began
     stored.after = size_of(directory)
     return stored
+
+
+@dataclass(slots=True)
+class Crowd:
+    """cpu: us a reading, all threads. size: bytes a value on the disk. rows: of a chunk. held: the
+    most that open buffers took (bytes)."""
+
+    cpu: float
+    size: float
+    rows: float
+    held: int
+
+
+async def crowd(directory: Path, devices: int, count: int, aim: float, budget: int) -> Crowd:
+    """So many devices, one message a second each, with buffers of that much memory."""
+    before = taking.AIM, taking.BUDGET
+    taking.AIM, taking.BUDGET = aim, budget  # type: ignore[assignment]
+    history = History(directory, MONTH)
+    sequence, spent, held = 1, 0.0, 0
+    for number, burst in enumerate(bursts(devices, count)):
+        began = time.process_time()
+        history.add(sequence, burst)
+        await asyncio.sleep(0)
+        await history.room()
+        if number % 60 == 0:
+            history._hurry()  # what is full waits for a minute
+        spent += time.process_time() - began
+        sequence += len(burst)
+        held = max(held, history._held()) if number % 10 == 0 else held
+    began = time.process_time()
+    await history.flush()
+    await history.database.checkpoint()
+    spent += time.process_time() - began
+    rows = await history.database.read(
+        lambda c: c.execute("SELECT avg(count) FROM chunk").fetchone()[0]
+    )
+    taking.AIM, taking.BUDGET = before
+    await history.close()
+    readings = devices * count
+    return Crowd(spent / readings * 1e6, size_of(directory) / readings / 3, rows, held)
 
 
 async def fill_year(history: History, days: int, every: int = 1) -> None:

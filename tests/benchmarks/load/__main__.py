@@ -2,8 +2,8 @@
 
 python -m tests.benchmarks.load [CASE ...] [--seconds 60]
 Cases: sustained (40,000 messages a second), devices (10,000, one message a second each), latency,
-wear (needs root), memory. Take figures from a quiet machine; broker, publisher and sink run on it
-as well.
+wear (needs root), full (wear of a journal that keeps no more, 1,000 messages a second), memory.
+Take figures from a quiet machine; broker, publisher and sink run on it as well.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.benchmarks.load import cases
 
-CASES = ("sustained", "devices", "latency", "wear", "memory")
+CASES = ("sustained", "devices", "latency", "wear", "full", "memory")
 
 
 def main() -> None:
@@ -41,6 +41,8 @@ def measured(
         return [(k, cases.latency(root / k, 1_000, seconds, least=v)) for k, v in kinds.items()]
     if case == "memory":
         return [(case, cases.memory(root / case, seconds, 1_000))]
+    if case == "full":
+        return [(case, cases.wear(root / case, 1_000, seconds, "1s", full=True))]
     return [
         (f"wear {n}/s, gather {gather}", cases.wear(root / f"w{n}{gather}", n, seconds, gather))
         for gather, rates in (("1s", (1, 10, 100, 1_000)), ("30s", (10,)))

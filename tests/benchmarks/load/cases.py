@@ -151,33 +151,39 @@ def latency(directory: Path, rate: int, seconds: float, *, least: bool) -> dict[
         }
 
 
-def wear(directory: Path, rate: int, seconds: float, gather: str) -> dict[str, float]:
+def wear(
+    directory: Path, rate: int, seconds: float, gather: str, *, full: bool = False
+) -> dict[str, float]:
     """Bytes written to the device that the data lies on, by its own counter (needs root); what
-    history has full by the end, and what is in write-ahead logs, is written before it is read."""
+    history has full by the end, and what is in write-ahead logs, is written before it is read.
+    full: with a journal that keeps no more, as any is in the long run."""
     count = int(rate * seconds)
     directory.mkdir(parents=True, exist_ok=True)
+    journal = {"gather": gather} | ({"max_size": "8MB"} if full else {})
     with (
         Card(directory, 2_000) as card,
-        bench(directory, card.directory / "data", journal={"gather": gather}) as here,
+        bench(directory, card.directory / "data", journal=journal) as here,
     ):
         stat = Path("/sys/block") / Path(card.device).name / "stat"
+        while full and not list((card.directory / "data/journal").glob("*.spare")):
+            here.publish(50_000, 10_000, _DEVICES)
         # What a start writes, and each device once, is over.
         here.publish(_DEVICES, 0, _DEVICES)
         time.sleep(5.0 + parse_duration(gather))
         written_down(card.directory)
         before, began = int(stat.read_text().split()[6]), time.monotonic()
-        journal = here.house.api("status")["journal"]["written"]
+        own = here.house.api("status")["journal"]["written"]
         here.publish(count, rate, _DEVICES)
         time.sleep(max(seconds - (time.monotonic() - began), 0.0))
         took = time.monotonic() - began
         time.sleep(LONGEST + 5.0 if count >= ROWS * _DEVICES else 0.0)
         written_down(card.directory)
         written = (int(stat.read_text().split()[6]) - before) * _SECTOR
-        journal = here.house.api("status")["journal"]["written"] - journal
+        own = here.house.api("status")["journal"]["written"] - own
         return {
             "messages": count,
             "bytes/message": round(written / count, 1),
-            "journal bytes/message": round(journal / count, 1),
+            "journal bytes/message": round(own / count, 1),
             "MB/day": round(written / took * 86_400 / 1e6, 1),
         }
 
