@@ -1,11 +1,12 @@
 """What goes out beside what is new, and gives way to it: a backlog that was set aside, a replay."""
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.bus.bus import Bus
-from gateway.bus.subscription import Lane, Subscription
+from gateway.bus.lane import Lane
+from gateway.bus.subscription import Subscription
 from gateway.core.settings import BridgeSettings
-from gateway.stages.retry import Retry
 
 _LOOK = 0.1  # how often one looks whether live readings have come through (s)
 
@@ -18,12 +19,13 @@ async def live_first(subscription: Subscription, size: int) -> None:
 
 
 class Beside:
-    """When a bridge sets readings aside, and when their turn comes; see retry.fresh_first."""
+    """When a bridge sets readings aside, and when their turn comes; see retry.fresh_first. away:
+    whether nothing goes out."""
 
-    def __init__(self, settings: BridgeSettings, bus: Bus, retry: Retry) -> None:
+    def __init__(self, settings: BridgeSettings, bus: Bus, away: Callable[[], bool]) -> None:
         self._settings = settings
         self._bus = bus
-        self._retry = retry
+        self._away = away
 
     @property
     def wanted(self) -> bool:
@@ -42,7 +44,7 @@ class Beside:
 
     def tried(self, subscription: Subscription) -> bool:
         """Whether the bridge does not get through, and what is new finds out when it does."""
-        return bool(self._retry.failing) and any(lane.in_flight for lane in subscription.lanes)
+        return self._away() and any(lane.in_flight for lane in subscription.lanes)
 
     async def turn(self, subscription: Subscription) -> None:
         """Wait until what was set aside may go on."""

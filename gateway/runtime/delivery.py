@@ -11,7 +11,8 @@ from typing import Any
 from gateway.bus.backlog import Backlog
 from gateway.bus.block import Block
 from gateway.bus.bus import Bus
-from gateway.bus.subscription import Lane, Subscription
+from gateway.bus.lane import Lane
+from gateway.bus.subscription import Subscription
 from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective, Send, Stage
 from gateway.core.errors import Conflict, Unavailable
 from gateway.core.events import DeadLettered
@@ -79,7 +80,7 @@ class Delivery:
         self._others = others
         self._flowing = asyncio.Event()
         self._own = send = partial(self._send, bridge)
-        self._beside = Beside(settings, bus, self.retry)
+        self._beside = Beside(settings, bus, self._is_away)
         self.profiling = ProfilingStage(profiler, f"deliver:{self.name}", settings.batch.size)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
         self._again = Again(
@@ -155,6 +156,10 @@ class Delivery:
                 # A backlog: it would take the machine from what comes in and from other bridges.
                 await asyncio.sleep(min(time.monotonic() - began, _GIVE_WAY))
             self.delivered_at = time.time_ns()
+
+    def _is_away(self) -> bool:
+        """Whether nothing goes out, neither here nor through the bridge that stands in."""
+        return bool(self.retry.failing) and not self.failover.why
 
     async def _elsewhere(self, batch: Batch) -> None:
         """Send through the bridge that stands in for this one. Raises Unavailable where there is
