@@ -12,6 +12,7 @@ from typing import Any
 from gateway.alerts.alert import Alert
 from gateway.alerts.announcing import Announcing, Publisher
 from gateway.alerts.channels import AppriseChannel
+from gateway.alerts.counts import counts
 from gateway.alerts.defaults import rules_of
 from gateway.alerts.engine import Engine
 from gateway.alerts.outbox import Outbox
@@ -229,6 +230,14 @@ class Alerts:
     def channels(self) -> list[dict[str, Any]]:
         """Who can be told, and how that goes. Never their addresses."""
         return [lane.as_dict() for lane in self._outbox.lanes.values()]
+
+    def counts(self) -> list[dict[str, Any]]:
+        """How many are not over, by rule, state and severity."""
+        return counts(self._engine, self._silences)
+
+    def fired(self) -> Mapping[str, int]:
+        """How often each rule's alerts have fired since the start."""
+        return self._engine.fired
 
     def summary(self) -> dict[str, Any]:
         """For the status."""

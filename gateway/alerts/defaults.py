@@ -30,6 +30,15 @@ _RULES: Sequence[dict[str, object]] = (
         "message": "{source} will lose readings to the journal's retention: {why}",
     },
     {
+        "name": "bottleneck",
+        "figure": "limiting",
+        "of": "*",
+        "equals": True,
+        "for": "2m",
+        "clear_for": "1m",
+        "message": "{source} holds up the others: {why}",
+    },
+    {
         "name": "disk-filling",
         "figure": "disk",
         "of": "stage/machine",

@@ -1,7 +1,7 @@
 """From what is seen to alerts: pending, firing, resolved; one for each rule and source."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from gateway.alerts.alert import Alert, State, monotonic_of
 from gateway.alerts.rules import Rule
@@ -17,7 +17,8 @@ _SAVE_PENDING = 30.0  # one that is pending is worth a write after this (s)
 class Engine:
     """changed: called with each alert whose state is another one. dirty: those that differ from
     what is stored; over: ids of those that are to be forgotten.
-    refused: alerts that there was no room for."""
+    refused: alerts that there was no room for. fired: how often each rule's alerts have since the
+    start."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Engine:
         self.dirty: set[Alert] = set()
         self.over: set[int] = set()
         self.refused = 0
+        self.fired = dict.fromkeys(self.rules, 0)
         self._changed = changed
         self._now = now
         self._monotonic = monotonic
@@ -61,7 +63,11 @@ class Engine:
 
     def active(self) -> list[Alert]:
         """Those that fire."""
-        return [alert for those in self._going.values() for alert in those if alert.active]
+        return [alert for alert in self.going() if alert.active]
+
+    def going(self) -> Iterator[Alert]:
+        """Those that are not over."""
+        return (alert for those in self._going.values() for alert in those)
 
     def get(self, number: int) -> Alert:
         """The alert with this id. Raises LookupError."""
@@ -151,6 +157,7 @@ class Engine:
         alert.fired, alert.ended = self._now(), 0
         alert.acknowledged, alert.by = 0, ""
         alert.count += 1
+        self.fired[rule.name] += 1
         alert.severity = rule.settings.severity
         alert.limit = rule.limit
         alert.labels = rule.settings.labels

@@ -30,13 +30,14 @@ Forget = Callable[[Iterable[int]], Awaitable[None]]
 
 class Lane:
     """One channel at work. waiting: what it has not taken. sent, given_up: messages so far.
-    trouble: why it does not take them at the moment, or ""."""
+    failed: attempts that it did not take. trouble: why it takes none at the moment, or ""."""
 
     def __init__(self, channel: Channel, settings: ChannelSettings, forget: Forget) -> None:
         self.channel = channel
         self.waiting: deque[Notification] = deque()
         self.sent = 0
         self.given_up = 0
+        self.failed = 0
         self.trouble = ""
         self._settings = settings
         self._forget = forget
@@ -89,6 +90,7 @@ class Lane:
         if not self.trouble:
             log.warning("alerts: channel %s: %s; its messages wait", self.channel.name, error)
         self.trouble = str(error)
+        self.failed += 1
         growing = min(_FIRST * 2.0 ** min(self._attempt, 16), _LONGEST)
         self._attempt += 1
         pause = _DENIED if isinstance(error, Denied) else growing
@@ -129,6 +131,7 @@ class Lane:
             "last_error": self.trouble or None,
             "waiting": len(self.waiting),
             "sent": self.sent,
+            "failed": self.failed,
             "given_up": self.given_up,
         }
 

@@ -23,7 +23,7 @@ from gateway.config.changes import Changes, changes
 from gateway.config.models import ListenerSettings
 from gateway.core.contracts import Context, Device, Endpoint, TopicMapped
 from gateway.core.settings import BridgeSettings, DeviceSettings
-from gateway.runtime import broker_drops, probes
+from gateway.runtime import bottlenecks, broker_drops, probes
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from gateway.runtime.broker_drops import BrokerDrops
 from gateway.runtime.decoding import Decoder, Limits
@@ -61,11 +61,13 @@ class Wiring:
         """Begin everything: where readings go first, where they come from last. Raises ConfigError
         where something cannot be had."""
         house, parts, config = self._house, self._parts, self.config
-        watch, rules, commits = house.health_.register, house.health_.rules, probes.Commits()
+        watch = partial(bottlenecks.watch, house)
+        rules, commits = house.health_.rules, probes.Commits()
         house.bus.commit_observers.append(commits.took)
         watch("stage", "journal", probes.journal(house.bus.journal, rules, commits))
         watch("stage", "history", probes.history(house.history))
         watch("stage", "state", probes.state(house.devices_, house.dead_letters))
+        watch("stage", bottlenecks.DECODE, lambda: ())
         this = Machine(config.gateway.data_dir, partial(_growing, house))
         watch("stage", "machine", machine(this, house.clock, house.health_))
         parts.start("machine", this.run())
@@ -269,7 +271,7 @@ class Wiring:
         )
         await delivery.subscribe()
         house.deliveries[name] = delivery
-        house.health_.register("bridge", name, probes.bridge(delivery, house.health_.rules))
+        bottlenecks.watch(house, "bridge", name, probes.bridge(delivery, house.health_.rules))
 
     async def _end_bridges(self, names: Sequence[str]) -> None:
         there = [self._house.deliveries[name] for name in names if f"bridge {name}" in self._parts]

@@ -19,7 +19,7 @@ from gateway.bus.journal import Journal
 from gateway.bus.keeper import Keeper
 from gateway.bus.live import Item, LiveSubscription
 from gateway.bus.reader import read
-from gateway.bus.records import CursorRecord, RepeatKeys
+from gateway.bus.records import CursorRecord, RepeatKeys, Stretch
 from gateway.bus.recovery import Recovered
 from gateway.bus.segment import read_block, read_meta
 from gateway.bus.subscription import Source, Subscription
@@ -191,21 +191,34 @@ class Bus:
             counted = await here
             until = mark.first
         difference = (
-            ledger.fetched + await self.count(subscription, subscription.fetched, until) - counted
+            ledger.fetched
+            + await self.count(
+                subscription, subscription.fetched, until, subscription.backlog.unread()
+            )
+            - counted
         )
         ledger.matched += difference
         self.journal.recount(subscription.name, difference)
         subscription.counted = True
         subscription.moved()
 
-    async def count(self, subscription: Subscription, places: Sequence[int], until: int) -> int:
-        """How many readings the subscription's lanes have from these places on, before `until`."""
+    async def count(
+        self,
+        subscription: Subscription,
+        places: Sequence[int],
+        until: int,
+        aside: Sequence[Stretch] = (),
+    ) -> int:
+        """How many readings the subscription's lanes have from these places on, before `until`, and
+        how many these stretches hold."""
         count = 0
-        async for block in self.blocks(min(places), follow=False):
+        begin = min([*places, *(each.begin for each in aside)])
+        async for block in self.blocks(begin, follow=False):
             if block.first >= until:
                 break
             for own, share in zip(places, subscription.split(block), strict=True):
                 count += sum(own <= block.first + p < until for p in share.places)
+            count += len(subscription.places(block, aside))
         return count
 
     async def position_of(self, start: str) -> int:

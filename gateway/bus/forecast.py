@@ -27,7 +27,7 @@ class Forecast:
         the subscription stands in the oldest quarter of what is kept, by size or by age."""
         journal = self._journal
         segments = list(journal.segments)
-        position = min(subscription.fetched)
+        position = subscription.unread
         if position >= journal.next or not segments:
             return None, False
         place = max(bisect_right(segments, position, key=lambda s: s.first) - 1, 0)

@@ -105,14 +105,15 @@ class Keeper:
         was then in flight.
         """
         journal = self._bus.journal
-        lanes, ledger = subscription.lanes, subscription.ledger
-        for lane in lanes:
-            await lane.lock.acquire()
+        ledger = subscription.ledger
+        readers = [*subscription.lanes, subscription.backlog]
+        for reader in readers:
+            await reader.lock.acquire()
         head, expected = self._bus.head, ledger.matched - ledger.fetched
-        places = subscription.fetched
-        for lane in lanes:
-            lane.lock.release()
-        lost = expected - await self._bus.count(subscription, places, head)
+        places, aside = subscription.fetched, subscription.backlog.unread()
+        for reader in readers:
+            reader.lock.release()
+        lost = expected - await self._bus.count(subscription, places, head, aside)
         if lost < 0:
             # What counted them was lost, and they were not.
             ledger.matched -= lost
@@ -138,6 +139,7 @@ class Keeper:
             dropped = 0
             for lane in subscription.lanes:
                 async with lane.lock:
+                    lane.retiring(end)
                     if lane.fetched < end:
                         places = [end] * len(subscription.lanes)
                         places[lane.number] = lane.fetched
@@ -145,6 +147,9 @@ class Keeper:
                         lane.skip(end, count)
                         skipped = True
                         dropped += count
+            # Behind the lanes: what they set aside from here on lies behind `end`.
+            dropped += (count := await self._skip_aside(subscription, end))
+            skipped = skipped or count > 0
             if dropped:
                 log.error(
                     "journal: %d readings for %s are dropped: kept as long as max_age and "
@@ -160,6 +165,17 @@ class Keeper:
             log.error("journal: %s cannot be deleted: %s", segment.path.name, error)
             return False
         return True
+
+    async def _skip_aside(self, subscription: Subscription, end: int) -> int:
+        """The same of what lanes have set aside; how many readings that costs."""
+        backlog = subscription.backlog
+        if not backlog:
+            return 0
+        async with backlog.lock:
+            places, aside = [end] * len(subscription.lanes), backlog.unread_before(end)
+            count = await self._bus.count(subscription, places, end, aside)
+            backlog.skip(end, count)
+        return count
 
     async def _counted(self) -> None:
         """Wait until the moved cursors are durable: what is deleted before it was counted is

@@ -54,6 +54,34 @@ class ReplayRecord(msgspec.Struct, array_like=True):
     state: str = "running"
 
 
+class Stretch(msgspec.Struct, array_like=True):
+    """Readings that were set aside: those with sequences begin … end-1 of lane `lane` of `lanes`.
+    previous: the lanes before their number was changed, as they stood then: what those had
+    finished is not among them."""
+
+    lanes: int
+    lane: int
+    begin: int
+    end: int
+    previous: list[list[int]] = []
+
+    def holds(self, device: int, sequence: int) -> bool:
+        """Whether a reading is among them. device: the hash of its device."""
+        return (
+            self.begin <= sequence < self.end
+            and device % self.lanes == self.lane
+            and not any(sequence < lanes[device % len(lanes)] for lanes in self.previous)
+        )
+
+    def is_of(self, other: "Stretch") -> bool:
+        """Whether both are of one lane."""
+        return (self.lanes, self.lane) == (other.lanes, other.lane)
+
+    def follows(self, other: "Stretch") -> bool:
+        """Whether `other` begins where this one ends, and both are one."""
+        return self.is_of(other) and self.end == other.begin and self.previous == other.previous
+
+
 def merged(keys: Sequence[RepeatKeys]) -> list[RepeatKeys]:
     """One of each source, as it goes into a block: recovery gives back a number of blocks, however
     many bursts each had."""
@@ -87,7 +115,8 @@ class CursorRecord(msgspec.Struct, array_like=True):
     lanes have finished.
     filter: what matched counts; a changed filter makes it void. removed_at: ns when the
     configuration no longer had it, else 0. paused: somebody has stopped it; replay: what it sends
-    again, or the last it sent; both outlive a restart.
+    again, or the last it sent; both outlive a restart. aside: what lanes have left behind, to be
+    sent beside what is new.
     """
 
     lanes: list[int]
@@ -101,6 +130,7 @@ class CursorRecord(msgspec.Struct, array_like=True):
     removed_at: int = 0
     paused: bool = False
     replay: ReplayRecord | None = None
+    aside: list[Stretch] = []
 
 
 class Meta(msgspec.Struct, array_like=True):

@@ -1,132 +1,20 @@
 """A durable subscription: a filter, lanes that each stand somewhere in the journal, a ledger.
 
-A lane is an independent cursor over the readings of its devices (lane = hash of the device
-modulo the number of lanes). Each keeps a device's order, and one that waits holds neither the
-others nor memory: it reads on from the journal when it can.
+A device's readings are one lane's (lane = hash of the device modulo the number of lanes).
 """
 
-import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
 
+from gateway.bus.backlog import Backlog
 from gateway.bus.block import Block
-from gateway.bus.records import CursorRecord
+from gateway.bus.lane import Lane, Share
+from gateway.bus.records import CursorRecord, Stretch
 from gateway.core.contracts import Batch, Reading
-from gateway.core.ids import device_filter
+from gateway.core.ids import device_filter, device_hash
 from gateway.core.ledger import BridgeLedger
 
 _CACHE = 20_000  # devices; above the most a gateway has, so that eviction is the exception
-
-
-@dataclass(slots=True)
-class Share:
-    """A lane's part of a block. places: indices in the block, in order."""
-
-    places: Sequence[int]
-    readings: Sequence[Reading]
-
-
-class Lane:
-    """One cursor. fetched: the sequence up to which it has taken readings; finished: up to which
-    all of them were delivered, dead-lettered or dropped."""
-
-    def __init__(self, subscription: "Subscription", number: int, position: int) -> None:
-        self.number = number
-        self.fetched = position
-        self.finished = position
-        self.in_flight = 0
-        self.oldest = 0
-        self.asking = False  # whether somebody waits for its next batch
-        self.lock = asyncio.Lock()
-        self._subscription = subscription
-
-    async def next_batch(
-        self, size: int, wait: float, hold: Callable[[Block], bool] = lambda block: False
-    ) -> Batch:
-        """The lane's next readings: up to `size`, or what came within `wait` seconds of the
-        first. Waits for the first one as long as it takes. A block that is on `hold` is not
-        begun: what lies before it, maybe nothing."""
-        self.asking = True
-        try:
-            return await self._gathered(size, wait, hold)
-        finally:
-            self.asking = False
-
-    async def _gathered(self, size: int, wait: float, hold: Callable[[Block], bool]) -> Batch:
-        source = self._subscription.source
-        first, readings = self.fetched, list[Reading]()
-        deadline: float | None = None
-        while True:
-            async with self.lock:
-                held = await self._take(readings, size, hold)
-            if held or len(readings) >= size:
-                break
-            if readings and deadline is None:
-                deadline = asyncio.get_running_loop().time() + wait
-            if not await source.more(self.fetched, deadline):
-                break
-        return Batch(first, self.fetched, readings)
-
-    async def _take(
-        self, readings: list[Reading], size: int, hold: Callable[[Block], bool]
-    ) -> bool:
-        """Add what the journal holds for this lane now, up to `size` readings; whether it stands
-        before a block that is on hold."""
-        taken: list[Reading] = []
-        subscription = self._subscription
-        room, held = size - len(readings), False
-        while len(taken) < room:
-            head = subscription.source.head()
-            block = await subscription.source.block(self.fetched)
-            if block is None:
-                self.fetched = max(self.fetched, head)  # what lay up to there is lost
-                break
-            held = hold(block)
-            if held:
-                break
-            share = subscription.split(block)[self.number]
-            taken += self._part(block, share, room - len(taken))
-        subscription.ledger.fetched += len(taken)
-        if taken and not self.in_flight:
-            self.oldest = taken[0].time
-        self.in_flight += len(taken)
-        if not self.in_flight:
-            self.finished = self.fetched  # nothing of ours was there
-        readings += taken
-        return held
-
-    def _part(self, block: Block, share: Share, room: int) -> Sequence[Reading]:
-        skip = 0
-        if self.fetched > block.first:
-            offset = self.fetched - block.first
-            skip = sum(place < offset for place in share.places)
-        part = share.readings[skip : skip + room]
-        whole = skip + len(part) == len(share.readings)
-        self.fetched = block.end if whole else block.first + share.places[skip + len(part)]
-        return part
-
-    def done(self, batch: Batch) -> None:
-        """`batch` is finished: position and ledger move together, so that after a crash what is
-        sent again is also counted again."""
-        self.in_flight = 0
-        self.finished = self.fetched
-        ledger = self._subscription.ledger
-        ledger.delivered += batch.tally.delivered
-        ledger.dead_lettered += batch.tally.dead_lettered
-        ledger.dropped.update(batch.tally.dropped)
-        self._subscription.moved()
-
-    def skip(self, sequence: int, dropped: int) -> None:
-        """What lies before `sequence` is gone; `dropped` of it were for this lane."""
-        self.fetched = max(self.fetched, sequence)
-        if not self.in_flight:
-            self.finished = self.fetched
-        ledger = self._subscription.ledger
-        ledger.dropped["retention"] += dropped
-        ledger.fetched += dropped
-        self._subscription.moved()
 
 
 class Source:
@@ -173,6 +61,7 @@ class Subscription:
         self.ledger.fetched = record.delivered + record.dead_lettered + sum(record.dropped.values())
         self.paused = record.paused
         self.replay = record.replay
+        self.backlog = Backlog(self, record.aside)
         self._all = tuple(patterns) == ("*",)
         self._test = device_filter(patterns)
         self._wanted: dict[str, bool] = {}
@@ -180,14 +69,31 @@ class Subscription:
         # What the lanes of another number had finished is not sent again, although the new ones
         # begin at the lowest.
         changed = len(record.lanes) != lanes
-        self._previous = [*record.previous, *([record.lanes] if changed else [])]
+        self.previous = [*record.previous, *([record.lanes] if changed else [])]
         starts = [min(record.lanes)] * lanes if changed else record.lanes
         self.lanes = [Lane(self, number, position) for number, position in enumerate(starts)]
 
     @property
     def position(self) -> int:
         """The sequence of the oldest reading that is not finished."""
+        begin = self.backlog.begin
+        return self.reached if begin is None else min(self.reached, begin)
+
+    @property
+    def reached(self) -> int:
+        """The same without what lanes have set aside."""
         return min(lane.finished for lane in self.lanes)
+
+    @property
+    def unread(self) -> int:
+        """The sequence of the oldest reading that nobody has taken."""
+        return min([*self.fetched, *(each.begin for each in self.backlog.unread())])
+
+    @property
+    def ahead(self) -> int:
+        """Readings that lie ahead of its lanes, or a few more; not those that were set aside."""
+        waiting = self.ledger.matched - self.ledger.fetched
+        return min(waiting, self.source.head() - min(self.fetched)) if self.backlog else waiting
 
     @property
     def fetched(self) -> list[int]:
@@ -197,8 +103,8 @@ class Subscription:
     @property
     def pending(self) -> int:
         """Readings for this subscription that are journalled and not finished."""
-        in_flight = sum(lane.in_flight for lane in self.lanes)
-        if all(lane.fetched >= self.source.head() for lane in self.lanes):
+        in_flight = sum(lane.in_flight for lane in self.lanes) + self.backlog.in_flight
+        if not self.backlog and all(lane.fetched >= self.source.head() for lane in self.lanes):
             return in_flight  # by position nothing is left, whatever the counters say
         return in_flight + self.ledger.matched - self.ledger.fetched
 
@@ -226,7 +132,7 @@ class Subscription:
 
     def _split(self, block: Block) -> list[Share]:
         lanes = len(self.lanes)
-        if self._all and lanes == 1 and not self._previous:
+        if self._all and lanes == 1 and not self.previous:
             return [Share(range(len(block.readings)), block.readings)]
         known = self._lanes.get
         # One more than there are: the last one is for what is not wanted.
@@ -236,7 +142,7 @@ class Subscription:
             lane = known(device)
             places[self._lane_of(device) if lane is None else lane].append(place)
         del places[-1]
-        if self._previous:
+        if self.previous:
             places = [[p for p in own if not self._was_finished(block, p)] for own in places]
         return [Share(own, [block.readings[p] for p in own]) for own in places]
 
@@ -245,17 +151,32 @@ class Subscription:
         if len(self._lanes) >= _CACHE:
             self._lanes.clear()
         count = len(self.lanes)
-        lane = self._hash(device) % count if self._all or self.wants(device) else count
+        lane = device_hash(device) % count if self._all or self.wants(device) else count
         self._lanes[device] = lane
         return lane
 
-    @staticmethod
-    def _hash(device: str) -> int:
-        return zlib.crc32(device.encode())
-
     def _was_finished(self, block: Block, place: int) -> bool:
-        device, sequence = block.readings[place].device, block.first + place
-        return any(sequence < lanes[self._hash(device) % len(lanes)] for lanes in self._previous)
+        device, sequence = device_hash(block.readings[place].device), block.first + place
+        return any(sequence < lanes[device % len(lanes)] for lanes in self.previous)
+
+    def places(self, block: Block, aside: Sequence[Stretch]) -> list[int]:
+        """Where in a block the readings are that were set aside."""
+        near = [each for each in aside if each.begin < block.end and each.end > block.first]
+        if not near:
+            return []
+        return [
+            place
+            for place, reading in enumerate(block.readings)
+            if self.wants(reading.device)
+            and any(each.holds(device_hash(reading.device), block.first + place) for each in near)
+        ]
+
+    def finished(self, batch: Batch) -> None:
+        """Count what became of a batch."""
+        self.ledger.delivered += batch.tally.delivered
+        self.ledger.dead_lettered += batch.tally.dead_lettered
+        self.ledger.dropped.update(batch.tally.dropped)
+        self.moved()
 
     def moved(self) -> None:
         """Give the journal the new positions; they ride in its next block."""
@@ -263,11 +184,11 @@ class Subscription:
 
     def record(self) -> CursorRecord:
         """Where the subscription stands. `matched` is filled in by the journal."""
-        ledger, position = self.ledger, self.position
-        self._previous = [lanes for lanes in self._previous if max(lanes) > position]
+        ledger, reached = self.ledger, self.reached
+        self.previous = [lanes for lanes in self.previous if max(lanes) > reached]
         return CursorRecord(
             lanes=[lane.finished for lane in self.lanes],
-            previous=self._previous,
+            previous=self.previous,
             matched=ledger.matched,
             delivered=ledger.delivered,
             dead_lettered=ledger.dead_lettered,
@@ -277,4 +198,5 @@ class Subscription:
             paused=self.paused,
             # A copy: the journal's thread writes it down while this one is counted on.
             replay=copy(self.replay),
+            aside=self.backlog.record(),
         )

@@ -29,6 +29,7 @@ Figure = Literal[
     "connected",
     "broker_dropped",
     "certificate_days",
+    "limiting",
     "journal_backlog",
     "journal_trouble",
     "history_trouble",

@@ -197,6 +197,16 @@ class Temperature(LimitSettings):
     """Degrees Celsius."""
 
 
+class Limiting(LimitSettings):
+    """How long a part has held up the others, see [profiling](stages/profiling.md)."""
+
+    warning: Duration = 0.0
+    """It is the one that limits, for so long."""
+    critical: Duration = 3_600.0
+    """Likewise."""
+    weight: Weight = 60
+
+
 class LimitsOfHealth(Settings):
     """What each metric may be."""
 
@@ -222,6 +232,9 @@ class LimitsOfHealth(Settings):
     """Bridges."""
     backlog: Backlog = Backlog()
     """The journal."""
+    limiting: Limiting = Limiting()
+    """Bridges, the journal, history, decoding, the machine (for the event loop). It costs only what
+    the part has not lost for other reasons."""
     memory: Memory = Memory()
     """The machine."""
     cpu: Cpu = Cpu()

@@ -72,6 +72,17 @@ class DropsSoon(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bottleneck(Event):
+    """A part begins to hold up the others, or ends to (`over`). stage: its name in profiling;
+    cause: service, queue, disk, remote, cpu or blocked; text: the same for people."""
+
+    stage: str
+    cause: str
+    text: str
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateSeen(Event):
     """A retained message told us the last state of a device; it is not a new reading.
 

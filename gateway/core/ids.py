@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+import zlib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
@@ -19,6 +20,11 @@ def slug(original: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", original).encode("ascii", "ignore").decode()
     return _NOT_ID.sub("-", plain.lower()).strip("-")[:MAX_LENGTH]
+
+
+def device_hash(device: str) -> int:
+    """A number for a device id, the same in every run: it says which lane a device has."""
+    return zlib.crc32(device.encode())
 
 
 def device_filter(patterns: Sequence[str]) -> Callable[[str], bool]:

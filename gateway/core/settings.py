@@ -333,6 +333,9 @@ class RetrySettings(Settings):
     summaries: Literal["never"] | Duration = "never"
     """While what is to be sent is older than this, one reading of each device and minute is sent
     instead of all (numbers averaged); the others count as dropped{summarised}."""
+    fresh_first: Literal["never"] | Annotated[Duration, Field(ge=5)] = "never"
+    """After an outage: what was stored longer ago than this is sent beside what is new instead of
+    before it, and gives way to it. A device's readings are not sent in order then."""
     failover: Id | None = None
     """Another bridge whose server gets the readings while this one's is away; here they count as
     dropped{failover}."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -22,8 +23,11 @@ from gateway.core.errors import Conflict, Unavailable
 from gateway.core.events import Event
 from gateway.core.ids import device_filter
 from gateway.core.settings import BridgeSettings, RetrySettings
+from gateway.runtime.beside import live_first
 from gateway.stages import compose
 from gateway.stages.health import HealthStage
+from gateway.stages.next_endpoint import NextEndpoint
+from gateway.stages.pool import Pool
 from gateway.stages.retry import DeadLetter, Retry
 
 log = logging.getLogger(__name__)
@@ -31,7 +35,7 @@ log = logging.getLogger(__name__)
 _ONCE = RetrySettings(attempts=1)
 _ANSWER = 20.0  # longest that a sink may take for the dead letters of one request (s)
 _RATE = 2_000  # most readings a second that a replay sends
-_LOOK = 0.1  # how often a replay looks whether live readings have come through (s)
+_PAUSE = 0.1  # longest that a replay rests between two blocks (s)
 _AHEAD = 86_400.0  # how far ahead of ours a device's clock may be, see runtime/decoding.py (s)
 
 
@@ -51,14 +55,15 @@ def historical(reading: Reading) -> Reading:
 
 
 class Again:
-    """The second sendings of one bridge. send: the end of its chain. dead_letter: keeps what a
-    replay finds refused. emit: for what happens on the way."""
+    """The second sendings of one bridge. pool: its endpoints. send: the end of its chain.
+    dead_letter: keeps what a replay finds refused. emit: for what happens on the way."""
 
     def __init__(
         self,
         name: str,
         settings: BridgeSettings,
         bus: Bus,
+        pool: Pool[Any],
         send: Send,
         dead_letter: DeadLetter,
         emit: Callable[[Event], None],
@@ -67,6 +72,7 @@ class Again:
         self._name = name
         self._settings = settings
         self._bus = bus
+        self._pool = pool
         self._send = send
         self._emit = emit
         self._leaves_out = leaves_out.value
@@ -76,7 +82,8 @@ class Again:
         self._chain = self._stages(Retry(name, settings.retry, dead_letter))
 
     def _stages(self, retry: Retry) -> Send:
-        return compose([retry, HealthStage(self._name, self._emit)], self._send)
+        health = HealthStage(self._name, self._emit)
+        return compose([retry, NextEndpoint(self._pool), health], self._send)
 
     # -- dead letters -----------------------------------------------------------------------
 
@@ -121,7 +128,7 @@ class Again:
         # delayed came later, so that all that follows must be looked at.
         ago = max(time.time_ns() - start, 0) / 1e9 + _AHEAD
         begin = await self._bus.position_of(f"-{ago:.3f}s")
-        until = subscription.position  # what lies behind this is still to be sent anyway
+        until = subscription.reached  # what lies behind this is still to be sent anyway
         subscription.replay = record = ReplayRecord(
             start, end, devices, begin, max(until, begin), begin, await self._bus.reaches()
         )
@@ -173,17 +180,18 @@ class Again:
                     break
                 waiting += [
                     historical(reading)
-                    for reading in _part(block, record)
+                    for sequence, reading in _part(block, record)
                     if matches(reading.device)
                     and subscription.wants(reading.device)
                     and not reading.flags & self._leaves_out
+                    and not subscription.backlog.holds(reading.device, sequence)
                 ]
                 if len(waiting) >= size:
                     await self._flush(subscription, record, waiting, size)
                 if not waiting:
                     record.position = min(block.end, record.until)
                 # Reading and decoding a long journal must leave the machine to the live readings.
-                await asyncio.sleep(min(3 * (time.monotonic() - began), _LOOK))
+                await asyncio.sleep(min(3 * (time.monotonic() - began), _PAUSE))
                 began = time.monotonic()
         await self._flush(subscription, record, waiting, size)
         record.position = record.until
@@ -198,7 +206,7 @@ class Again:
     ) -> None:
         """Send everything that waits; only then may the position move past it."""
         for start in range(0, len(waiting), size):
-            await _live_first(subscription, size)
+            await live_first(subscription, size)
             began = time.monotonic()
             batch = Batch(0, 0, waiting[start : start + size])
             async with self._one:
@@ -212,15 +220,13 @@ class Again:
         waiting.clear()
 
 
-def _part(block: Block, record: ReplayRecord) -> Sequence[Reading]:
-    """The readings of a block that lie in a replay's stretch of the journal and of time."""
+def _part(block: Block, record: ReplayRecord) -> Sequence[tuple[int, Reading]]:
+    """The readings of a block that lie in a replay's stretch of the journal and of time, with their
+    sequences."""
     first, last = max(record.position - block.first, 0), record.until - block.first
     start, end = record.start, record.end
-    return [reading for reading in block.readings[first:last] if start <= reading.time < end]
-
-
-async def _live_first(subscription: Subscription, size: int) -> None:
-    """Wait while live readings have piled up: what is old has time."""
-    most = 2 * size * len(subscription.lanes)
-    while subscription.ledger.matched - subscription.ledger.fetched > most:  # noqa: ASYNC110
-        await asyncio.sleep(_LOOK)
+    return [
+        (sequence, reading)
+        for sequence, reading in enumerate(block.readings[first:last], block.first + first)
+        if start <= reading.time < end
+    ]

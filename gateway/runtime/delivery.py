@@ -8,20 +8,24 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from gateway.bus.backlog import Backlog
 from gateway.bus.block import Block
 from gateway.bus.bus import Bus
-from gateway.bus.subscription import Lane, Subscription
-from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective, Stage
+from gateway.bus.lane import Lane
+from gateway.bus.subscription import Subscription
+from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective, Send, Stage
 from gateway.core.errors import Conflict, Unavailable
 from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
 from gateway.runtime.again import Again, Retried
+from gateway.runtime.beside import Beside
 from gateway.runtime.clock import Clock
 from gateway.runtime.summaries import summarise
 from gateway.stages import compose
 from gateway.stages.backoff import Place
 from gateway.stages.classify import classified
 from gateway.stages.failover import Failover
+from gateway.stages.fresh_first import FreshFirst, SetAside
 from gateway.stages.health import HealthStage
 from gateway.stages.next_endpoint import NextEndpoint
 from gateway.stages.pool import pool_of
@@ -76,20 +80,30 @@ class Delivery:
         self._others = others
         self._flowing = asyncio.Event()
         self._own = send = partial(self._send, bridge)
+        self._beside = Beside(settings, bus, self._is_away)
         self.profiling = ProfilingStage(profiler, f"deliver:{self.name}", settings.batch.size)
-        stages: list[Stage] = [self.profiling, self.retry]
-        stages += [self.failover] if settings.retry.failover else []
-        self._chain = compose([*stages, NextEndpoint(self.pool), self.health], send)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
         self._again = Again(
-            self.name, settings, bus, send, self._dead_letter, bus.emit, self._leaves_out
-        )
+            self.name, settings, bus, self.pool, send, self._dead_letter, bus.emit,
+            self._leaves_out,
+        )  # fmt: skip
+
+    def _chain(self, reader: Lane | Backlog) -> Send:
+        """The stages that what a reader takes goes through."""
+        stages: list[Stage] = [self.profiling, self.retry]
+        if isinstance(reader, Backlog):
+            stages.append(FreshFirst(reader, partial(self._beside.tried, self._subscribed())))
+        elif self._beside.wanted:
+            stages.append(FreshFirst(reader, partial(self._beside.old, reader)))
+        stages += [self.failover] if self.settings.retry.failover else []
+        return compose([*stages, NextEndpoint(self.pool), self.health], self._own)
 
     async def subscribe(self) -> None:
         """Take this bridge's place in the journal; before the first reading is published."""
         self.subscription = await self._bus.subscribe(
             self.name, self.settings.devices, self.settings.start, self.settings.pool.max
         )
+        self.subscription.backlog.turn = partial(self._beside.turn, self.subscription)
         if not self.subscription.paused:
             self._flowing.set()
 
@@ -101,6 +115,8 @@ class Delivery:
                 group.create_task(self.upkeep.run())
                 for lane in self.subscription.lanes:
                     group.create_task(self._lane(lane), name=f"{self.name}/{lane.number}")
+                backlog = self._lane(self.subscription.backlog)
+                group.create_task(backlog, name=f"{self.name}/backlog")
                 group.create_task(self._again.run(self.subscription))
         finally:
             await self.pool.close()
@@ -114,8 +130,8 @@ class Delivery:
                 while self._at_work and not self.retry.failing:  # noqa: ASYNC110 - lanes end singly
                     await asyncio.sleep(_LOOK)
 
-    async def _lane(self, lane: Lane) -> None:
-        batching = self.settings.batch
+    async def _lane(self, lane: Lane | Backlog) -> None:
+        batching, chain = self.settings.batch, self._chain(lane)
         while True:
             batch = await lane.next_batch(batching.size, batching.wait, self._on_hold)
             if not batch:
@@ -130,14 +146,20 @@ class Delivery:
                 if self.settings.retry.summaries != "never":
                     summarise(batch, self.settings.retry.summaries)
                 if batch:
-                    await self._chain(batch)
+                    await chain(batch)
                 lane.done(batch)
+            except SetAside:
+                continue
             finally:
                 self._at_work -= 1
             if full:
                 # A backlog: it would take the machine from what comes in and from other bridges.
                 await asyncio.sleep(min(time.monotonic() - began, _GIVE_WAY))
             self.delivered_at = time.time_ns()
+
+    def _is_away(self) -> bool:
+        """Whether nothing goes out, neither here nor through the bridge that stands in."""
+        return bool(self.retry.failing) and not self.failover.why
 
     async def _elsewhere(self, batch: Batch) -> None:
         """Send through the bridge that stands in for this one. Raises Unavailable where there is
@@ -299,6 +321,7 @@ class Delivery:
         if self.subscription is None:
             return 0.0
         times = [lane.oldest for lane in self.subscription.lanes if lane.in_flight]
+        times += [self.subscription.backlog.oldest] if self.subscription.backlog else []
         return max((time.time_ns() - min(times)) / 1e9, 0.0) if times else 0.0
 
     def _drops_in(self) -> int | None:
@@ -333,6 +356,7 @@ class Delivery:
             "next_try": round(max(waiting, 0.0), 1),
             "oldest": round(self.oldest(), 3),
             "drops_in": self._drops_in(),
+            "set_aside": bool(self.subscription and self.subscription.backlog),
             "delivered_at": self.delivered_at // 1_000_000 or None,
             "last_error": self.retry.failing or None,
             "stood_in": self.stood_in,

@@ -12,6 +12,7 @@ from gateway.broker.certificates import ends_at
 from gateway.core.figures import Figure
 from gateway.core.words import about
 from gateway.io.raspberry import temperatures, throttled
+from gateway.runtime import bottlenecks
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake
@@ -66,6 +67,8 @@ class HouseFigures:
         }
         found["stage/history"] = {"history_trouble": Figure(bool(history.failing), history.failing)}
         found["stage/broker"] = self._broker()
+        for part, figure in bottlenecks.figures(house):
+            found.setdefault(part, {})["limiting"] = figure
         self._add_certificates(found)
         return found
 

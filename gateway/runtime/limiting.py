@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.io.polling import next_second
 from gateway.io.sqlite import Database
+from gateway.runtime import bottlenecks
 from gateway.stages.profiling import Cause, Detector, Look, LoopWatch, Schedule, Span
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Limiting:
         settings = house.profiler.settings
         self._detector = Detector(settings.saturated, settings.within)
         self._threads: dict[str, Schedule] = {}
+        self._told: bottlenecks.Known = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -46,6 +48,7 @@ class Limiting:
                 profiler.loop.lag.add(loop.time() - due, 1)
             if not profiler.settings.enabled:
                 profiler.limits = ()
+                self._tell()
                 continue
             try:
                 self.look()
@@ -66,11 +69,19 @@ class Limiting:
         profiler.limits = sorted(detector.found, key=lambda limit: _rank(limit.cause))
         for stage in before - {limit.stage for limit in profiler.limits}:
             log.info("%s limits no more", stage)
+        self._tell()
         profiler.queues = {look.stage: int(look.queue) for look in looks if look.stage != "loop"}
         profiler.servers = {
             f"deliver:{name}": delivery.settings.pool.max
             for name, delivery in self._house.deliveries.items()
         }
+
+    def _tell(self) -> None:
+        """On the bus: what has begun or ended to limit."""
+        now = bottlenecks.known(self._house.profiler.limits)
+        for event in bottlenecks.changes(self._told, now):
+            self._house.bus.emit(event)
+        self._told = now
 
     def _looks(self) -> Iterator[Look]:
         if self._house.profiler.loop is not None:

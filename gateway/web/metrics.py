@@ -13,6 +13,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
+from gateway.web import alert_metrics as alerts
 from gateway.web import stage_metrics as stages
 from gateway.web.house import House
 from gateway.web.pool_metrics import BREAKER, pools
@@ -58,6 +59,8 @@ class Exposition:
         yield from _health(status["health"])
         yield from _gateway(status)
         yield from stages.metrics(self._house.performance())
+        if self._house.alerting is not None:
+            yield from alerts.metrics(self._house.alerting)
 
 
 def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:

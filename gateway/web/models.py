@@ -245,6 +245,8 @@ class Bridge(Answer):
     """Its connections."""
     replay: Replay | None
     """What it sends again on request, or the last it sent."""
+    set_aside: bool = False
+    """Whether something is still to be sent beside what is new, see retry.fresh_first."""
     troubles: Troubles
 
 

@@ -192,12 +192,13 @@ async def test_it_is_tried_again_and_given_up_in_the_end(hook: Receiver) -> None
         assert "503" in found.as_dict()["last_error"]
         await until(lambda: found.given_up == 1)
         assert forgotten == [1]
+        assert found.failed >= 2
         hook.refuse(False)
         found.put(message(2))
         await came(hook, 1)
         assert found.as_dict() | {"service": ""} == {
             "name": "hook", "service": "", "state": "ok", "last_error": None, "waiting": 0,
-            "sent": 1, "given_up": 1,
+            "sent": 1, "failed": found.failed, "given_up": 1,
         }  # fmt: skip
 
 

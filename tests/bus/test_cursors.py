@@ -32,18 +32,22 @@ changes = st.tuples(
     st.just("change"), st.sampled_from(NAMES), st.integers(1, 4), st.sampled_from(FILTERS)
 )
 leaves = st.tuples(st.just("leave"), st.sampled_from(NAMES))
+asides = st.tuples(st.just("aside"), st.sampled_from(NAMES), st.integers(0, 3))
+drains = st.tuples(st.just("drain"), st.sampled_from(NAMES), st.integers(1, 400), st.booleans())
 
 
 @dataclass
 class Told:
     """What a subscription should know. filters: all that were in force; epochs: what it was given
-    in each of its lives, in order. flying, excused: what was fetched and never finished, and that
-    before its subscription was changed: it may have been retired by then, and is counted anew."""
+    in each of its lives, in order; beside: the same of what lanes had set aside. flying, excused:
+    what was fetched and never finished, and that before its subscription was changed: it may have
+    been retired by then, and is counted anew."""
 
     lanes: int = 1
     patterns: tuple[str, ...] = ("*",)
     filters: list[tuple[str, ...]] = field(default_factory=list)
     epochs: list[list[int]] = field(default_factory=list)
+    beside: list[list[int]] = field(default_factory=list)
     flying: set[int] = field(default_factory=set)
     excused: set[int] = field(default_factory=set)
 
@@ -73,6 +77,7 @@ class Model:
         told = self.told[name]
         told.filters.append(told.patterns)
         told.epochs.append([])
+        told.beside.append([])
         await self.bus.subscribe(name, told.patterns, "earliest", told.lanes)
 
     async def publish(self, count: int) -> None:
@@ -83,8 +88,35 @@ class Model:
         subscription = self.bus.subscriptions[name]
         if any(lane.in_flight for lane in subscription.lanes):
             return  # a lane has one batch in flight, and this one's is never finished
-        until = min(subscription.position + count, self.bus.head)
+        until = min(subscription.reached + count, self.bus.head)
         self.told[name].epochs[-1] += await take(subscription, until)
+
+    async def aside(self, name: str, number: int) -> None:
+        """A lane leaves what it has not finished, and goes on with what is new."""
+        lanes = self.bus.subscriptions[name].lanes
+        lane = lanes[number % len(lanes)]
+        flying = lane.in_flight
+        if await lane.set_aside() and flying:
+            self.told[name].flying.clear()  # it is in no hand any more
+
+    async def drain(self, name: str, count: int, back: bool) -> None:
+        """Of what was set aside; `back`: it is taken, put back, and taken again."""
+        backlog = self.bus.subscriptions[name].backlog
+        if not backlog:
+            return
+        task = asyncio.create_task(backlog.next_batch(count, 0.0))
+        while backlog and not task.done():
+            await asyncio.sleep(0)
+        await asyncio.wait([task], timeout=0.1)
+        if not task.done():
+            task.cancel()  # nothing of what was left is wanted
+            return
+        batch = task.result()
+        if back and await backlog.set_aside():
+            batch = await backlog.next_batch(count, 0.0)
+        batch.tally.delivered = len(batch)
+        self.told[name].beside[-1] += [int(r.values["n"]) for r in batch.readings]
+        backlog.done(batch)
 
     async def begin(self, name: str) -> None:
         """A batch that is fetched and never finished."""
@@ -133,8 +165,10 @@ class Model:
             for lane in subscription.lanes:
                 assert lane.in_flight == 0
             await self.take(name, self.count + 1)
+            while subscription.backlog:
+                await self.drain(name, 300, False)
             await self.balanced()
-            got = {n for epoch in told.epochs for n in epoch}
+            got = {n for epoch in (*told.epochs, *told.beside) for n in epoch}
             always = [device_filter(patterns) for patterns in told.filters]
             wanted = {n for n in range(self.count) if all(wants(f"d{n % 7}") for wants in always)}
             missing = len(wanted - got - told.excused)
@@ -142,7 +176,9 @@ class Model:
             assert missing <= dropped, f"{name}: {missing} missing, {dropped} dropped"
             assert subscription.pending == 0
             assert all(any(wants(f"d{n % 7}") for wants in always) for n in got)
-            for epoch in told.epochs:
+            for ordered, beside in zip(told.epochs, told.beside, strict=True):
+                assert not set(ordered) & set(beside), f"{name}: twice in one life"
+            for epoch in (*told.epochs, *told.beside):
                 devices = defaultdict(list)
                 for n in epoch:
                     devices[n % 7].append(n)
@@ -169,7 +205,19 @@ async def play(directory: Path, steps: list[tuple]) -> None:
 )
 @given(
     st.lists(
-        st.one_of(publishes, publishes, takes, takes, begun, retires, restarts, changes, leaves),
+        st.one_of(
+            publishes,
+            publishes,
+            takes,
+            takes,
+            begun,
+            retires,
+            restarts,
+            changes,
+            leaves,
+            asides,
+            drains,
+        ),
         max_size=15,
     )
 )

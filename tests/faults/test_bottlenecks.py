@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -135,17 +136,23 @@ def case(directory: Path, kind: Kind, settle: float) -> tuple[float | None, str]
 @pytest.mark.alone
 @pytest.mark.timeout(1_800)
 def test_what_limits_is_found_within_five_seconds(tmp_path: Path) -> None:
-    chance = seeded()
-    names = [*KINDS, *KINDS] if FULL else SHORT
-    right = 0
-    for number, name in enumerate(names):
+    """At least 19 of 20, and every kind. The short form has six cases: that all six are found at
+    once would be more than is promised (19 of 20 each is 74 % for six), so one of them may be
+    missed, but is tried once more then. A kind that is never found fails it, in either form."""
+    chance, number = seeded(), count()
+
+    def is_found(name: str) -> bool:
         kind = KINDS[name]
-        took, said = case(tmp_path / str(number), kind, chance.uniform(5.0, 7.0))
-        found = took is not None and took <= WITHIN
-        right += found
+        took, said = case(tmp_path / str(next(number)), kind, chance.uniform(5.0, 7.0))
         print(f"{name}: {'-' if took is None else f'{took:.1f} s'}  {said}")
-    print(f"found within {WITHIN:.0f} s: {right} of {len(names)}")
-    assert right >= len(names) - max(len(names) // 20, 1)
+        return took is not None and took <= WITHIN
+
+    names = [*KINDS, *KINDS] if FULL else SHORT
+    found = [name for name in names if is_found(name)]
+    print(f"found within {WITHIN:.0f} s: {len(found)} of {len(names)}")
+    assert len(found) >= len(names) - max(len(names) // 20, 1)
+    never = [name for name in dict.fromkeys(names) if name not in found]
+    assert [name for name in never if not is_found(name)] == []
 
 
 @pytest.mark.alone

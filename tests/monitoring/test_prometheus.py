@@ -18,6 +18,7 @@ from tests.support.influx import binary, influx_1
 from tests.support.mosquitto import mosquitto
 from tests.support.ports import end, free_port, wait_for_port
 from tests.support.publisher import Publisher
+from tests.support.receiver import receiver
 
 PROJECT = Path(__file__).parents[2]
 DASHBOARD = PROJECT / "config" / "grafana" / "berrygate.json"
@@ -53,9 +54,13 @@ def expressions() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway at work, through which something has gone."""
+    """A gateway at work, through which something has gone, and which has told of an alert."""
     directory = tmp_path_factory.mktemp("house")
-    with influx_1(directory / "influx") as influx, mosquitto(directory / "broker") as broker:
+    with (
+        influx_1(directory / "influx") as influx,
+        mosquitto(directory / "broker") as broker,
+        receiver(directory / "hook") as hook,
+    ):
         bridge = {
             "type": "influxdb", "name": "home", "version": "1", "url": influx.url,
             "database": "test", "batch": {"wait": "100ms"},
@@ -66,12 +71,17 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             devices=[{"type": "mqtt"}],
             bridges=[bridge],
             journal={"gather": "100ms"},
+            alerts={
+                "rules": [{"name": "seen", "device": "*", "metric": "seq", "above": 998}],
+                "channels": [{"name": "hook", "url": hook.url, "allow_private": True}],
+            },
         ) as found:
             found.wait(lambda: found.api("status")["broker"]["connected"])
             publisher = Publisher(broker.port)
             publisher.run(0, 1_000, 500)
             publisher.close()
             found.wait(lambda: found.api("bridges")[0]["delivered"] == 1_000)
+            hook.wait(1)
             yield found
 
 
@@ -103,6 +113,25 @@ def test_metrics_are_well_formed(house: Gateway) -> None:
     assert promtool("check", "metrics", text=text) == ""
     with pytest.raises(AssertionError):
         promtool("check", "metrics", text=text.replace("_received_total", "_received"))
+
+
+def test_alerts_are_counted(house: Gateway) -> None:
+    def value(name: str) -> str:
+        lines = house.get("/metrics").text.splitlines()
+        return next(line.split()[-1] for line in lines if line.startswith(f"berrygate_{name} "))
+
+    seen = 'alerts{rule="seen",state="%s",severity="warning"}'
+    assert value(seen % "firing") == "1.0"
+    assert value(seen % "silenced") == "0.0"
+    assert value('alerts_fired_total{rule="seen"}') == "1.0"
+    house.wait(lambda: value('alert_notifications_sent_total{channel="hook"}') == "1.0")
+    assert value('alert_notifications_failed_total{channel="hook"}') == "0.0"
+    assert value('alert_notifications_waiting{channel="hook"}') == "0.0"
+    silence = {"rule": "seen", "duration": "1h"}
+    made = httpx.post(f"{house.url}/api/v1/silences", json=silence).json()
+    assert (value(seen % "firing"), value(seen % "silenced")) == ("0.0", "1.0")
+    httpx.delete(f"{house.url}/api/v1/silences/{made['id']}")
+    assert value(seen % "firing") == "1.0"
 
 
 def test_rules_are_right_and_come_when_they_should() -> None:

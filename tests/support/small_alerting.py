@@ -40,12 +40,23 @@ class SmallAlerting:
             "told": ["phone"],
         }
 
+    def counts(self) -> list[dict[str, Any]]:
+        """The one there is."""
+        states = dict.fromkeys(("pending", "firing", "acknowledged", "silenced"), 0)
+        states[self._alert()["state"]] = 1
+        which = {"rule": "battery-low", "severity": "critical"}
+        return [{**which, "state": state, "count": count} for state, count in states.items()]
+
+    def fired(self) -> Mapping[str, int]:
+        """Twice."""
+        return {"battery-low": 2}
+
     def channels(self) -> list[dict[str, Any]]:
         """The one there is."""
         return [
             {
                 "name": "phone", "service": "ntfys", "state": "failing", "last_error": "no route",
-                "waiting": 1, "sent": 3, "given_up": 0,
+                "waiting": 1, "sent": 3, "failed": 5, "given_up": 2,
             }
         ]  # fmt: skip
 

@@ -73,6 +73,19 @@ async def test_stages_and_what_limits(http: httpx.AsyncClient) -> None:
     assert found[key("loop_held_seconds_total")] == 0.5
 
 
+async def test_alerts_and_who_was_told(http: httpx.AsyncClient, house: SmallHouse) -> None:
+    found = await scrape(http)
+    alert = {"rule": "battery-low", "severity": "critical"}
+    assert found[key("alerts", state="firing", **alert)] == 1
+    assert found[key("alerts", state="pending", **alert)] == 0
+    assert found[key("alerts_fired_total", rule="battery-low")] == 2
+    told = {"sent_total": 3, "failed_total": 5, "given_up_total": 2, "waiting": 1}
+    for name, count in told.items():
+        assert found[key(f"alert_notifications_{name}", channel="phone")] == count
+    house.alerting = None
+    assert not any("alert" in name for name, _ in await scrape(http))
+
+
 async def test_a_planted_loss_shows(http: httpx.AsyncClient, house: SmallHouse) -> None:
     found = await scrape(http)
     assert found[key("messages_difference", source="mqtt")] == 0

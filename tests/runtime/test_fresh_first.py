@@ -1,0 +1,305 @@
+"""After an outage what is new goes first, where a bridge asks for it; nothing is lost by that."""
+
+import asyncio
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from gateway.core.contracts import Batch
+from gateway.core.errors import Unavailable
+from gateway.runtime.beside import Beside
+from gateway.stages.fresh_first import FreshFirst, SetAside
+from tests.support.delivering import QUICK, delivering, now_numbered
+from tests.support.gateway import Gateway
+from tests.support.http_peer import Asked, Said, http_peer
+from tests.support.influx import Influx1, influx_1
+from tests.support.journal import publish
+from tests.support.mosquitto import mosquitto
+from tests.support.publisher import Publisher
+from tests.support.sink import Sink
+
+DEVICES, RATE, BATCH = 8, 250, 50
+OUTAGE = 14.0
+FRESH = 5.0  # the least that can be asked for
+ASKED = {**QUICK["retry"], "fresh_first": "5s"}
+_LINE = re.compile(rb"seq=(\d+).* (\d{19})$", re.MULTILINE)
+
+
+@dataclass
+class Accepted:
+    """One write that InfluxDB took. at: when (s, epoch); ages: of its readings (s) by number."""
+
+    at: float
+    ages: dict[int, float]
+
+
+@dataclass
+class Fleet:
+    """A gateway under load, and InfluxDB behind something that notes what it takes."""
+
+    house: Gateway
+    influx: Influx1
+    publisher: Publisher
+    accepted: list[Accepted] = field(default_factory=list)
+    sent: int = 0
+
+    def old(self) -> bool:
+        """Whether something has been taken that came in the first half of the outage or before."""
+        return any(max(each.ages.values()) > OUTAGE / 2 for each in self.accepted)
+
+    def settle(self) -> dict[str, Any]:
+        """Wait until all is delivered; the bridge. Nothing is missing and nothing unexplained."""
+        status = self.house.api
+        self.house.wait(lambda: status("status")["ledger"]["sources"]["mqtt"]["in_flight"] == 0)
+        self.house.wait(lambda: self._pending() == 0)
+        assert self.house.differences() == {"mqtt": 0, "cloud": 0}
+        found: dict[str, Any] = status("bridges")[0]
+        assert not found["set_aside"]
+        there = [int(n) for d in range(DEVICES) for n in self.influx.values(f"d{d}", "seq")]
+        assert sorted(there) == list(range(self.sent))
+        return found
+
+    def _pending(self) -> int:
+        bridge = self.house.api("bridges")[0]
+        return int(bridge["pending"]) if bridge["matched"] >= self.sent else -1
+
+
+@contextmanager
+def fleet(directory: Path, **retry: Any) -> Iterator[Fleet]:
+    """One that has been under load for a while, and still is."""
+    found: list[Fleet] = []
+
+    def passing(asked: Asked) -> Said:
+        time.sleep(0.03)  # a server that is far away: a backlog takes a few seconds
+        try:
+            answer = httpx.post(influx.url + asked.path, content=asked.body, timeout=5)
+        except httpx.TransportError:
+            return Said(503, b"away")
+        if answer.is_success and found:
+            now = time.time()
+            ages = {int(n): now - int(at) / 1e9 for n, at in _LINE.findall(asked.body)}
+            if ages:
+                found[0].accepted.append(Accepted(now, ages))
+        return Said(answer.status_code, answer.content)
+
+    with (
+        influx_1(directory / "influx") as influx,
+        mosquitto(directory / "broker") as broker,
+        http_peer(passing) as peer,
+    ):
+        bridge = {
+            "type": "influxdb", "name": "cloud", "version": "1", "database": "test",
+            "url": peer.url, "pool": {"max": 2}, "batch": {"size": BATCH, "wait": "200ms"},
+            "retry": {"base": "100ms", "max": "500ms", "breaker": {"reset": "500ms"}, **retry},
+        }  # fmt: skip
+        house = Gateway(
+            directory / "gateway", broker={"embedded": False, "port": broker.port},
+            devices=[{"type": "mqtt"}], bridges=[bridge], journal={"gather": "200ms"},
+        ).start()  # fmt: skip
+        house.wait(lambda: house.api("status")["broker"]["connected"])
+        here = Fleet(house, influx, Publisher(broker.port, DEVICES))
+        found.append(here)
+        stop = threading.Event()
+
+        def load() -> None:
+            while not stop.is_set():
+                here.sent = here.publisher.run(here.sent, RATE, RATE)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        try:
+            house.wait(lambda: len(here.accepted) > 5)
+            yield here
+        finally:
+            stop.set()
+            thread.join(30)
+            try:
+                here.settle()
+            finally:
+                house.stop()
+
+
+def outage(here: Fleet) -> None:
+    """InfluxDB is away for a while; what it takes from then on is noted."""
+    here.influx.stop()
+    time.sleep(OUTAGE)
+    here.accepted.clear()
+    here.influx.start()
+
+
+@pytest.mark.timeout(180)
+def test_what_is_new_goes_first(tmp_path: Path) -> None:
+    with fleet(tmp_path, fresh_first="5s") as here:
+        outage(here)
+        here.house.wait(here.old)
+        behind = here.house.api("bridges")[0]
+        assert (behind["set_aside"], behind["oldest"] > FRESH) == (True, True)
+        here.house.wait(lambda: not here.house.api("bridges")[0]["set_aside"], 60)
+    ages = [max(each.ages.values()) for each in here.accepted]
+    first = next(place for place, age in enumerate(ages) if age > OUTAGE / 2)
+    beside = [age for age in ages[first:] if age < OUTAGE / 2]
+    print(f"first writes: oldest readings {[round(age, 1) for age in ages[:5]]} s old; "
+          f"old ones from write {first} on, {len(beside)} new ones among them")  # fmt: skip
+    assert max(ages[:2]) < OUTAGE / 2
+    assert first >= 2
+    assert len(beside) > 5  # and the new ones went on
+
+
+@pytest.mark.timeout(180)
+def test_unless_asked_for_it_the_oldest_goes_first(tmp_path: Path) -> None:
+    with fleet(tmp_path) as here:
+        outage(here)
+        here.house.wait(here.old)
+    ages = [max(each.ages.values()) for each in here.accepted]
+    print(f"first writes: oldest readings {[round(age, 1) for age in ages[:5]]} s old")
+    assert min(ages[:2]) > OUTAGE / 2
+
+
+@pytest.mark.timeout(240)
+def test_a_kill_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+    with fleet(tmp_path, fresh_first="5s") as here:
+        outage(here)
+        for _ in range(2):
+            here.house.wait(here.old)
+            assert here.house.api("bridges")[0]["set_aside"]
+            here.house.kill()
+            killed = time.time()
+            recent = sum(len(each.ages) for each in here.accepted if each.at > killed - 1.5)
+            before = Counter(n for each in here.accepted for n in each.ages)
+            here.accepted.clear()
+            here.house.start()
+            here.house.wait(lambda: not here.house.api("bridges")[0]["set_aside"] or here.old(), 60)
+            again = sum((before & Counter(n for e in here.accepted for n in e.ages)).values())
+            most = recent + 3 * BATCH  # two lanes and the backlog
+            print(f"taken again after the kill: {again} (at most {most})")
+            assert again <= most
+
+
+# -- the parts, without a server ------------------------------------------------------------------
+
+
+async def test_a_batch_of_which_a_part_was_taken_does_not_make_way() -> None:
+    sent: list[Batch] = []
+
+    class Reader:
+        batch: Batch | None = Batch(0, 4, now_numbered(0, 4))
+        leaves = True
+
+        async def set_aside(self) -> bool:
+            return self.leaves
+
+    async def send(batch: Batch) -> None:
+        sent.append(batch)
+
+    reader = Reader()
+    assert reader.batch is not None
+    stage = FreshFirst(reader, lambda: True)
+    with pytest.raises(SetAside):
+        await stage(reader.batch, send)
+    await stage(reader.batch.part(0, 2), send)
+    reader.leaves = False
+    await stage(reader.batch, send)
+    await FreshFirst(reader, lambda: False)(reader.batch, send)
+    assert [len(each) for each in sent] == [2, 4, 4]
+
+
+async def test_a_backlog_goes_out_although_nothing_new_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Sink()
+    sink.fails = Unavailable("away")
+    old = [False]
+    monkeypatch.setattr(Beside, "old", lambda self, lane: old[0])
+    async with delivering(tmp_path, sink, pool={"max": 2}, retry=ASKED) as work:
+        await publish(work.bus, now_numbered(0, 1_000))
+        await work.until(lambda: work.delivery.state == "failing")
+        await publish(work.bus, now_numbered(1_000, 1_010))
+        old[0] = True
+        await work.until(lambda: work.delivery.as_dict()["set_aside"])
+        assert work.ledger["pending"] == 1_010
+        sink.fails = None
+        await work.settled()
+        assert sorted(sink.numbers()) == list(range(1_010))
+        assert work.ledger["delivered"] == 1_010
+        assert not work.delivery.as_dict()["set_aside"]
+        assert work.delivery.state == "running"
+
+
+async def test_what_is_set_aside_waits_while_new_ones_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes through first after an outage is new, although the backlog was on its way, too."""
+    sink = Sink()
+    sink.fails = Unavailable("away")
+    old = [True]
+    monkeypatch.setattr(Beside, "old", lambda self, lane: old[0])
+    async with delivering(tmp_path, sink, pool={"max": 1}, retry=ASKED) as work:
+        await publish(work.bus, now_numbered(0, 100))
+        await work.until(lambda: work.delivery.state == "failing")
+        await publish(work.bus, now_numbered(100, 200))
+        backlog = work.delivery._subscribed().backlog
+        await work.until(lambda: backlog.in_flight > 0)  # nothing new: it tries
+        old[0] = False
+        await publish(work.bus, now_numbered(200, 210))
+        await work.until(lambda: not backlog.in_flight)  # and makes way
+        sink.fails = None
+        await work.settled()
+        numbers = sink.numbers()
+        assert sorted(numbers[:10]) == list(range(200, 210))
+        assert sorted(numbers) == list(range(210))
+        assert work.ledger["delivered"] == 210
+
+
+async def test_a_replay_leaves_the_backlog_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Sink()
+    old = [False]
+    monkeypatch.setattr(Beside, "old", lambda self, lane: old[0])
+    async with delivering(tmp_path, sink, pool={"max": 2}, retry=ASKED) as work:
+        await publish(work.bus, now_numbered(0, 50))
+        await work.settled()
+        sink.fails = Unavailable("away")
+        await publish(work.bus, now_numbered(50, 100))
+        await work.until(lambda: work.delivery.state == "failing")
+        old[0] = True
+        await publish(work.bus, now_numbered(100, 101))
+        await work.until(lambda: work.delivery.as_dict()["set_aside"])
+        old[0] = False
+        await publish(work.bus, now_numbered(101, 150))
+        lanes = work.delivery._subscribed().lanes
+        await work.until(lambda: all(lane.in_flight for lane in lanes))
+        now = time.time_ns()
+        asked = asyncio.create_task(work.delivery.replay(now - 3600 * 10**9, now, "*"))
+        await asyncio.sleep(0.1)
+        sink.fails = None
+        await asked
+        await work.settled()
+        await work.until(lambda: (work.delivery._replay() or {}).get("state") == "done")
+        again = sink.numbers(4)
+        assert sorted(sink.numbers()) == list(range(150))
+        assert set(again) >= set(range(50))
+        assert len(again) == len(set(again))
+        assert work.ledger["delivered"] == 150
+
+
+def test_age_is_told_by_the_clock_that_stored_it() -> None:
+    settings = cast(Any, SimpleNamespace(
+        retry=SimpleNamespace(fresh_first=5.0), batch=SimpleNamespace(wait=2.0)
+    ))  # fmt: skip
+    times = SimpleNamespace(of=lambda stamp: stamp)
+    journal = SimpleNamespace(now=lambda: 100 * 10**9, times=times)
+    bus = cast(Any, SimpleNamespace(journal=journal))
+    beside = Beside(settings, bus, cast(Any, None))
+    assert beside.old(cast(Any, SimpleNamespace(stored=92.9 * 10**9)))
+    assert not beside.old(cast(Any, SimpleNamespace(stored=93.1 * 10**9)))
