@@ -7,6 +7,7 @@ is acknowledged only after it is on disk.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -35,6 +36,7 @@ from gateway.io.mqtt_window import Window
 log = logging.getLogger(__name__)
 
 _PATIENCE = 0.1  # of the time until a commit, what may be spent on gathering
+_REQUESTS = 1_000  # that wait to be published; of more the oldest is let go
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
 
@@ -125,6 +127,7 @@ class MqttDevice:
             context.data_dir / "mqtt" / f"{name}.json",
             f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
         )
+        self._requests: deque[tuple[str, bytes]] = deque(maxlen=_REQUESTS)
         self._canary = Canary(settings.canary)
         topic = Topics(context.root, context.gateway)("canary", name, "echo")
         self._watch = Watch(subscriptions, self._canary, topic)
@@ -173,6 +176,10 @@ class MqttDevice:
     def device_of(self, topic: str) -> str:
         """The device's name in a topic. Raises DecodeError."""
         return device_of(self._templates, topic)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """See gateway.core.contracts.Publishing."""
+        self._requests.append((topic, payload))
 
     async def listen(self) -> AsyncIterator[Burst]:
         """Bursts as read from the socket. Raises ConfigError if a certificate cannot be used."""
@@ -306,7 +313,9 @@ class MqttDevice:
     # -- the canary, in the network thread ---------------------------------------------------
 
     def _look_after(self, client: BulkClient) -> str:
-        """Between reads: send the canary, miss it, do something about it."""
+        """Between reads: publish what is asked for; send the canary, miss it, do something."""
+        while self._requests and client.is_connected():
+            client.publish(*self._requests.popleft())
         covered = len(self._settings.topics) == 1
         action = self._canary.due(self._seen, self._window.waiting > 0, covered)
         if not action:

@@ -2,13 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple, Protocol
 
-from gateway.core.contracts import Burst, Codec, Flag, Plain, Reading, Value
+from gateway.core.contracts import Addressed, Burst, Codec, Flag, Measured, Plain, Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.runtime.rates import Rates
 from gateway.runtime.senders import Sender, Senders
@@ -96,6 +96,10 @@ def _never_plain(payloads: Sequence[bytes]) -> Sequence[_Flat]:
     return [None] * len(payloads)
 
 
+def _no_units(device: str) -> Mapping[str, str]:
+    return {}
+
+
 class _Moment(NamedTuple):
     """When a burst came. flags: of readings that get that time; late: of those with their own."""
 
@@ -110,7 +114,9 @@ class _Moment(NamedTuple):
 
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
-    received: when a burst came (ns), and the flags of a time that is ours."""
+    received: when a burst came (ns), and the flags of a time that is ours.
+
+    units: what the codec knows of a device's units, by metric."""
 
     def __init__(
         self,
@@ -124,6 +130,8 @@ class Decoder:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
         self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
+        self._addressed = codec.addressed if isinstance(codec, Addressed) else None
+        self.units = codec.units if isinstance(codec, Measured) else _no_units
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
@@ -186,7 +194,7 @@ class Decoder:
                     continue
                 here = theirs if forwarded and forwarded[index] else moment
                 flat = found[index] if found else self._plain((payload,))[0]
-                result.readings += self._reports(sender, payload, flat, here)
+                result.readings += self._reports(topic, sender, payload, flat, here)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     continue
@@ -263,9 +271,21 @@ class Decoder:
         self.senders.next_burst()
         device = self.senders.learn(topic).device
         values: dict[str, Value] = {}
-        for _, report in self._decode(device, payload, 0):
-            values |= self._registry.admit(device, report)
+        for other, _, report in self._told(topic, device, payload, 0):
+            if other == device:
+                values |= self._registry.admit(device, report)
         return device, values
+
+    def _told(
+        self, topic: str, device: str, payload: bytes, received: int
+    ) -> Iterator[tuple[str, int | None, dict[str, Value]]]:
+        """Device, time and values of each report, whatever kind of codec it is."""
+        if self._addressed is None:
+            for given, values in self._decode(device, payload, received):
+                yield device, given, values
+            return
+        for name, given, values in self._addressed(topic, device, payload, received):
+            yield self._registry.id_of(name, self._source) if name else device, given, values
 
     def _moment(self, burst: Burst) -> "_Moment":
         received, flags = self._received(burst)
@@ -284,6 +304,7 @@ class Decoder:
 
     def _reports(
         self,
+        topic: str,
         sender: Sender,
         payload: bytes,
         plain: _Flat,
@@ -295,14 +316,14 @@ class Decoder:
         if plain is not None and tuple(plain) in sender.shapes:
             return [Reading(sender.device, self._next(), plain, moment.flags)]
         made, bare = [], True
-        for given, values in self._decode(sender.device, payload, moment.received):
-            self._registry.admit(sender.device, values)
+        for device, given, values in self._told(topic, sender.device, payload, moment.received):
+            self._registry.admit(device, values)
             if given is None:
                 when, flags = self._next(), moment.flags
             else:
                 bare, when = False, self._sane(given, moment)
                 flags = moment.late if when == given else moment.flags
-            made.append(Reading(sender.device, when, values, flags))
+            made.append(Reading(device, when, values, flags))
         if plain is not None and bare and len(made) == 1 and len(sender.shapes) < _SHAPES:
             shape = tuple(plain)
             if shape == tuple(made[0].values):
