@@ -23,9 +23,6 @@ from gateway.core.settings import CodecSettings, wrong
 _PART = re.compile(r"\{([^{}.]+)\}")
 _MOST_LOOKED_AT = 1_000_000  # bytes, of which a text over many lines counts each time it goes on
 _HEADS, _SHORT = 10_000, 512  # what is remembered: so many measurements with tags, so long
-    10_000,
-    512,
-)  # measurements with tags that are remembered, and how long (characters)
 _MOST_LINES, _MOST_VALUES = 5_000, 20_000  # in a payload
 
 Named = tuple[str, int | None, dict[str, Value]]

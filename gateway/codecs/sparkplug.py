@@ -111,17 +111,18 @@ class SparkplugCodec:
             return self.nodes.dies(node, _session(message))
         elif message.HasField("seq") and not node.follows(message.seq % 256):
             missing = "messages of it are missing" if node.online else "its birth was not seen"
-            self._want_rebirth(address, missing)
+            self._want_rebirth(node, address, missing)
         return True
 
-    def _want_rebirth(self, address: _Address, why: str) -> None:
+    def _want_rebirth(self, node: Node, address: _Address, why: str) -> None:
         key, now = (address.group, address.edge), time.monotonic()
         if now - self._asked.get(key, -_AGAIN) < _AGAIN:
             return
         self._asked[key] = now
-        log.warning(
-            "sparkplug node %s/%s: %s%s", *key, why, "; asking for a rebirth" if self.ask else ""
-        )
+        # After a start no birth was seen of anybody, which is as it should be.
+        level = logging.WARNING if node.online else logging.DEBUG
+        also = "; asking for a rebirth" if self.ask else ""
+        log.log(level, "sparkplug node %s/%s: %s%s", *key, why, also)
         if self.ask is not None:
             self.ask(*rebirth_request(*key))
 
@@ -151,7 +152,7 @@ class SparkplugCodec:
             return Born(metric.name, metric.datatype or types.get(metric.name, 0))
         born = node.aliases.get(address.device, {}).get(metric.alias)
         if born is None or not metric.HasField("alias"):
-            self._want_rebirth(address, "its aliases are not known")
+            self._want_rebirth(node, address, "its aliases are not known")
             raise DecodeError(
                 f"alias {metric.alias} is in no birth of {address.edge}/{address.device}",
                 reason="alias",

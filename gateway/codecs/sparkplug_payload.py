@@ -19,11 +19,11 @@ _PACKAGE = "berrygate.sparkplug"
 _VALUE = "value"
 """Name of the group of fields of which one is there."""
 
-# name of a field -> number, type; `*` repeated, `|` one of the value's
+# name of a field -> number, type; `*` repeated, `?` may be there or not, `|` one of the value's
 _MESSAGES = {
-    "Payload": {"timestamp": (1, "uint64"), "metrics": (2, "*Metric"), "seq": (3, "uint64")},
+    "Payload": {"timestamp": (1, "uint64"), "metrics": (2, "*Metric"), "seq": (3, "?uint64")},
     "Metric": {
-        "name": (1, "string"), "alias": (2, "uint64"), "timestamp": (3, "uint64"),
+        "name": (1, "string"), "alias": (2, "?uint64"), "timestamp": (3, "uint64"),
         "datatype": (4, "uint32"), "is_historical": (5, "bool"), "is_null": (7, "bool"),
         "properties": (9, "PropertySet"), "int_value": (10, "|uint32"),
         "long_value": (11, "|uint64"), "float_value": (12, "|float"),
@@ -42,7 +42,10 @@ _MESSAGES = {
 
 def _described() -> dict[str, type[Any]]:
     file = descriptor_pb2.FileDescriptorProto(
-        name="berrygate/sparkplug.proto", package=_PACKAGE, syntax="proto2"
+        # On the wire both are the same; with proto3 text that is not UTF-8 does not get in.
+        name="berrygate/sparkplug.proto",
+        package=_PACKAGE,
+        syntax="proto3",
     )
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -51,12 +54,15 @@ def _described() -> dict[str, type[Any]]:
         for field, (number, kind) in fields.items():
             label = _REPEATED if kind.startswith("*") else _OPTIONAL
             added = message.field.add(name=field, number=number, label=label)
-            word = kind.lstrip("*|")
+            word = kind.lstrip("*?|")
             added.type = _TYPES.get(word, _MESSAGE)
             if word not in _TYPES:
                 added.type_name = f".{_PACKAGE}.{word}"
             if kind.startswith("|"):
                 added.oneof_index = 0
+            if kind.startswith("?"):
+                added.proto3_optional, added.oneof_index = True, len(message.oneof_decl)
+                message.oneof_decl.add(name=f"_{field}")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {

@@ -104,7 +104,7 @@ def test_what_is_written_by_rfc_4180_comes_back(rows: list[list[Any]]) -> None:
         ("columns: [a], time: b", "no column is named b"),
         ("delimiter: ';;'", "at most 1 character"),
         ("""delimiter: '"'""", "cannot be between columns"),
-        ("decimal: ','", "told apart by the decimal sign"), ("skip: -1", "greater than or equal"),
+        ("decimal: ','", "told apart by the decimal sign"), ("skip: -1", "expected at least 0"),
         ("column: [a]", 'unknown key "column"'),
     ],
 )  # fmt: skip

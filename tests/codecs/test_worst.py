@@ -13,7 +13,7 @@ from tests.codecs.cases import LABELS, Case, sparkplug
 from tests.codecs.test_contract import LONGEST, tried
 
 LARGEST: int = Context.__dataclass_fields__["payload"].default
-PACE = 0.005
+PACE = 0.004
 """What `pace` takes where the limits were set (s)."""
 MESSAGEPACK = msgspec.msgpack.encode
 REPORTS = [{"a": 1, "b": 2, "c": 3, "d": 4}] * 10_000
