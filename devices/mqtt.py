@@ -26,6 +26,7 @@ from gateway.io.mqtt_backlog import Backlog
 from gateway.io.mqtt_bulk import FORWARDED, BulkClient, Frames
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
+from gateway.io.mqtt_host_state import Hosting
 from gateway.io.mqtt_mark import mark_of
 from gateway.io.mqtt_outgoing import forget_outgoing
 from gateway.io.mqtt_sieve import DUP, RETAIN, Sieve
@@ -128,6 +129,7 @@ class MqttDevice:
             f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
         )
         self._requests: deque[tuple[str, bytes]] = deque(maxlen=_REQUESTS)
+        self._hosting = Hosting(settings.codec.host_state())
         self._canary = Canary(settings.canary)
         topic = Topics(context.root, context.gateway)("canary", name, "echo")
         self._watch = Watch(subscriptions, self._canary, topic)
@@ -210,10 +212,12 @@ class MqttDevice:
                     yield burst
         finally:
             self.trouble = "stopped"
+            self._hosting.leaving(client)
             await asyncio.shield(asyncio.to_thread(connection.stop))
 
     def _renew(self, client: BulkClient) -> None:
         client.renew()
+        self._hosting.connecting(client)
         self._window.renewed()
 
     # -- in the network thread --------------------------------------------------------------
@@ -287,6 +291,7 @@ class MqttDevice:
             self._deny("subscription refused: " + ", ".join(refused))
             return
         self._watch.subscriptions.accepted()
+        self._hosting.hearing(client)
         self.denied = False
         self._hearing(DEAF if self._canary.deaf else "")
 

@@ -38,6 +38,7 @@ TIME_KEYS = ("time", "ts", "timestamp")
 MAGNITUDES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
 """Up to which number a time is in which unit (ns)."""
 _SCALARS = frozenset((float, int, str, bool))
+_NUMBERS = (float, int)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 
@@ -180,12 +181,8 @@ def _text(name: str, data: Any) -> str:
 
 def time_of(data: Any) -> int:
     """A report's own time in ns. Raises DecodeError with reason time."""
-    if isinstance(data, str):
-        return _iso(data)
-    if isinstance(data, datetime):
-        return _since(data)
-    if isinstance(data, bool) or not isinstance(data, int | float):
-        raise DecodeError(f"time is a {type(data).__name__}", reason="time")
+    if type(data) not in _NUMBERS:
+        return _written(data)
     for limit, scale in MAGNITUDES:
         if 0 <= data < limit:
             whole = int(data)
@@ -193,6 +190,15 @@ def time_of(data: Any) -> int:
             return representable(whole * scale + round((data - whole) * scale / 1000) * 1000)
     shown = data if isinstance(data, float) or data.bit_length() < 100 else "out of range"
     raise DecodeError(f"time {shown} is no time since 1970", reason="time")
+
+
+def _written(data: Any) -> int:
+    """A time that is no number."""
+    if isinstance(data, str):
+        return _iso(data)
+    if isinstance(data, datetime):
+        return _since(data)
+    raise DecodeError(f"time is a {type(data).__name__}", reason="time")
 
 
 def _iso(text: str) -> int:

@@ -13,14 +13,16 @@ A message that is missing, or an alias that no birth has told, asks for a rebirt
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
 
 from gateway.codecs.reports import MAX_METRICS, Report, representable, value_of
 from gateway.codecs.reports import metric_name as checked
 from gateway.codecs.sparkplug_nodes import Born, Node, Nodes
 from gateway.codecs.sparkplug_payload import Payload, parse
 from gateway.codecs.units import Units
-from gateway.core.contracts import Value
+from gateway.core.contracts import HostState, Value
 from gateway.core.errors import DecodeError
 from gateway.core.settings import CodecSettings
 
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 _NAMESPACE = "spBv1.0"
 _NODE = ("NBIRTH", "NDATA", "NDEATH", "NCMD")
 _DEVICE = ("DBIRTH", "DDATA", "DDEATH", "DCMD")
+_OF_HOSTS = ("NCMD", "DCMD", "STATE")
 _BITS = {1: 8, 2: 16, 3: 32, 4: 64}  # Int8 … Int64, which come as unsigned numbers
 _BOOLEAN = 11
 _NUMBERS = ("int_value", "long_value")
@@ -48,6 +51,15 @@ class SparkplugSettings(CodecSettings):
 
     type: Literal["sparkplug"] = "sparkplug"
     """Which codec."""
+    host: Annotated[str, Field(pattern=r"^[^/+#\x00]{1,64}$")] | None = None
+    """Our id as a host application. If given, edge nodes that have it as their primary host are
+    told on `spBv1.0/STATE/<host>` whether we hear them."""
+
+    def host_state(self) -> HostState | None:
+        """See CodecSettings."""
+        if self.host is None:
+            return None
+        return HostState(f"{_NAMESPACE}/STATE/{self.host}", _state)
 
     def build(self) -> "SparkplugCodec":
         """The codec, for one source."""
@@ -89,7 +101,7 @@ class SparkplugCodec:
         """See gateway.core.contracts.Addressed. Raises DecodeError with reason topic, malformed,
         alias, metric, time or too_many."""
         address = _address(topic)
-        if address.kind in ("NCMD", "DCMD"):  # from a host, to a node
+        if address.kind in _OF_HOSTS:
             return ()
         message = parse(payload)
         if len(message.metrics) > _MOST:
@@ -223,6 +235,8 @@ def _address(topic: str) -> _Address:
             return _Address(group, kind, edge, "")
         case [space, group, kind, edge, device] if space == _NAMESPACE and kind in _DEVICE:
             return _Address(group, kind, edge, device)
+        case [space, "STATE", host] if space == _NAMESPACE:
+            return _Address("", "STATE", host, "")
     raise DecodeError(f'"{topic[:100]}" is no topic of Sparkplug B', reason="topic")
 
 
@@ -241,6 +255,10 @@ def _session(message: Any) -> int | None:
 def _told(metric: Any) -> tuple[Born, int | None]:
     alias = metric.alias if metric.HasField("alias") else None
     return Born(metric.name, metric.datatype), alias
+
+
+def _state(online: bool, since: int) -> bytes:
+    return b'{"online":%s,"timestamp":%d}' % (b"true" if online else b"false", since)
 
 
 def rebirth_request(group: str, edge: str) -> tuple[str, bytes]:

@@ -220,6 +220,15 @@ class Asking(Protocol):
     ask: Callable[[str, bytes], None] | None
 
 
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """Where senders look whether somebody hears them. message: the payload, which is retained, by
+    whether we are online and the time since when (ms)."""
+
+    topic: str
+    message: Callable[[bool, int], bytes]
+
+
 @runtime_checkable
 class Publishing(Protocol):
     """A source that can publish where it hears."""

@@ -23,6 +23,7 @@ _SHAPES = 8  # sets of metrics that are remembered of each topic
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
+Addressing = Callable[[str, str, bytes, int], Iterable[tuple[str, int | None, dict[str, Value]]]]
 _Flat = dict[str, Value] | None
 
 
@@ -271,20 +272,20 @@ class Decoder:
         self.senders.next_burst()
         device = self.senders.learn(topic).device
         values: dict[str, Value] = {}
-        for other, _, report in self._told(topic, device, payload, 0):
-            if other == device:
-                values |= self._registry.admit(device, report)
+        if self._addressed is None:
+            reports = [values for _, values in self._decode(device, payload, 0)]
+        else:
+            told = self._told(self._addressed, topic, device, payload, 0)
+            reports = [values for other, _, values in told if other == device]
+        for report in reports:
+            values |= self._registry.admit(device, report)
         return device, values
 
     def _told(
-        self, topic: str, device: str, payload: bytes, received: int
+        self, codec: Addressing, topic: str, device: str, payload: bytes, received: int
     ) -> Iterator[tuple[str, int | None, dict[str, Value]]]:
-        """Device, time and values of each report, whatever kind of codec it is."""
-        if self._addressed is None:
-            for given, values in self._decode(device, payload, received):
-                yield device, given, values
-            return
-        for name, given, values in self._addressed(topic, device, payload, received):
+        """The device (id), time and values of each report. device: the topic's."""
+        for name, given, values in codec(topic, device, payload, received):
             yield self._registry.id_of(name, self._source) if name else device, given, values
 
     def _moment(self, burst: Burst) -> "_Moment":
@@ -315,20 +316,28 @@ class Decoder:
             raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
         if plain is not None and tuple(plain) in sender.shapes:
             return [Reading(sender.device, self._next(), plain, moment.flags)]
+        if self._addressed is not None:
+            told = self._told(self._addressed, topic, sender.device, payload, moment.received)
+            return [self._reading(device, given, values, moment) for device, given, values in told]
         made, bare = [], True
-        for device, given, values in self._told(topic, sender.device, payload, moment.received):
-            self._registry.admit(device, values)
-            if given is None:
-                when, flags = self._next(), moment.flags
-            else:
-                bare, when = False, self._sane(given, moment)
-                flags = moment.late if when == given else moment.flags
-            made.append(Reading(device, when, values, flags))
+        for given, values in self._decode(sender.device, payload, moment.received):
+            bare = bare and given is None
+            made.append(self._reading(sender.device, given, values, moment))
         if plain is not None and bare and len(made) == 1 and len(sender.shapes) < _SHAPES:
             shape = tuple(plain)
             if shape == tuple(made[0].values):
                 sender.shapes.add(shape)
         return made
+
+    def _reading(
+        self, device: str, given: int | None, values: dict[str, Value], moment: "_Moment"
+    ) -> Reading:
+        """A report as a reading. given: its own time."""
+        self._registry.admit(device, values)
+        if given is None:
+            return Reading(device, self._next(), values, moment.flags)
+        when = self._sane(given, moment)
+        return Reading(device, when, values, moment.late if when == given else moment.flags)
 
     def _sane(self, time: int, moment: "_Moment") -> int:
         """A device's own time wins where it can be true; ours says nothing while it is not set."""

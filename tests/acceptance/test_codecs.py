@@ -73,19 +73,19 @@ def test_a_codec_by_name_and_one_with_options(tmp_path: Path) -> None:
         assert set(house.differences().values()) == {0}
 
 
+SPARKPLUG = {
+    "type": "mqtt", "topics": ["spBv1.0/+/+/+/#"], "device": "{1}/{3}/{4}",
+    "codec": {"type": "sparkplug", "host": "farm"},
+}  # fmt: skip
+
+
 def test_an_edge_node_that_was_not_heard_is_asked_to_be_born_again(tmp_path: Path) -> None:
-    devices = [
-        {
-            "type": "mqtt", "topics": ["spBv1.0/+/+/+/#"], "device": "{1}/{3}/{4}",
-            "codec": "sparkplug",
-        }
-    ]  # fmt: skip
     with (
         mosquitto(tmp_path / "broker") as broker,
         gateway(
             tmp_path / "gateway",
             broker={"embedded": False, "port": broker.port},
-            devices=devices,
+            devices=[SPARKPLUG],
             journal={"gather": "100ms"},
         ) as house,
         subscriber(broker.port, "spBv1.0/+/NCMD/#", "node") as node,
@@ -101,9 +101,8 @@ def test_an_edge_node_that_was_not_heard_is_asked_to_be_born_again(tmp_path: Pat
         sender.publish("spBv1.0/Plant/NBIRTH/Edge", sparkplug(0, at=0), 1)
         metric = {"name": "Flow/Now", "alias": 1, "datatype": 9, "float_value": 1.5, "unit": "l/s"}
         sender.publish("spBv1.0/Plant/DBIRTH/Edge/Pump", sparkplug(1, metric, at=0), 1)
-        sender.publish(
-            "spBv1.0/Plant/DDATA/Edge/Pump", sparkplug(2, {"alias": 1, "float_value": 3.5}, at=0), 1
-        )
+        data = sparkplug(2, {"alias": 1, "float_value": 3.5}, at=0)
+        sender.publish("spBv1.0/Plant/DDATA/Edge/Pump", data, 1)
         pump = "plant-edge-pump"
         house.wait(lambda: house.values(pump, "Flow.Now") == [1.5, 3.5])
         assert house.values("plant-edge", "online") == [True]
@@ -111,3 +110,28 @@ def test_an_edge_node_that_was_not_heard_is_asked_to_be_born_again(tmp_path: Pat
         # What came before the birth is not lost.
         assert house.command("bridges", "retry", "mqtt", "--all").returncode == 0
         house.wait(lambda: sorted(house.values(pump, "Flow.Now")) == [1.5, 2.5, 3.5])
+        assert set(house.differences().values()) == {0}
+
+
+def test_edge_nodes_are_told_whether_their_host_hears_them(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        subscriber(broker.port, "spBv1.0/STATE/farm", "node") as node,
+    ):
+        house = Gateway(
+            tmp_path / "gateway",
+            broker={"embedded": False, "port": broker.port},
+            devices=[SPARKPLUG],
+        ).start()
+        node.count(1)
+        house.stop()
+        node.count(2)
+        house.start()
+        node.count(3)
+        house.kill()
+        node.count(4)
+        states = [message.json for message in node.messages]
+        assert [state["online"] for state in states] == [True, False, True, False]
+        # A node goes by the time: a goodbye belongs to the hello with the same one.
+        first, second, third, fourth = (state["timestamp"] for state in states)
+        assert first == second < third == fourth

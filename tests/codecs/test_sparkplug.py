@@ -1,5 +1,6 @@
 """Sparkplug B: births, aliases, sequence numbers, deaths, and what is asked of an edge node."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.codecs.sparkplug import SparkplugCodec, SparkplugSettings, rebirth_request
 from gateway.codecs.sparkplug_nodes import Node
 from gateway.codecs.sparkplug_payload import Payload, parse
+from gateway.config import InvalidConfig, loads
 from gateway.core.errors import DecodeError
 from tests.codecs.cases import sparkplug
 
@@ -246,17 +248,29 @@ def test_the_request() -> None:
     assert sized(1, b"Node Control/Rebirth") in payload
 
 
-def test_commands_of_hosts_are_no_readings() -> None:
+def test_the_hosts_own_state() -> None:
+    assert SparkplugSettings().host_state() is None
+    state = SparkplugSettings(host="farm").host_state()
+    assert state is not None
+    assert state.topic == "spBv1.0/STATE/farm"
+    assert json.loads(state.message(True, AT)) == {"online": True, "timestamp": AT}
+    assert json.loads(state.message(False, AT)) == {"online": False, "timestamp": AT}
+    with pytest.raises(InvalidConfig, match="host"):
+        loads("devices: [{type: mqtt, codec: {type: sparkplug, host: a/b}}]")
+
+
+def test_what_hosts_say_is_no_reading() -> None:
     house = House()
     assert house.hears("NCMD", rebirth_request("G", "E")[1]) == []
     assert house.hears("DCMD", sparkplug(None, {"name": "a", "float_value": 1}), "D") == []
+    assert house.codec.addressed("spBv1.0/STATE/host", "d", b'{"online":true}', NOW) == ()
     assert house.asked == []
 
 
 @pytest.mark.parametrize(
     "topic",
     ["spBv1.0/G/NDATA", "spAv1.0/G/NDATA/E", "spBv1.0/G/NDATA/E/D", "spBv1.0/G/DDATA/E",
-     "spBv1.0/G/XDATA/E", "spBv1.0/STATE/host", "", "devices/d/telemetry"],
+     "spBv1.0/G/XDATA/E", "spBv1.0/STATE/host/x", "", "devices/d/telemetry"],
 )  # fmt: skip
 def test_other_topics(topic: str) -> None:
     with pytest.raises(DecodeError) as refused:
