@@ -107,7 +107,7 @@ class SparkplugCodec:
         if len(message.metrics) > _MOST:
             raise DecodeError(f"more than {_MOST} metrics in one payload", reason="too_many")
         node = self.nodes.of(address.group, address.edge)
-        if not self._in_order(node, address, message):
+        if not self._in_order(node, address, message, received):
             return ()
         if address.kind.endswith("DEATH"):
             return (("", _time(message.timestamp), {"online": False}),)
@@ -115,13 +115,15 @@ class SparkplugCodec:
 
     # -- the state of nodes -------------------------------------------------------------------
 
-    def _in_order(self, node: Node, address: _Address, message: Any) -> bool:
+    def _in_order(self, node: Node, address: _Address, message: Any, received: int) -> bool:
         """Note what the message says of its node; False if it is of an earlier session."""
+        again = received < node.heard  # a dead letter that is tried again: it has had its turn
+        node.heard = max(node.heard, received)
         if address.kind == "NBIRTH":
             self.nodes.born(node, message.seq % 256, _session(message))
         elif address.kind == "NDEATH":
             return self.nodes.dies(node, _session(message))
-        elif message.HasField("seq") and not node.follows(message.seq % 256):
+        elif not again and message.HasField("seq") and not node.follows(message.seq % 256):
             missing = "messages of it are missing" if node.online else "its birth was not seen"
             self._want_rebirth(node, address, missing)
         return True

@@ -23,12 +23,13 @@ class Born(NamedTuple):
 @dataclass(slots=True)
 class Node:
     """An edge node. seq: of its last message; None before a birth was seen. bd_seq: which of its
-    sessions it is in. gaps: how often messages were missing. aliases, types: by device, "" for the
+    sessions it is in. heard: when it was (ns). gaps: how often messages were missing. aliases, types: by device, "" for the
     node itself."""
 
     seq: int | None = None
     bd_seq: int | None = None
     online: bool = False
+    heard: int = 0
     gaps: int = 0
     aliases: dict[str, dict[int, Born]] = field(default_factory=dict)
     types: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -66,10 +66,12 @@ class House:
         self.asked: list[str] = []
         self.codec.ask = lambda topic, payload: self.asked.append(topic)
 
-    def hears(self, kind: str, payload: bytes, device: str = "", edge: str = "E") -> list[Any]:
+    def hears(
+        self, kind: str, payload: bytes, device: str = "", edge: str = "E", at: int = NOW
+    ) -> list[Any]:
         """The readings of a message."""
         topic = f"spBv1.0/G/{kind}/{edge}{'/' * bool(device)}{device}"
-        found = self.codec.addressed(topic, device or edge, payload, NOW)
+        found = self.codec.addressed(topic, device or edge, payload, at)
         assert all(name == "" for name, _, _ in found)
         return [(when, values) for _, when, values in found]
 
@@ -206,6 +208,14 @@ def test_numbers_go_round_and_a_repeat_is_no_gap() -> None:
         house.hears("NDATA", sparkplug(seq, {"alias": 3, "float_value": 1}))
     assert house.node().gaps == 0
     assert house.asked == []
+
+
+def test_a_dead_letter_that_is_tried_again_is_no_gap() -> None:
+    house = House()
+    house.hears("NBIRTH", BIRTH)
+    house.hears("NDATA", sparkplug(7, {"alias": 3, "float_value": 1}), at=NOW - 1)
+    house.hears("NDATA", sparkplug(1, {"alias": 3, "float_value": 1}))
+    assert (house.node().gaps, house.asked) == (0, [])
 
 
 def test_data_before_a_birth_is_taken_by_name_and_a_rebirth_asked_for() -> None:
