@@ -23,8 +23,8 @@ class Born(NamedTuple):
 @dataclass(slots=True)
 class Node:
     """An edge node. seq: of its last message; None before a birth was seen. bd_seq: which of its
-    sessions it is in. heard: when it was (ns). gaps: how often messages were missing. aliases, types: by device, "" for the
-    node itself."""
+    sessions it is in. heard: when it was (ns). gaps: how often messages were missing. aliases,
+    types: by device, "" for the node itself."""
 
     seq: int | None = None
     bd_seq: int | None = None
