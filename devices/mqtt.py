@@ -7,6 +7,7 @@ is acknowledged only after it is on disk.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from gateway.io.mqtt_backlog import Backlog
 from gateway.io.mqtt_bulk import FORWARDED, BulkClient, Frames
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_handover import Handover
+from gateway.io.mqtt_host_state import Hosting
 from gateway.io.mqtt_mark import mark_of
 from gateway.io.mqtt_outgoing import forget_outgoing
 from gateway.io.mqtt_sieve import DUP, RETAIN, Sieve
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _PATIENCE = 0.2  # of the time until a commit, what may be spent on gathering
 _FEW = 200  # a broker that waits for us after fewer than this would be slowed down by gathering
+_REQUESTS = 1_000  # that wait to be published; of more the oldest is let go
 _DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
 
@@ -126,6 +129,8 @@ class MqttDevice:
             context.data_dir / "mqtt" / f"{name}.json",
             f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
         )
+        self._requests: deque[tuple[str, bytes]] = deque(maxlen=_REQUESTS)
+        self._hosting = Hosting(settings.codec.host_state())
         self._canary = Canary(settings.canary)
         topic = Topics(context.root, context.gateway)("canary", name, "echo")
         self._watch = Watch(subscriptions, self._canary, topic)
@@ -175,6 +180,10 @@ class MqttDevice:
         """The device's name in a topic. Raises DecodeError."""
         return device_of(self._templates, topic)
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """See gateway.core.contracts.Publishing."""
+        self._requests.append((topic, payload))
+
     async def listen(self) -> AsyncIterator[Burst]:
         """Bursts as read from the socket. Raises ConfigError if a certificate cannot be used."""
         self._handover.bind(asyncio.get_running_loop())
@@ -204,10 +213,12 @@ class MqttDevice:
                     yield burst
         finally:
             self.trouble = "stopped"
+            self._hosting.leaving(client)
             await asyncio.shield(asyncio.to_thread(connection.stop))
 
     def _renew(self, client: BulkClient) -> None:
         client.renew()
+        self._hosting.connecting(client)
         self._window.renewed()
 
     # -- in the network thread --------------------------------------------------------------
@@ -289,6 +300,7 @@ class MqttDevice:
             self._deny("subscription refused: " + ", ".join(refused))
             return
         self._watch.subscriptions.accepted()
+        self._hosting.hearing(client)
         self.denied = False
         self._hearing(DEAF if self._canary.deaf else "")
 
@@ -315,7 +327,9 @@ class MqttDevice:
     # -- the canary, in the network thread ---------------------------------------------------
 
     def _look_after(self, client: BulkClient) -> str:
-        """Between reads: send the canary, miss it, do something about it."""
+        """Between reads: publish what is asked for; send the canary, miss it, do something."""
+        while self._requests and client.is_connected():
+            client.publish(*self._requests.popleft())
         covered = len(self._settings.topics) == 1
         action = self._canary.due(self._seen, self._window.waiting > 0, covered)
         if not action:

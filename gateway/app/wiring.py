@@ -21,7 +21,15 @@ from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Liste
 from gateway.config import Config
 from gateway.config.changes import Changes, changes
 from gateway.config.models import ListenerSettings
-from gateway.core.contracts import Context, Device, Endpoint, TopicMapped
+from gateway.core.contracts import (
+    Asking,
+    Codec,
+    Context,
+    Device,
+    Endpoint,
+    Publishing,
+    TopicMapped,
+)
 from gateway.core.settings import BridgeSettings, DeviceSettings
 from gateway.runtime import bottlenecks, broker_drops, probes
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
@@ -287,10 +295,9 @@ class Wiring:
         house, limits = self._house, config.limits
         services = Services(house.bus, house.devices_, house.dead_letters, house.profiler)
         device = settings.build(name, context)
-        codec = getattr(settings, "codec", None)
         decoder = Decoder(
             name,
-            codec.build() if codec is not None else None,
+            _codec(settings, device),
             device.device_of if isinstance(device, TopicMapped) else str,
             house.devices_,
             Limits(limits.payload, limits.topic, limits.rate, limits.burst),
@@ -332,6 +339,17 @@ async def _until(task: asyncio.Task[None]) -> None:
     """As long as another task; ends as it ends."""
     await asyncio.wait([task])
     task.result()
+
+
+def _codec(settings: DeviceSettings, device: Device) -> Codec | None:
+    """A source's codec, which may ask things through it."""
+    chosen = getattr(settings, "codec", None)
+    if chosen is None:
+        return None
+    codec: Codec = chosen.build()
+    if isinstance(codec, Asking) and isinstance(device, Publishing):
+        codec.ask = device.publish
+    return codec
 
 
 def _listener(settings: ListenerSettings) -> Listener:

@@ -64,8 +64,12 @@ def show(args: Namespace) -> int:
         print(f"  last time  {clock(last['time'])}")
     if last.get("values"):
         print()
-        rows = [[plain(metric), plain(value)] for metric, value in last["values"].items()]
-        table(["METRIC", "LAST VALUE"], rows)
+        units = device.get("units", {})
+        rows = [
+            [plain(metric), plain(value), plain(units.get(metric, ""))]
+            for metric, value in last["values"].items()
+        ]
+        table(["METRIC", "LAST VALUE", "UNIT" if units else ""], rows)
     return Exit.OK
 
 

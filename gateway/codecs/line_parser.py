@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from gateway.codecs.json import LATEST, MAX_METRICS, MAX_NAME, MAX_NAMES, MAX_TEXT
+from gateway.codecs.reports import LATEST, MAX_METRICS, MAX_NAME, MAX_NAMES, MAX_TEXT
 from gateway.core.contracts import Value
 from gateway.core.errors import DecodeError
 

@@ -192,6 +192,54 @@ class Plain(Protocol):
         ...
 
 
+@runtime_checkable
+class Addressed(Protocol):
+    """A codec that goes by the topic, or whose payloads tell of several devices."""
+
+    def addressed(
+        self, topic: str, device: str, payload: bytes, received: int
+    ) -> Iterable[tuple[str, int | None, dict[str, Value]]]:
+        """As `decode`; with each report the original name of its device, or "" for the device that
+        the topic names, whose id `device` is. There may be no report where a payload is of no
+        concern."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A codec that knows units."""
+
+    def units(self, device: str) -> Mapping[str, str]:
+        """Unit by metric, as far as the configuration or the device itself has told."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A codec that now and then needs something of whoever sends. ask: publishes a payload on a
+    topic; set from outside where the source is Publishing."""
+
+    ask: Callable[[str, bytes], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """Where senders look whether somebody hears them. message: the payload, which is retained, by
+    whether we are online and the time since when (ms)."""
+
+    topic: str
+    message: Callable[[bool, int], bytes]
+
+
+@runtime_checkable
+class Publishing(Protocol):
+    """A source that can publish where it hears."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Soon, at most once. To be called on the event loop."""
+        ...
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of a batch's readings; each number is counted where it happens."""

@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from gateway.core.contracts import Bridge, Codec, Context, Device, Endpoint
+from gateway.core.contracts import Bridge, Codec, Context, Device, Endpoint, HostState
 from gateway.core.descriptions import describe
 from gateway.core.mqtt_url import parse_url
 
@@ -258,6 +258,10 @@ class CodecSettings(Settings):
 
     type: str
     """Which codec."""
+
+    def host_state(self) -> HostState | None:
+        """What a source that hears senders of this kind publishes of itself; None: nothing."""
+        return None
 
     def build(self) -> Codec:
         """The codec, for one source."""

@@ -2,13 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple, Protocol
 
-from gateway.core.contracts import Burst, Codec, Flag, Plain, Reading, Value
+from gateway.core.contracts import Addressed, Burst, Codec, Flag, Measured, Plain, Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.runtime.rates import Rates
 from gateway.runtime.senders import Sender, Senders
@@ -23,6 +23,7 @@ _SHAPES = 8  # sets of metrics that are remembered of each topic
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
+Addressing = Callable[[str, str, bytes, int], Iterable[tuple[str, int | None, dict[str, Value]]]]
 _Flat = dict[str, Value] | None
 
 
@@ -96,6 +97,10 @@ def _never_plain(payloads: Sequence[bytes]) -> Sequence[_Flat]:
     return [None] * len(payloads)
 
 
+def _no_units(device: str) -> Mapping[str, str]:
+    return {}
+
+
 class _Moment(NamedTuple):
     """When a burst came. flags: of readings that get that time; late: of those with their own."""
 
@@ -110,7 +115,9 @@ class _Moment(NamedTuple):
 
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
-    received: when a burst came (ns), and the flags of a time that is ours."""
+    received: when a burst came (ns), and the flags of a time that is ours.
+
+    units: what the codec knows of a device's units, by metric."""
 
     def __init__(
         self,
@@ -124,6 +131,8 @@ class Decoder:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
         self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
+        self._addressed = codec.addressed if isinstance(codec, Addressed) else None
+        self.units = codec.units if isinstance(codec, Measured) else _no_units
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
@@ -186,7 +195,7 @@ class Decoder:
                     continue
                 here = theirs if forwarded and forwarded[index] else moment
                 flat = found[index] if found else self._plain((payload,))[0]
-                result.readings += self._reports(sender, payload, flat, here)
+                result.readings += self._reports(topic, sender, payload, flat, here)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     continue
@@ -263,9 +272,21 @@ class Decoder:
         self.senders.next_burst()
         device = self.senders.learn(topic).device
         values: dict[str, Value] = {}
-        for _, report in self._decode(device, payload, 0):
+        if self._addressed is None:
+            reports = [values for _, values in self._decode(device, payload, 0)]
+        else:
+            told = self._told(self._addressed, topic, device, payload, 0)
+            reports = [values for other, _, values in told if other == device]
+        for report in reports:
             values |= self._registry.admit(device, report)
         return device, values
+
+    def _told(
+        self, codec: Addressing, topic: str, device: str, payload: bytes, received: int
+    ) -> Iterator[tuple[str, int | None, dict[str, Value]]]:
+        """The device (id), time and values of each report. device: the topic's."""
+        for name, given, values in codec(topic, device, payload, received):
+            yield self._registry.id_of(name, self._source) if name else device, given, values
 
     def _moment(self, burst: Burst) -> "_Moment":
         received, flags = self._received(burst)
@@ -284,6 +305,7 @@ class Decoder:
 
     def _reports(
         self,
+        topic: str,
         sender: Sender,
         payload: bytes,
         plain: _Flat,
@@ -294,20 +316,28 @@ class Decoder:
             raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
         if plain is not None and tuple(plain) in sender.shapes:
             return [Reading(sender.device, self._next(), plain, moment.flags)]
+        if self._addressed is not None:
+            told = self._told(self._addressed, topic, sender.device, payload, moment.received)
+            return [self._reading(device, given, values, moment) for device, given, values in told]
         made, bare = [], True
         for given, values in self._decode(sender.device, payload, moment.received):
-            self._registry.admit(sender.device, values)
-            if given is None:
-                when, flags = self._next(), moment.flags
-            else:
-                bare, when = False, self._sane(given, moment)
-                flags = moment.late if when == given else moment.flags
-            made.append(Reading(sender.device, when, values, flags))
+            bare = bare and given is None
+            made.append(self._reading(sender.device, given, values, moment))
         if plain is not None and bare and len(made) == 1 and len(sender.shapes) < _SHAPES:
             shape = tuple(plain)
             if shape == tuple(made[0].values):
                 sender.shapes.add(shape)
         return made
+
+    def _reading(
+        self, device: str, given: int | None, values: dict[str, Value], moment: "_Moment"
+    ) -> Reading:
+        """A report as a reading. given: its own time."""
+        self._registry.admit(device, values)
+        if given is None:
+            return Reading(device, self._next(), values, moment.flags)
+        when = self._sane(given, moment)
+        return Reading(device, when, values, moment.late if when == given else moment.flags)
 
     def _sane(self, time: int, moment: "_Moment") -> int:
         """A device's own time wins where it can be true; ours says nothing while it is not set."""

@@ -237,7 +237,9 @@ class House:
         part = self.health_.devices.get(device)
         known = self.devices_.get(device).as_dict()
         health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
-        return {**known, "health": health}
+        intake = self.intakes.get(known["source"])
+        units = intake.decoder.units(device) if intake is not None else {}
+        return {**known, "units": units, "health": health}
 
     async def reload(self, confirm: float | None = None) -> dict[str, Any]:
         """Read the configuration again and go over to it; with `confirm`, for so many seconds

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gateway.codecs.json import MAX_NAME
 from gateway.codecs.line_parser import LineParser, Lines, Point, Precision, Refused
+from gateway.codecs.reports import MAX_NAME
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError, Unavailable
 from gateway.store.buffers import NOWHERE, ROWS, Buffer, Key, Stream, text_size

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codecs.json import LATEST, MAX_NAMES, JsonCodec, JsonSettings
+from gateway.codecs.json import JsonCodec, JsonSettings
+from gateway.codecs.reports import LATEST, MAX_NAMES
 from gateway.core.errors import DecodeError
 
 NOW = 1_763_680_000_000_000_000

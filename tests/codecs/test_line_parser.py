@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from influxdb_client import Point as TheirPoint
 from influxdb_client import WritePrecision
 
-from gateway.codecs.json import LATEST, MAX_NAME, MAX_TEXT
 from gateway.codecs.line_parser import FACTORS, MOST_LINE, LineParser, Lines, Point, Refused
 from gateway.codecs.line_protocol import LineEncoder
+from gateway.codecs.reports import LATEST, MAX_NAME, MAX_TEXT
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 
