@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from gateway.core.errors import Unavailable
+from gateway.core.settings import duration_text
 
 Fits = Callable[[bytes], bool]
 """Whether a frame is the answer that is waited for."""
@@ -31,7 +32,7 @@ class Asking:
                 async with asyncio.timeout(timeout):
                     return await self._answer
             except TimeoutError:
-                raise Unavailable(f"no answer within {timeout:g} s") from None
+                raise Unavailable(f"no answer within {duration_text(timeout)}") from None
             finally:
                 self._answer = None
 

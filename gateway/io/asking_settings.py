@@ -27,7 +27,7 @@ class PollSettings(Settings):
     """How long the answer may take."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often it is tried again at once. Then it is asked ever more rarely until an answer
-    comes, each 30 s at least."""
+    comes, down to once in 30 s."""
     answer: Wire = ""
     """What the answer begins with; a frame that begins otherwise, such as an echo, is none."""
     prefix: Wire = ""

@@ -164,7 +164,8 @@ class Line:
         await self._port.write(data, timeout)
 
     def forget(self) -> None:
-        """Forget what has come and is no frame yet."""
+        """Forget what has come and is no frame yet; what comes next begins one."""
+        self._began = 0.0
         if self._port is not None:
             self._port.drop_input()
         self._framing.lost()

@@ -86,11 +86,13 @@ def known_as(path: str, root: Path = Path("/")) -> Adapter | None:
 def find(port: str, before: Adapter | None = None, root: Path = Path("/")) -> str:
     """The path to open for a port as configured: a path, or USB. before: the adapter that was last
     used under that name, which may have another one now. Raises Unavailable."""
+    # A name that stays with its adapter is right by itself.
+    if Path(port).exists() and (before is None or "/by-id/" in port):
+        return port
     here = adapters(root)
     if match := USB.fullmatch(port):
-        return _by_usb(port, match, here, root)
-    # A name that stays with its adapter is right by itself.
-    if before is not None and "/by-id/" not in port:
+        return _by_usb(port, match, here)
+    if before is not None:
         same = [each.path for each in here if each.same_kind(before)]
         if len(same) == 1 and (before.serial or not Path(port).exists()):
             return same[0]
@@ -102,7 +104,7 @@ def find(port: str, before: Adapter | None = None, root: Path = Path("/")) -> st
 _FIX = "plug it in, or set port to one that is here, best by its name in /dev/serial/by-id"
 
 
-def _by_usb(port: str, match: re.Match[str], here: list[Adapter], root: Path) -> str:
+def _by_usb(port: str, match: re.Match[str], here: list[Adapter]) -> str:
     vendor, product = match["vendor"].lower(), match["product"].lower()
     fitting = [
         each

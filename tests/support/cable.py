@@ -9,19 +9,20 @@ from pathlib import Path
 
 
 class Cable:
-    """See the module. answer: what the device says to each line that it hears; b"" for nothing."""
+    """See the module. answer: what the device says to each line that it hears; b"" for nothing.
+    master: its end of the cable."""
 
     def __init__(self, link: Path, answer: Callable[[bytes], bytes] | None = None) -> None:
         self.link = link
         self.answer = answer
         self.heard: list[bytes] = []
         self.paths: list[str] = []
-        self._master = self._slave = -1
+        self.master = self._slave = -1
 
     def plug(self) -> "Cable":
         """Connect it; under another name of the kernel's than before."""
-        before = self._master, self._slave
-        self._master, self._slave = os.openpty()
+        before = self.master, self._slave
+        self.master, self._slave = os.openpty()
         tty.setraw(self._slave)
         for fd in before:  # only now, else the name is given out again
             if fd >= 0:
@@ -32,21 +33,21 @@ class Cable:
         other.symlink_to(path)
         other.rename(self.link)
         if self.answer is not None:
-            threading.Thread(target=self._serve, args=(self._master,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(self.master,), daemon=True).start()
         return self
 
     def unplug(self) -> None:
         """Pull it: the port is gone, and so is its name."""
         self.link.unlink(missing_ok=True)
-        for fd in (self._master, self._slave):
+        for fd in (self.master, self._slave):
             if fd >= 0:
                 os.close(fd)
-        self._master = self._slave = -1
+        self.master = self._slave = -1
 
     def say(self, data: bytes) -> None:
         """Send."""
         while data:
-            data = data[os.write(self._master, data) :]
+            data = data[os.write(self.master, data) :]
 
     def _serve(self, master: int) -> None:
         rest = b""
