@@ -515,7 +515,7 @@ async def test_commands(cable: Cable) -> None:
     async with listening(cable, commands=COMMANDS) as found:
         execute = found.device.execute
         assert await execute(Command("tare")) == Reply("ok", result="OK done")
-        assert found.payloads == [b"W:1"]  # a reading in between is a reading
+        await until(lambda: found.payloads == [b"W:1"])  # a reading in between is a reading
         assert await execute(Command("set", {"value": 2.5})) == Reply("ok", result="OK")
         assert await execute(Command("reset")) == Reply("ok")
         await until(lambda: cable.heard == [b"T", b"SP 2.5", b"Z"])
