@@ -43,6 +43,8 @@ EVERY: list[dict[str, Any]] = [
     {"type": "length", "start": "a", "size": 2, "order": "little", "counts": "itself"},
     {"type": "length", "size": 4, "counts": "all", "max": "64B"},
     {"type": "length", "start": "a", "checksum": {"type": "crc16-modbus"}},
+    {"type": "fixed", "length": 256, "checksum": {"type": "crc16-modbus"}},
+    {"type": "fixed", "length": 1024, "start": "a", "checksum": {"type": "crc16-modbus"}},
     PMS,
     XBEE,
     STX,
@@ -84,6 +86,16 @@ def xbee(body: bytes) -> bytes:
 )  # fmt: skip
 def test_checksums_have_their_published_check_values(kind: str, check: int) -> None:
     assert KINDS[kind][0](b"123456789") == check
+
+
+@given(st.binary(max_size=40))
+def test_crc16_modbus_as_its_specification_has_it(data: bytes) -> None:
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+    assert crc16_modbus(data) == crc
 
 
 def test_a_modbus_frame_of_the_specification() -> None:
