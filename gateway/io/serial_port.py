@@ -21,7 +21,8 @@ from gateway.io.blocking import Blocking
 from gateway.io.serial_names import holder
 
 _GATHER = 0.005  # s; at 115,200 baud 58 bytes
-_MOST = 65_536  # bytes in one read
+MOST = 1_024
+"""Bytes in one read: to look for frames in so much rubbish holds nothing up."""
 _PATIENCE = 10.0  # how long an adapter may take to be opened or closed (s)
 
 
@@ -58,11 +59,11 @@ class OpenPort:
         self._gather = gather
         self._fd = handle.fileno()
         self._loop = asyncio.get_running_loop()
-        self._held = self._over = False
+        self._held = self._over = self._full = False
         self._loop.add_reader(self._fd, self._ready)
 
     def _ready(self) -> None:
-        if self._read() and self._gather and not self._held:
+        if self._read() and self._gather and not (self._held or self._full):
             self._loop.remove_reader(self._fd)
             self._loop.call_later(self._gather, self._listen)
 
@@ -75,7 +76,7 @@ class OpenPort:
         if self._over:
             return False
         try:
-            data = os.read(self._fd, _MOST)
+            data = os.read(self._fd, MOST)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -84,6 +85,7 @@ class OpenPort:
         if not data:
             self._end("the port is gone: unplugged?")
             return False
+        self._full = len(data) == MOST
         self._heard(data)
         return True
 

@@ -14,6 +14,7 @@ from gateway.io.framing import KEPT, Framing, Piece
 from gateway.io.framing_settings import FramingSettings, wire_bytes
 from gateway.io.placeholders import fill, names_in
 from gateway.io.scanning import NOISE
+from gateway.io.serial_port import MOST
 from tests.support.faults import FULL, runs, seeded
 
 PMS: dict[str, Any] = {
@@ -277,9 +278,9 @@ def test_everything_that_is_sent_arrives(bodies: list[bytes], rubbish: bytes) ->
 def test_no_rubbish_takes_long() -> None:
     chance, worst = seeded(), 0.0
     makers: list[Callable[[], bytes]] = [
-        lambda: chance.randbytes(chance.randrange(4096)),
-        lambda: bytes([chance.choice(b"\x00\xff\x02aB~\n")]) * chance.randrange(4096),
-        lambda: chance.choice([b"BM", b"BM\x03\xf0", b"~\x00", b"aab"]) * chance.randrange(1500),
+        lambda: chance.randbytes(chance.randrange(MOST)),
+        lambda: bytes([chance.choice(b"\x00\xff\x02aB~\n")]) * chance.randrange(MOST),
+        lambda: chance.choice([b"BM", b"BM\x03\xf0", b"~\x00", b"aab"]) * chance.randrange(MOST // 4),
         lambda: pms(chance.randbytes(20))[chance.randrange(3) :],
     ]  # fmt: skip
     built = [framing(**keys) for keys in EVERY]
