@@ -2,6 +2,7 @@
 link of /dev/serial/by-id does, while what it leads to changes with each plugging in."""
 
 import os
+import select
 import threading
 import tty
 from collections.abc import Callable
@@ -18,9 +19,12 @@ class Cable:
         self.heard: list[bytes] = []
         self.paths: list[str] = []
         self.master = self._slave = -1
+        self._pulled = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def plug(self) -> "Cable":
         """Connect it; under another name of the kernel's than before."""
+        self._stop()
         before = self.master, self._slave
         self.master, self._slave = os.openpty()
         tty.setraw(self._slave)
@@ -32,12 +36,15 @@ class Cable:
         other = self.link.with_suffix(".new")
         other.symlink_to(path)
         other.rename(self.link)
+        self._pulled.clear()
+        self._thread = threading.Thread(target=self._serve, args=(self.master,), daemon=True)
         if self.answer is not None:
-            threading.Thread(target=self._serve, args=(self.master,), daemon=True).start()
+            self._thread.start()
         return self
 
     def unplug(self) -> None:
         """Pull it: the port is gone, and so is its name."""
+        self._stop()
         self.link.unlink(missing_ok=True)
         for fd in (self.master, self._slave):
             if fd >= 0:
@@ -49,18 +56,18 @@ class Cable:
         while data:
             data = data[os.write(self.master, data) :]
 
+    def _stop(self) -> None:
+        """A thread that waits at the cable would keep it plugged in."""
+        self._pulled.set()
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()
+
     def _serve(self, master: int) -> None:
         rest = b""
-        while True:
-            try:
-                data = os.read(master, 4096)
-            except OSError:
-                return
-            *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
+        while not self._pulled.is_set():
+            if not select.select([master], [], [], 0.02)[0]:
+                continue
+            *lines, rest = (rest + os.read(master, 4096)).replace(b"\r", b"\n").split(b"\n")
             for line in filter(None, lines):
                 self.heard.append(line)
-                answer = self.answer(line) if self.answer is not None else b""
-                try:
-                    os.write(master, answer)
-                except OSError:
-                    return
+                os.write(master, self.answer(line) if self.answer is not None else b"")
