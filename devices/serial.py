@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Command, Context, Device, Reply, boottime
 from gateway.core.errors import Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
-from gateway.core.settings import CodecSettings, DeviceSettings, Id
+from gateway.core.settings import CodecSettings, DeviceSettings, Id, wrong
 from gateway.io.asking import Asking
 from gateway.io.asking_settings import CommandSettings, PollSettings
 from gateway.io.framing import Piece
@@ -62,15 +62,12 @@ class SerialSettings(DeviceSettings):
     commands: dict[Id, CommandSettings] = Field(default_factory=dict)
     """What the device can be told, by name."""
 
-    @field_validator("port")
-    @classmethod
-    def _port(cls, value: str) -> str:
-        if not value.startswith("/") and not USB.fullmatch(value):
-            raise ValueError(
-                f"not a port; expected a path such as /dev/{value.rpartition('/')[2] or 'ttyUSB0'}"
-                " or usb:VENDOR:PRODUCT:SERIAL"
-            )
-        return value
+    @model_validator(mode="after")
+    def _port(self) -> "SerialSettings":
+        if not self.port.startswith("/") and not USB.fullmatch(self.port):
+            fix = f"port: /dev/{self.port.rpartition('/')[2] or 'ttyUSB0'}, or usb:VENDOR:PRODUCT"
+            raise wrong("port", "neither a path nor an adapter on USB", fix)
+        return self
 
     def build(self, name: str, context: Context) -> Device:
         """The driver."""

@@ -553,15 +553,15 @@ async def test_commands_take_their_turn_between_requests(cable: Cable) -> None:
 @pytest.mark.parametrize(
     ("keys", "place", "said"),
     [
-        ("port: ttyUSB0", "devices[0].port", "expected a path such as /dev/ttyUSB0"),
-        ("port: /dev/ttyUSB0, baudrate: 10", "devices[0].baudrate", "too small"),
-        ("port: /dev/ttyUSB0, parity: odds", "devices[0].parity", "not one of the choices"),
-        ("port: /dev/ttyUSB0, framing: {type: fixed}", "devices[0].framing.type", "needs length"),
-        ("port: /dev/ttyUSB0, framing: {end: x}", "devices[0].framing.end", "has no end"),
-        ("port: /dev/ttyUSB0, poll: [{every: 1s}]", "devices[0].poll[0]", '"request" is missing'),
-        ("port: /dev/x, commands: {a: {write: '{'}}", "devices[0].commands.a.write", "brace"),
-        ("port: /dev/x, commands: {a: {write: a, error: E}}", "devices[0].commands.a.error", "rep"),
-        ("baudrate: 9600", "devices[0]", '"port" is missing'),
+        ("port: ttyUSB0", "devices.0.port", "neither a path nor"),
+        ("port: /dev/ttyUSB0, baudrate: 10", "devices.0.baudrate", "too small"),
+        ("port: /dev/ttyUSB0, parity: odds", "devices.0.parity", "not one of the choices"),
+        ("port: /dev/ttyUSB0, framing: {type: fixed}", "devices.0.framing.type", "needs length"),
+        ("port: /dev/ttyUSB0, framing: {end: x}", "devices.0.framing.end", "has no end"),
+        ("port: /dev/ttyUSB0, poll: [{every: 1s}]", "devices.0.poll.0", '"request" is missing'),
+        ("port: /dev/x, commands: {a: {write: '{'}}", "devices.0.commands.a.write", "brace"),
+        ("port: /dev/x, commands: {a: {write: a, error: E}}", "devices.0.commands.a.error", "rep"),
+        ("baudrate: 9600", "devices.0", '"port" is missing'),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_where(keys: str, place: str, said: str) -> None:
