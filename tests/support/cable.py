@@ -11,27 +11,27 @@ from pathlib import Path
 
 class Cable:
     """See the module. answer: what the device says to each line that it hears; b"" for nothing.
-    master: its end of the cable."""
+    master: its end of the cable; slave: ours."""
 
     def __init__(self, link: Path, answer: Callable[[bytes], bytes] | None = None) -> None:
         self.link = link
         self.answer = answer
         self.heard: list[bytes] = []
         self.paths: list[str] = []
-        self.master = self._slave = -1
+        self.master = self.slave = -1
         self._pulled = threading.Event()
         self._thread: threading.Thread | None = None
 
     def plug(self) -> "Cable":
         """Connect it; under another name of the kernel's than before."""
         self._stop()
-        before = self.master, self._slave
-        self.master, self._slave = os.openpty()
-        tty.setraw(self._slave)
+        before = self.master, self.slave
+        self.master, self.slave = os.openpty()
+        tty.setraw(self.slave)
         for fd in before:  # only now, else the name is given out again
             if fd >= 0:
                 os.close(fd)
-        path = os.ttyname(self._slave)
+        path = os.ttyname(self.slave)
         self.paths.append(path)
         other = self.link.with_suffix(".new")
         other.symlink_to(path)
@@ -46,10 +46,10 @@ class Cable:
         """Pull it: the port is gone, and so is its name."""
         self._stop()
         self.link.unlink(missing_ok=True)
-        for fd in (self.master, self._slave):
+        for fd in (self.master, self.slave):
             if fd >= 0:
                 os.close(fd)
-        self.master = self._slave = -1
+        self.master = self.slave = -1
 
     def say(self, data: bytes) -> None:
         """Send."""
