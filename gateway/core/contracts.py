@@ -85,6 +85,8 @@ class Burst:
     boottime: `received` by CLOCK_BOOTTIME, by which it is put right where our clock was wrong.
     renewed: the first one of a new session: nothing that came before it is sent again.
     forwarded: which frames come from another gateway's mqtt bridge; empty where none does.
+    faults: what the source itself found wrong with a frame, as (reason, detail) of a DecodeError:
+    such a one becomes a dead letter and is not decoded; empty where all are good.
     """
 
     received: int
@@ -101,6 +103,7 @@ class Burst:
     boottime: int = field(default_factory=boottime)
     renewed: bool = False
     forwarded: Sequence[bool] = ()
+    faults: Sequence[tuple[str, str] | None] = ()
 
     def __len__(self) -> int:
         return len(self.payloads) if self.readings is None else len(self.readings)
@@ -164,6 +167,36 @@ class TopicMapped(Protocol):
 
     def device_of(self, topic: str) -> str:
         """The original device name in `topic` (not yet an id). Raises DecodeError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What somebody wants a device to do. name: what; args: with which values. id: the asker's,
+    the same when it asks again. expires: when it is too late (ns since the epoch), 0 for never."""
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+    expires: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a command. result: what the device answered, JSON; error: why not, for
+    people. rejected: it was not tried, and would not be if asked again."""
+
+    status: Literal["ok", "failed", "expired", "rejected"]
+    result: Any = None
+    error: str = ""
+
+
+@runtime_checkable
+class Actuator(Protocol):
+    """A device that can be told to do something."""
+
+    async def execute(self, command: Command) -> Reply:
+        """Do it, and say what became of it; may take seconds. Raises nothing of its own."""
         ...
 
 

@@ -6,7 +6,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, cast
 
-from gateway.doctor import access, disk, gateway, machine, network, service, stores
+from gateway.doctor import (
+    access,
+    disk,
+    gateway,
+    machine,
+    network,
+    serial_ports,
+    service,
+    stores,
+)
 from gateway.doctor.findings import Finding, Scene, State, fail
 from gateway.io.blocking import Blocking
 
@@ -27,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "broker.program": network.program,
     "broker.reachable": network.broker,
     "source": network.sources,
+    "source.port": serial_ports.ports,
     "bridge.reachable": network.bridges,
     "bridge.delivery": network.deliveries,
     "certificate": access.certificates_valid,

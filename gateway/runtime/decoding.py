@@ -148,7 +148,8 @@ class Decoder:
         left = self._left(burst.topics, self._device)
         # Of a flood nothing is decoded before it is known to pass: it must cost little.
         found = [] if left else self._plain(burst.payloads)
-        if left or skip or burst.forwarded or not self._alike(burst, found, moment, result):
+        odd = bool(left or skip or burst.forwarded or burst.faults)
+        if odd or not self._alike(burst, found, moment, result):
             self._one_by_one(burst, found, skip, moment, left, result)
         self.senders.next_burst()
         self._tell(result.over)
@@ -183,7 +184,8 @@ class Decoder:
         result: Decoded,
     ) -> None:
         forwarded, theirs = burst.forwarded, moment.flagged(Flag.FORWARDED)
-        for index, payload in enumerate(burst.payloads):
+        faults = burst.faults or repeat(None)
+        for index, (payload, fault) in enumerate(zip(burst.payloads, faults, strict=False)):
             if skip and skip[index]:
                 continue
             topic = burst.topics[index]
@@ -193,6 +195,8 @@ class Decoder:
                 device = sender.device
                 if left and _is_over(left, device, result.over):
                     continue
+                if fault is not None:
+                    raise DecodeError(fault[1], reason=fault[0])
                 here = theirs if forwarded and forwarded[index] else moment
                 flat = found[index] if found else self._plain((payload,))[0]
                 result.readings += self._reports(topic, sender, payload, flat, here)

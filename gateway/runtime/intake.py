@@ -238,6 +238,7 @@ class Intake:
 
 def _gather(burst: Burst, decoded: Decoded) -> float | None:
     """How long a burst may wait for its commit (s); None: as long as the journal lets it."""
-    if burst.urgent or not decoded.readings:
+    # Frames that say nothing, as some sentences of a GPS receiver do, hurry nobody.
+    if burst.urgent or not (decoded.readings or decoded.frames):
         return 0.0
     return None if burst.patient else _ANSWER

@@ -10,6 +10,7 @@ from gateway.store.devices import Device
 
 _ENOUGH = 50  # messages before a share of them says anything
 _AGAIN = 5.0  # a device that is silent is looked at so often (s)
+_BLINK = 2.0  # for so long an adapter may be away, as when it is plugged in again (s)
 _NEVER = 1e9  # a device that was never heard of is looked at when it is (s)
 
 
@@ -86,8 +87,49 @@ class Listening:
         """Whether it has been heard since it was looked at."""
         return self._device.heard != self._heard
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes from its source, or ""."""
+        return self._around.failing(self._device.source)
+
     def _limit(self) -> float:
         rule, device = self._around.rules.silence, self._device
         if not device.count:  # since the start: when it spoke last was saved so long ago
             return max(rule.at_least, rule.unknown) + self._around.saved()
         return max(rule.at_least, device.silent_after(rule.missed, rule.unknown))
+
+
+class Attached:
+    """The probe of a device that is itself a source, at the end of a wire of ours: gone as soon as
+    that is, however long its rhythm lets it be silent."""
+
+    def __init__(self, device: Device, around: Around) -> None:
+        self._listening = Listening(device, around)
+        self._device = device
+        self._around = around
+        self._gone = 0.0  # since when (s, monotonic); 0: it is there
+
+    def __call__(self) -> Sequence[Deduction] | None:
+        """See gateway.stages.health.Probe."""
+        found, trouble = self._listening(), self._listening.trouble
+        if not trouble:
+            self._gone = 0.0
+            return found
+        now = time.monotonic()
+        self._gone = self._gone or now
+        if now - self._gone < _BLINK:
+            return found
+        limits = self._around.rules.of(f"device/{self._device.id}")
+        worst = limits["staleness"].critical if "staleness" in limits else 0.0
+        gone = over(limits, "staleness", worst, f"it is not there: {trouble}")
+        others = [each for each in found or () if each.metric != "staleness"]
+        age = round(now - self._gone)
+        return [*others, *(replace(each, value=age, limit=_BLINK) for each in gone)]
+
+    def due(self) -> float:
+        """A wire may be pulled at any time."""
+        return time.monotonic() + EVERY
+
+    def stirred(self) -> bool:
+        """See gateway.stages.health.DeviceProbe."""
+        return self._listening.stirred() or bool(self._gone) != bool(self._listening.trouble)

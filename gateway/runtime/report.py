@@ -5,12 +5,14 @@ import time
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from gateway.core.contracts import TopicMapped, Watched
 from gateway.core.events import DeadLettered, Event, StateSeen
 from gateway.core.topics import Topics
 from gateway.io.polling import second
 from gateway.runtime.house import House
-from gateway.runtime.listening import Around, Listening
-from gateway.stages.health import EVERY, Component, Level
+from gateway.runtime.listening import Around, Attached, Listening
+from gateway.stages.health import EVERY, Component, DeviceProbe, Level
+from gateway.store.devices import Device
 
 REPEAT = 28
 """Everything retained is published again after so many seconds: 30 are promised."""
@@ -64,10 +66,17 @@ class Report:
             return
         for device in house.devices_.list()[known:]:
             if device.id not in health.devices:
-                probe = Listening(device, self._around)
-                health.watch(device.id, probe)
+                health.watch(device.id, self._probe(device))
             self._turns[known % REPEAT].append(health.devices[device.id])
             known += 1
+
+    def _probe(self, device: Device) -> DeviceProbe:
+        intake = self._house.intakes.get(device.source)
+        if intake is None or device.original != device.source:
+            return Listening(device, self._around)
+        source = intake.device
+        tells = isinstance(source, Watched) and not isinstance(source, TopicMapped)
+        return Attached(device, self._around) if tells else Listening(device, self._around)
 
     def _saved(self) -> float:
         return self._house.devices_.every

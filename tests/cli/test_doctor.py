@@ -19,11 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.config import loads
 from gateway.core.settings import Secret
-from gateway.doctor import access, disk, machine
+from gateway.doctor import access, disk, machine, serial_ports
 from gateway.doctor.examination import ALSO, CHECKS, examine
 from gateway.doctor.findings import Finding, Scene, State
 from gateway.doctor.masking import MASK, Masking
+from tests.support.cable import Cable
 from tests.support.command import environment
 from tests.support.gateway import gateway
 from tests.support.influx import influx_1
@@ -32,6 +34,7 @@ from tests.support.mosquitto import mosquitto
 from tests.support.ports import free_port
 from tests.support.small_house import SmallHouse, open_directory, standing
 from tests.support.subscriber import Subscriber
+from tests.support.usb import adapter
 
 DOCS = Path(__file__).parents[2] / "docs/howto/doctor.md"
 Found = dict[str, Any]
@@ -500,6 +503,39 @@ def test_hardware_that_the_user_may_not_use(tmp_path: Path, monkeypatch: Any) ->
     assert "usermod -aG gpio berry" in found.fix
     chip.chmod(0o606)
     assert access.groups(Scene(root=tmp_path))[0].state is State.OK
+
+
+def test_serial_ports(tmp_path: Path) -> None:
+    cable = Cable(tmp_path / "here").plug()
+    (tmp_path / "file").touch()
+    names = {"good": "here", "none": "missing", "odd": "file"}
+    devices = [
+        {"type": "serial", "id": key, "port": str(tmp_path / name)} for key, name in names.items()
+    ]
+    config = written(tmp_path / "config", devices=devices)
+    found = doctor(config)
+    assert one(found, "source.port", "good")["state"] == "OK"
+    assert "not there" in one(found, "source.port", "none")["seen"]
+    assert "no serial port" in one(found, "source.port", "odd")["seen"]
+    with subprocess.Popen(["sleep", "60"], stdin=cable.link.open("rb", buffering=0)) as other:
+        seen = one(doctor(config), "source.port", "good")
+        other.kill()
+    assert seen["state"] == "FAIL"
+    assert f"in use by sleep ({other.pid})" in seen["seen"]
+    cable.unplug()
+    assert one(doctor(config), "source.port", "good")["state"] == "FAIL"
+
+
+def test_a_serial_port_whose_name_does_not_stay(tmp_path: Path) -> None:
+    port = adapter(tmp_path, "ttyUSB0", "/dev/null")
+    config = loads(f"devices: [{{type: serial, port: {port}}}]")
+    (found,) = serial_ports.ports(Scene(config=config, root=tmp_path))
+    assert (found.state, found.subject) == (State.WARN, "serial")
+    assert found.fix.startswith("port: ")
+    assert "by-id" in found.fix
+    config = loads(f"devices: [{{type: serial, port: {found.fix.removeprefix('port: ')}}}]")
+    (found,) = serial_ports.ports(Scene(config=config, root=tmp_path))
+    assert found.state is State.OK
 
 
 async def test_a_check_that_hangs_or_breaks_hides_no_other(monkeypatch: Any) -> None:

@@ -16,8 +16,8 @@ from gateway.bus.bus import Bus
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Flag, Outcome, Stored
 from gateway.io.sqlite import Database
-from gateway.runtime.decoding import Decoder, Limits
-from gateway.runtime.intake import Intake, Services
+from gateway.runtime.decoding import Decoded, Decoder, Limits
+from gateway.runtime.intake import Intake, Services, _gather
 from gateway.runtime.letters import Letters
 from gateway.stages.profiling import Profiler
 from gateway.store.dead_letters import DeadLetter, DeadLetters
@@ -222,3 +222,28 @@ async def test_dead_letters_of_a_source_are_decoded_again(tmp_path: Path) -> Non
             await store.retry("wire", [1], 0)
         with pytest.raises(LookupError, match="no bridge and no source"):
             await store.show("else", 10, 100)
+
+
+async def test_what_the_source_found_wrong_is_a_dead_letter_and_not_decoded(tmp_path: Path) -> None:
+    async with pumping(tmp_path) as (wire, intake, bus, letters):
+        topics, payloads = ["devices/a/telemetry"] * 3, [b'{"n": 1}', b'{"n": 2}', b'{"n": 3}']
+        faults = [None, ("cut", "it began before we listened"), None]
+        told: list[Outcome] = []
+        # The second time its topic and metrics are known, and the quick way would take it.
+        for _ in range(2):
+            burst = Burst(time.time_ns(), topics, payloads, faults=faults, on_done=told.append)
+            wire.bursts.put_nowait(burst)
+        async with asyncio.timeout(10):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+        assert await stored(bus) == [("a", 1.0), ("a", 3.0)] * 2
+        (letter,) = [each for each in await letters.groups() if each["reason"] == "cut"]
+        assert letter["count"] == 2
+        assert (intake.ledger.dead_lettered, intake.ledger.difference) == (2, 0)
+
+
+def test_frames_that_say_nothing_hurry_no_commit() -> None:
+    burst = Burst(1, ["a"], [b"x"])
+    assert _gather(burst, Decoded(frames=1)) is None
+    assert _gather(burst, Decoded()) == 0.0  # nothing but repeats: they are told of at once
+    assert _gather(Burst(1, ["a"], [b"x"], urgent=True), Decoded(frames=1)) == 0.0

@@ -14,7 +14,7 @@ from gateway.core.contracts import Reading
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
-from gateway.runtime.listening import Around, Listening
+from gateway.runtime.listening import Around, Attached, Listening
 from gateway.runtime.machine import Facts, Machine, machine
 from gateway.runtime.probes import Commits, bridge
 from gateway.stages.health import Health
@@ -99,6 +99,36 @@ def test_a_device_is_not_given_up_while_its_source_fails(devices: Devices, now: 
     assert [each.cost for each in probe() or ()] == [40]  # it is given its 100 s again
     now.time += 410
     assert [each.cost for each in probe() or ()] == [80]
+
+
+def test_a_device_at_a_wire_of_ours_is_gone_when_its_source_is(devices: Devices, now: Now) -> None:
+    name = devices.id_of("scale", "scale")
+    trouble = [""]
+    probe = Attached(devices.get(name), Around(RULES, lambda: 60.0, lambda source: trouble[0]))
+    assert probe() is None
+    devices.seen([Reading(name, 1, {"a": 1.0})])
+    assert probe() == ()
+    assert probe.due() <= now.time + 1
+    assert not probe.stirred()
+    trouble[0] = "unplugged"
+    assert probe() == ()  # perhaps it is plugged in again at once
+    assert probe.stirred()
+    now.time += 3
+    (gone,) = probe() or ()
+    assert (gone.metric, gone.cost, gone.text) == ("staleness", 80, "it is not there: unplugged")
+    now.time += 100_000  # it would be silent as well by now: that is said once
+    assert [each.metric for each in probe() or ()] == ["staleness"]
+    trouble[0] = ""
+    devices.seen([Reading(name, 2, {"a": 1.0})])
+    assert probe() == ()
+
+
+def test_a_device_that_never_was_there_is_told_of(devices: Devices, now: Now) -> None:
+    name = devices.id_of("scale", "scale")
+    probe = Attached(devices.get(name), Around(RULES, lambda: 60.0, lambda source: "not there"))
+    assert probe() is None
+    now.time += 3
+    assert texts(probe()) == {"staleness": "it is not there: not there"}
 
 
 def test_a_device_that_floods_is_told_of(devices: Devices, now: Now) -> None:
