@@ -55,25 +55,28 @@ class Limits:
 
 @dataclass(slots=True)
 class Bad:
-    """A frame that could not be decoded."""
+    """A frame that could not be decoded. place: where in its burst."""
 
     device: str
     topic: str
     payload: bytes
     reason: str
     detail: str
+    place: int = 0
 
 
 @dataclass(slots=True)
 class Decoded:
     """What a burst came to. frames: how many frames the readings come from. size: their bytes.
-    over: frames over their device's rate, by device; they are not looked at."""
+    over: frames over their device's rate, by device; they are not looked at. over_at: their places
+    in the burst."""
 
     readings: list[Reading] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
     frames: int = 0
     size: int = 0
     over: Counter[str] = field(default_factory=Counter)
+    over_at: list[int] = field(default_factory=list)
 
 
 def _is_over(left: dict[str, int], device: str, over: Counter[str]) -> bool:
@@ -110,7 +113,8 @@ class _Moment(NamedTuple):
 
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
-    received: when a burst came (ns), and the flags of a time that is ours."""
+    received: when a burst came (ns), and the flags of a time that is ours. codec_of: the codec for
+    a topic, where that says how its frames are written."""
 
     def __init__(
         self,
@@ -120,10 +124,14 @@ class Decoder:
         registry: Registry,
         limits: Limits,
         received: Callable[[Burst], tuple[int, int]],
+        codec_of: Callable[[str], Codec] | None = None,
     ) -> None:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
-        self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
+        self._codec_of = codec_of
+        self._plain = _never_plain
+        if codec_of is None and isinstance(codec, Plain):
+            self._plain = codec.plain
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
@@ -183,14 +191,16 @@ class Decoder:
                 sender = self.senders.learn(topic)
                 device = sender.device
                 if left and _is_over(left, device, result.over):
+                    result.over_at.append(index)
                     continue
                 here = theirs if forwarded and forwarded[index] else moment
                 flat = found[index] if found else self._plain((payload,))[0]
-                result.readings += self._reports(sender, payload, flat, here)
+                result.readings += self._reports(sender, topic, payload, flat, here)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
+                    result.over_at.append(index)
                     continue
-                result.bad.append(Bad(device, topic, payload, error.reason, str(error)))
+                result.bad.append(Bad(device, topic, payload, error.reason, str(error), index))
             else:
                 result.frames += 1
                 result.size += len(payload)
@@ -200,17 +210,19 @@ class Decoder:
         result = Decoded()
         moment = self._moment(burst)
         left = self._left([reading.device for reading in readings], self._named)
-        for reading in readings:
+        for place, reading in enumerate(readings):
             device = _NOBODY
             try:
                 device = self._registry.id_of(reading.device, self._source)
                 if _is_over(left, device, result.over):
+                    result.over_at.append(place)
                     continue
                 values = self._registry.admit(device, reading.values)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
+                    result.over_at.append(place)
                     continue
-                result.bad.append(Bad(reading.device, "", b"", error.reason, str(error)))
+                result.bad.append(Bad(reading.device, "", b"", error.reason, str(error), place))
             else:
                 ahead = reading.time - burst.received
                 # Near to when it was read, the time is from the clock that told that: ours.
@@ -285,6 +297,7 @@ class Decoder:
     def _reports(
         self,
         sender: Sender,
+        topic: str,
         payload: bytes,
         plain: _Flat,
         moment: "_Moment",
@@ -295,7 +308,8 @@ class Decoder:
         if plain is not None and tuple(plain) in sender.shapes:
             return [Reading(sender.device, self._next(), plain, moment.flags)]
         made, bare = [], True
-        for given, values in self._decode(sender.device, payload, moment.received):
+        decode = self._decode if self._codec_of is None else self._codec_of(topic).decode
+        for given, values in decode(sender.device, payload, moment.received):
             self._registry.admit(sender.device, values)
             if given is None:
                 when, flags = self._next(), moment.flags
