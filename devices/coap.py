@@ -7,23 +7,26 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Codec, Context, Device
-from gateway.core.errors import DecodeError
+from gateway.core.errors import ConfigError, DecodeError
 from gateway.core.events import Connected, Disconnected
-from gateway.core.settings import CodecSettings, DeviceSettings, Duration, Settings, wrong
+from gateway.core.settings import CodecSettings, DeviceSettings, wrong
 from gateway.io.answered import Answered
 from gateway.io.coap_blocks import Blocks
 from gateway.io.coap_client import Resource, client
 from gateway.io.coap_formats import Formats
 from gateway.io.coap_guard import Guard
 from gateway.io.coap_server import Server, serve
+from gateway.io.coap_settings import KeySettings, PolledSettings, ResourceSettings
 from gateway.io.coap_site import TELEMETRY, Result, Site, topic_of
 
 log = logging.getLogger(__name__)
@@ -33,32 +36,6 @@ _HELD = 16_000_000  # bytes of messages that wait for the disk
 _PARTIAL = 8_000_000  # bytes of messages that are not whole yet
 _RETRY = 5.0  # before a port that is taken is tried again (s)
 _GOODBYE = 0.5  # how long commits on their way may take when we stop (s)
-
-
-class ResourceSettings(Settings):
-    """A resource of another CoAP server."""
-
-    url: str
-    """Where it is, such as coap://192.0.2.7/temperature."""
-    device: Annotated[str, Field(min_length=1)]
-    """The device that it tells of."""
-    metric: str = "value"
-    """What a bare number is called."""
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme != "coap" or not parts.hostname or parts.fragment or parts.port == 0:
-            raise ValueError("expected coap://HOST/PATH")
-        return value
-
-
-class PolledSettings(ResourceSettings):
-    """A resource that is asked for."""
-
-    interval: Annotated[Duration, Field(ge=0.1)] = 60.0
-    """How often."""
 
 
 class CoapSettings(DeviceSettings):
@@ -82,6 +59,8 @@ class CoapSettings(DeviceSettings):
     refused (4.29), and of a flood most is not even read."""
     remote_burst: Annotated[int, Field(ge=1)] = 2_000
     """How many it may send at once after it was quiet."""
+    keys: dict[str, KeySettings] = Field(default_factory=dict)
+    """Keys by device, for OSCORE: with them, who sends needs one, and is that device only."""
     poll: tuple[PolledSettings, ...] = ()
     """Resources of other servers that are asked for again and again."""
     observe: tuple[ResourceSettings, ...] = ()
@@ -92,12 +71,18 @@ class CoapSettings(DeviceSettings):
         urls = [each.url for each in (*self.poll, *self.observe)]
         if twice := [url for url, count in Counter(urls).items() if count > 1]:
             raise wrong("poll", f"{twice[0]} is there twice", "leave one out")
+        ids = Counter(key.client_id.lower() for key in self.keys.values())
+        if shared := [client for client, count in ids.items() if count > 1]:
+            raise wrong("keys", f'two devices have the client_id "{shared[0]}"', "change one")
         if not self.serve and not urls:
             raise wrong("serve", "nothing is left to do", "add poll: or observe:")
         return self
 
     def build(self, name: str, context: Context) -> Device:
-        """The driver."""
+        """The driver. Raises ConfigError where keys cannot be used here."""
+        if self.keys and find_spec("cryptography") is None:
+            command = "pip install berrygate[oscore]"
+            raise ConfigError(f"device {name}: keys need: {command}", fix=command)
         return CoapDevice(name, self, context)
 
 
@@ -206,20 +191,40 @@ class CoapDevice:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self) -> None:
-        server = await self._opened()
-        self._hearing("")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.trouble = "stopped"
-            await self._said_goodbye(server)
-            self._refused += server.messages.dropped
-            self._server = None
+        with ExitStack() as stack:
+            server = await self._opened(self._site(stack))
+            self._hearing("")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.trouble = "stopped"
+                await self._said_goodbye(server)
+                self._refused += server.messages.dropped
+                self._server = None
 
-    async def _opened(self) -> Server:
+    def _site(self, stack: ExitStack) -> Any:
+        blocks = Blocks(self._context.payload, _PARTIAL)
+        site = Site(self, blocks, self._context.facts.get("health", dict))
+        if not self._settings.keys:
+            return site
+        from gateway.io.coap_oscore import Key, Protected  # needs more libraries
+
+        keys = {
+            device: Key(
+                bytes.fromhex(key.client_id),
+                bytes.fromhex(key.server_id),
+                bytes.fromhex(key.secret.get_secret_value()),
+                bytes.fromhex(key.salt),
+            )
+            for device, key in self._settings.keys.items()
+        }
+        protected = Protected(site, keys, self._context.data_dir / "coap" / self.name)
+        stack.callback(protected.close)
+        return protected
+
+    async def _opened(self, site: Any) -> Server:
         """Listen as soon as the address can be had."""
         settings, limit = self._settings, self._context.payload
-        site = Site(self, Blocks(limit, _PARTIAL), self._context.facts.get("health", dict))
         guard = Guard(settings.remote_rate, settings.remote_burst)
         while True:
             try:

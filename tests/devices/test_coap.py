@@ -38,7 +38,6 @@ from tests.support import coap
 from tests.support.coap import Client
 from tests.support.ports import free_port
 
-
 SOMETHING = {"url": "coap://x/a", "device": "a"}
 
 
@@ -60,13 +59,15 @@ def codec(name: str) -> Codec:
 class Listener:
     """A device at work, and what came of it. outcome: of each burst; None keeps it waiting."""
 
-    def __init__(self, payload: int = 256_000, **settings: Any) -> None:
+    def __init__(
+        self, payload: int = 256_000, directory: Path = Path("/nonexistent"), **settings: Any
+    ) -> None:
         self.events: list[Event] = []
         self.bursts: list[Burst] = []
         self.outcome: Callable[[Burst], Outcome | None] = lambda burst: Stored()
         self.health = {"level": "GOOD", "score": 84, "time": 1}
         context = Context(
-            "gw", "berrygate", Path("/nonexistent"), Endpoint(), self.events.append, payload,
+            "gw", "berrygate", directory, Endpoint(), self.events.append, payload,
             facts={"health": lambda: self.health}, codec=codec,
         )  # fmt: skip
         settings = {"port": 0, **settings}
