@@ -71,7 +71,7 @@ class Blocks:
         if size > self._largest or (block.more and size >= self._largest):
             self._drop(key)
             return self.too_large()
-        if self._held + len(request.payload) > self._most:
+        if block.more and self._held + len(request.payload) > self._most:
             self._drop(key)
             return Message(code=SERVICE_UNAVAILABLE, max_age=AGAIN)
         partial.data += request.payload

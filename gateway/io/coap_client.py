@@ -5,7 +5,7 @@ observes it, and says nothing: so it is asked anew as soon as what it said last 
 """
 
 import asyncio
-import logging
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -13,10 +13,11 @@ from contextlib import suppress
 from typing import Any
 
 from aiocoap import Context, Message
-from aiocoap.error import Error
+from aiocoap.error import ConRetransmitsExceeded, Error
 from aiocoap.numbers.codes import GET
 
-log = logging.getLogger(__name__)
+from gateway.io.coap_guard import Guard
+from gateway.io.coap_server import serve
 
 PATIENCE = 35.0
 """How long an answer may take (s): the last of five tries is made 30 s after the first."""
@@ -117,8 +118,7 @@ class Resource:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        late = isinstance(error, TimeoutError)
-        self._tell("no answer" if late else str(error) or type(error).__name__)
+        self._tell(_why(error))
 
     def _tell(self, trouble: str) -> None:
         before, self.trouble = self.trouble, trouble
@@ -127,10 +127,21 @@ class Resource:
             self._changed(self.url, trouble)
 
 
+def _why(error: Exception) -> str:
+    """For people."""
+    if isinstance(error, TimeoutError | ConRetransmitsExceeded):
+        return "no answer"
+    cause = error.__cause__ or error
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno)
+    return str(error) or type(error).__name__
+
+
 class _Refused(OSError):
     """The server says no."""
 
 
 async def client() -> Context:
-    """Asks other servers, from a port of its own. Raises OSError."""
-    return await Context.create_client_context(transports=["udp6"])
+    """Asks other servers, from a port of its own, where nobody is served. Raises OSError."""
+    server = await serve(None, "::", 0, Guard(rate=0, burst=1), requests=0, largest=0)
+    return server.context

@@ -6,7 +6,8 @@ from gateway.core.contracts import Codec, Value
 from gateway.core.errors import ConfigError
 from gateway.core.settings import CodecSettings
 
-_NAMES = {0: "text", 50: "json", 60: "cbor", 110: "senml", 112: "senml"}
+# Plain text needs to be told what is in it; where it was not, it is read as one bare value.
+_NAMES = {0: ("text", "json"), 50: ("json",), 60: ("cbor",), 110: ("senml",), 112: ("senml",)}
 _BARE = "value"  # what codecs call a bare value
 
 Report = tuple[int | None, dict[str, Value]]
@@ -25,9 +26,14 @@ class Formats:
 
     def codec(self, content_format: int | None) -> Codec | None:
         """The codec for a Content-Format; None where there is none."""
-        name = self._own_type if content_format is None else _NAMES.get(content_format)
-        if name is None or name == self._own_type:
-            return None if name is None else self._own
+        if content_format is None:
+            return self._own
+        found = map(self._called, _NAMES.get(content_format, ()))
+        return next((codec for codec in found if codec is not None), None)
+
+    def _called(self, name: str) -> Codec | None:
+        if name == self._own_type:
+            return self._own
         if name not in self._known:
             try:
                 self._known[name] = self._find(name)

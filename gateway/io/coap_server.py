@@ -35,7 +35,7 @@ from gateway.io.coap_guard import Guard, Verdict
 
 AGAIN = 5
 """After how many seconds one that was sent away may ask again (Max-Age)."""
-_REMEMBERED = 20_000  # messages that a repeated one is recognised by
+_REMEMBERED = 10_000  # messages that a repeated one is recognised by; each takes some 700 bytes
 _BUFFER = 1_000_000  # of the socket (bytes): datagrams that come while we are at something else
 _LONGEST_TOKEN = 8
 
@@ -204,8 +204,8 @@ class Server:
 async def serve(
     site: Any, host: str, port: int, guard: Guard, requests: int, largest: int
 ) -> Server:
-    """Listen, and let `site.render_to_pipe` answer. requests, largest: see Messages. Raises
-    OSError where the address cannot be had."""
+    """Listen, and let `site.render_to_pipe` answer. requests, largest: see Messages. Others can
+    also be asked through its context. Raises OSError where the address cannot be had."""
     loop = asyncio.get_running_loop()
     bound = await _bound(host, port)
     context = Context(loop=loop, serversite=site, loggername="coap-server")

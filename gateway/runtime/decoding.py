@@ -195,7 +195,7 @@ class Decoder:
                     continue
                 here = theirs if forwarded and forwarded[index] else moment
                 flat = found[index] if found else self._plain((payload,))[0]
-                result.readings += self._reports(sender, topic, payload, flat, here)
+                result.readings += self._reports(topic, sender, payload, flat, here)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     result.over_at.append(index)
@@ -296,8 +296,8 @@ class Decoder:
 
     def _reports(
         self,
-        sender: Sender,
         topic: str,
+        sender: Sender,
         payload: bytes,
         plain: _Flat,
         moment: "_Moment",

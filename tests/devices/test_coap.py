@@ -34,6 +34,8 @@ from gateway.core.contracts import (
 )
 from gateway.core.errors import ConfigError, DecodeError
 from gateway.core.events import Connected, Disconnected, Event
+from gateway.core.settings import CodecSettings
+from gateway.io.coap_formats import Formats
 from tests.support import coap
 from tests.support.coap import Client
 from tests.support.ports import free_port
@@ -192,7 +194,7 @@ async def test_a_diagnostic_is_short() -> None:
 async def test_the_content_format_chooses_the_codec() -> None:
     async with listening() as found, asking() as context:
         uri = found.uri("telemetry/a")
-        for written, code in ((50, "2.04"), (60, "2.04"), (0, "4.15"), (112, "4.15"), (41, "4.15")):
+        for written, code in ((50, "2.04"), (60, "2.04"), (112, "4.15"), (41, "4.15")):
             answer = await post(context, uri, b"\xa0", content_format=written)
             assert str(answer.code).startswith(code), written
         await post(context, uri, b"1", content_format=None)
@@ -335,7 +337,7 @@ async def test_what_there_is_besides() -> None:
             assert small.payload == b'{"level":"GOOD","score":84}'[16:]
 
 
-async def test_health_is_observed_until_the_observer_is_gone() -> None:
+async def test_health_is_observed() -> None:
     async with listening() as found, asking() as context:
         request = context.request(Message(code=Code.GET, uri=found.uri("health"), observe=0))
         first = await request.response
@@ -346,9 +348,22 @@ async def test_health_is_observed_until_the_observer_is_gone() -> None:
             told = await anext(notifications)
         assert told.payload == b'{"level":"CRITICAL","score":12}'
         assert told.opt.observe > first.opt.observe
-        request.observation.cancel()
-        found.health = {"level": "GOOD", "score": 90}  # it is told that nobody listens
-        await until(lambda: found.device.details()["working"] == 0)
+
+
+async def test_an_observer_that_is_gone_is_told_no_more() -> None:
+    async with listening() as found:
+        observe = coap.message(coap.GET, "health", options=((coap.OBSERVE, b""),))
+        with Client(found.port) as says_so, Client(found.port) as leaves:
+            for client in (says_so, leaves):
+                client.send(observe)
+                assert (await asyncio.to_thread(client.receive)).code == "2.05"
+            assert found.device.details()["working"] == 2
+            leaves.__exit__()
+            found.health = {"level": "CRITICAL", "score": 12}
+            told = await asyncio.to_thread(says_so.receive)
+            assert (told.code, told.kind) == ("2.05", coap.CON)
+            says_so.send(bytes([0x70, 0]) + told.mid.to_bytes(2, "big"))
+            await until(lambda: found.device.details()["working"] == 0)
 
 
 async def test_requests_at_a_time_are_bounded_and_the_rest_is_sent_away() -> None:
@@ -374,7 +389,8 @@ async def test_a_flood_from_one_address_is_refused_and_then_not_read() -> None:
         def flood() -> list[str]:
             with Client(found.port) as client:
                 for mid in range(500):
-                    client.send(coap.message(coap.POST, "telemetry/a", b"1", mid, token=b""))
+                    token = mid.to_bytes(2, "big")
+                    client.send(coap.message(coap.POST, "telemetry/a", b"1", mid, token=token))
                 return [each.code for each in client.answers()]
 
         codes = await asyncio.to_thread(flood)
@@ -482,5 +498,23 @@ def test_settings_that_cannot_be(settings: dict[str, Any], says: str) -> None:
         CoapSettings.model_validate(settings)
 
 
-def test_its_own_codec_reads_what_does_not_say_how_it_is_written() -> None:
-    assert Listener(codec=JsonSettings()).device.reads(None)
+class WordSettings(CodecSettings):
+    """As the codec of a house that knows its text."""
+
+    type: str = "text"
+
+    def build(self) -> Codec:
+        return Bytes()
+
+
+def test_its_own_codec_reads_what_says_nothing_and_what_is_of_its_kind() -> None:
+    formats = Formats(WordSettings(), codec)
+    for number in (None, 0):
+        assert isinstance(formats.codec(number), Bytes)
+    assert formats.codec(50) is None
+
+
+def test_text_of_which_nothing_is_known_is_a_bare_value() -> None:
+    found = Formats(JsonSettings(), codec).codec(0)
+    assert found is not None
+    assert list(found.decode("a", b"21.5", 0)) == [(None, {"value": 21.5})]
