@@ -59,8 +59,8 @@ class CoapSettings(DeviceSettings):
     refused (4.29), and of a flood most is not even read."""
     remote_burst: Annotated[int, Field(ge=1)] = 2_000
     """How many it may send at once after it was quiet."""
-    keys: dict[str, KeySettings] = Field(default_factory=dict)
-    """Keys by device, for OSCORE: with them, who sends needs one, and is that device only."""
+    keys: tuple[KeySettings, ...] = ()
+    """Keys of devices, for OSCORE: with them, who sends needs one, and sends as that device only."""
     poll: tuple[PolledSettings, ...] = ()
     """Resources of other servers that are asked for again and again."""
     observe: tuple[ResourceSettings, ...] = ()
@@ -71,9 +71,12 @@ class CoapSettings(DeviceSettings):
         urls = [each.url for each in (*self.poll, *self.observe)]
         if twice := [url for url, count in Counter(urls).items() if count > 1]:
             raise wrong("poll", f"{twice[0]} is there twice", "leave one out")
-        ids = Counter(key.client_id.lower() for key in self.keys.values())
-        if shared := [client for client, count in ids.items() if count > 1]:
-            raise wrong("keys", f'two devices have the client_id "{shared[0]}"', "change one")
+        for ids in (
+            [key.client_id.lower() for key in self.keys],
+            [key.device for key in self.keys],
+        ):
+            if shared := [each for each, count in Counter(ids).items() if count > 1]:
+                raise wrong("keys", f'"{shared[0]}" is there twice', "change one")
         if not self.serve and not urls:
             raise wrong("serve", "nothing is left to do", "add poll: or observe:")
         return self
@@ -210,13 +213,13 @@ class CoapDevice:
         from gateway.io.coap_oscore import Key, Protected  # needs more libraries
 
         keys = {
-            device: Key(
+            key.device: Key(
                 bytes.fromhex(key.client_id),
                 bytes.fromhex(key.server_id),
                 bytes.fromhex(key.secret.get_secret_value()),
                 bytes.fromhex(key.salt),
             )
-            for device, key in self._settings.keys.items()
+            for key in self._settings.keys
         }
         protected = Protected(site, keys, self._context.data_dir / "coap" / self.name)
         stack.callback(protected.close)

@@ -41,6 +41,8 @@ class PolledSettings(ResourceSettings):
 class KeySettings(Settings):
     """What a device and the gateway share, for OSCORE (RFC 8613)."""
 
+    device: Annotated[str, Field(min_length=1)]
+    """Which device."""
     secret: Secret
     """Master Secret, in hexadecimal; 16 bytes or more."""
     salt: Hex = ""

@@ -19,10 +19,14 @@ from tests.support import coap
 from tests.support.coap import Client
 
 SECRET = "0102030405060708090a0b0c0d0e0f10"
-KEYS: dict[str, Any] = {
-    "soil-4": {"secret": SECRET, "salt": "9e7ca922", "client_id": "01", "server_id": "53"},
-    "soil-5": {"secret": SECRET[::-1], "client_id": "02"},
-}
+FIVE = {"device": "soil-5", "secret": SECRET[::-1], "client_id": "02"}
+KEYS: list[dict[str, Any]] = [
+    {
+        "device": "soil-4", "secret": SECRET, "salt": "9e7ca922",
+        "client_id": "01", "server_id": "53",
+    },
+    FIVE,
+]  # fmt: skip
 
 
 class Sealing:
@@ -149,9 +153,10 @@ async def test_what_was_recorded_and_is_sent_again_is_no_reading(
         ({"secret": SECRET, "client_id": "1"}, "pattern"),
         ({"secret": SECRET, "client_id": "00" * 8}, "14"),
         ({"secret": SECRET, "client_id": ""}, "one id"),
-        ({"secret": SECRET, "client_id": "02"}, "two devices"),
+        ({"secret": SECRET, "client_id": "02"}, '"02" is there twice'),
+        ({"secret": SECRET, "client_id": "03", "device": "soil-5"}, '"soil-5" is there twice'),
     ],
 )
 def test_keys_that_cannot_be(key: dict[str, str], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
-        CoapSettings.model_validate({"keys": {"a": key, "soil-5": KEYS["soil-5"]}})
+        CoapSettings.model_validate({"keys": [{"device": "a", **key}, FIVE]})

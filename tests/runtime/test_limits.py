@@ -140,6 +140,49 @@ async def _taken(live: LiveSubscription) -> AsyncIterator[Any]:
         yield live._items.popleft()
 
 
+async def test_who_waits_for_an_answer_is_told_which_frames_are_no_readings(tmp_path: Path) -> None:
+    async with pumping(tmp_path, Limits(rate=1, burst=3)) as (wire, intake, bus, _):
+        told: list[Outcome] = []
+        for patient in (False, True):
+            topics = ["devices/a/x", "devices/a/x", "devices/!/x", "devices/a/x", "devices/a/x"]
+            payloads = [said(1), b"{", said(2), said(3), said(4)]
+            burst = Burst(time.time_ns(), topics, payloads, on_done=told.append, patient=patient)
+            wire.bursts.put_nowait(burst)
+        async with asyncio.timeout(20):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+        impatient, patient_one = told
+        assert isinstance(impatient, Stored)
+        reasons = {place: each.reason for place, each in impatient.rejected.items()}
+        assert reasons == {1: "malformed", 2: "device", 4: "rate"}
+        assert patient_one == Stored()
+        assert await stored(bus) == [("a", 1.0), ("a", 3.0)]
+        assert intake.ledger.difference == 0
+
+
+class Sized:
+    """A codec that says how long a payload is."""
+
+    def decode(self, device: str, payload: bytes, received: int) -> list[Any]:
+        return [(None, {"n": float(len(payload))})]
+
+
+async def test_a_topic_may_say_how_its_frames_are_written(tmp_path: Path) -> None:
+    async with pumping(tmp_path, Limits()) as (wire, intake, bus, letters):
+
+        def codec_of(topic: str) -> Any:
+            if topic.endswith("#odd"):
+                raise DecodeError("nobody reads that", reason="format")
+            return Sized() if topic.endswith("#sized") else JsonSettings().build()
+
+        intake.decoder._codec_of = codec_of
+        wire.put(("a", said(7)), ("a/#sized", b"12345"), ("a/#odd", b"1"), ("a", b"{"))
+        wire.put(("a", said(8)))
+        await wire.settled()
+        assert await stored(bus) == [("a", 7.0), ("a", 5.0), ("a", 8.0)]
+        assert [each.reason for each in await letters.list(None, 10)] == ["malformed", "format"]
+
+
 async def test_readings_that_a_driver_made_itself_have_a_rate_too(tmp_path: Path) -> None:
     async with pumping(tmp_path, Limits(rate=1, burst=3)) as (wire, intake, bus, _):
         readings = [Reading("sensor", time.time_ns(), {"n": float(n)}) for n in range(5)]
