@@ -60,7 +60,7 @@ class CoapSettings(DeviceSettings):
     remote_burst: Annotated[int, Field(ge=1)] = 2_000
     """How many it may send at once after it was quiet."""
     keys: tuple[KeySettings, ...] = ()
-    """Keys of devices, for OSCORE: with them, who sends needs one, and sends as that device only."""
+    """Keys of devices, for OSCORE: with them, who sends needs one, and is that device only."""
     poll: tuple[PolledSettings, ...] = ()
     """Resources of other servers that are asked for again and again."""
     observe: tuple[ResourceSettings, ...] = ()

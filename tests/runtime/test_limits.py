@@ -168,19 +168,24 @@ class Sized:
 
 
 async def test_a_topic_may_say_how_its_frames_are_written(tmp_path: Path) -> None:
-    async with pumping(tmp_path, Limits()) as (wire, intake, bus, letters):
+    def codec_of(topic: str) -> Any:
+        if topic.endswith("#odd"):
+            raise DecodeError("nobody reads that", reason="format")
+        return Sized() if topic.endswith("#sized") else JsonSettings().build()
 
-        def codec_of(topic: str) -> Any:
-            if topic.endswith("#odd"):
-                raise DecodeError("nobody reads that", reason="format")
-            return Sized() if topic.endswith("#sized") else JsonSettings().build()
-
-        intake.decoder._codec_of = codec_of
-        wire.put(("a", said(7)), ("a/#sized", b"12345"), ("a/#odd", b"1"), ("a", b"{"))
-        wire.put(("a", said(8)))
-        await wire.settled()
-        assert await stored(bus) == [("a", 7.0), ("a", 5.0), ("a", 8.0)]
-        assert [each.reason for each in await letters.list(None, 10)] == ["malformed", "format"]
+    async with pumping(tmp_path, Limits()) as (_, intake, __, ___):
+        decoder = Decoder(
+            "wire", JsonSettings().build(), lambda topic: topic.split("/")[1],
+            intake.services.devices, Limits(), lambda burst: (burst.received, 0), codec_of,
+        )  # fmt: skip
+        topics = ["t/a", "t/a/#sized", "t/a/#odd", "t/a", "t/a"]
+        for _ in range(2):  # also once it knows them
+            payloads = [said(7), b"12345", b"1", b"{", said(8)]
+            decoded = decoder.decode(Burst(time.time_ns(), topics, payloads))
+            assert [reading.values["n"] for reading in decoded.readings] == [7.0, 5.0, 8.0]
+            assert [(bad.place, bad.reason) for bad in decoded.bad] == [
+                (2, "format"), (3, "malformed"),
+            ]  # fmt: skip
 
 
 async def test_readings_that_a_driver_made_itself_have_a_rate_too(tmp_path: Path) -> None:
