@@ -91,11 +91,11 @@ class Own(dict[str, bool]):
         """All that are known by now."""
         return {device.id for device in self._registry.list() if self[device.id]}
 
-    def info(self, device: str) -> Mapping[str, Any]:
-        """What a device is, as far as that is known; may read files."""
+    async def info(self, device: str) -> Mapping[str, Any]:
+        """What a device is, as far as that is known."""
         driver = self._drivers.get(device)
         if driver is not None:
-            return driver.info() if isinstance(driver, Described) else {}
+            return await asyncio.to_thread(driver.info) if isinstance(driver, Described) else {}
         known = self._registry.get(device)
         return {"source": known.source, "name": known.original}
 
@@ -106,7 +106,7 @@ async def announce(house: House, readings: ReadingsAnnouncer, own: Own) -> None:
 
     async def tell(device: str) -> None:
         told.add(device)
-        if info := await asyncio.to_thread(own.info, device):
+        if info := await own.info(device):
             readings.describe(device, info)
 
     for device in own.devices():

@@ -24,7 +24,8 @@ class Entry:
     """What is journalled together and told together: the readings of one burst.
 
     size: bytes as received. matched: how many of the readings each durable subscription wants.
-    gather: longest it may wait for its commit (s); None: the journal's own setting.
+    gather: longest it may wait for its commit (s), if the journal's own setting is not shorter;
+    None: that.
     done: called on the loop once it is durable, in the order of `append`. first: the sequence of
     its first reading, known by then.
     """
@@ -83,7 +84,8 @@ class Gathering:
             if self._readings >= self._most[0] or self._size >= self._most[1]:
                 self._expect(0.0)
             else:
-                self._expect(self._longest if entry.gather is None else entry.gather)
+                longest = self._longest
+                self._expect(longest if entry.gather is None else min(entry.gather, longest))
 
     def move(self, name: str, record: CursorRecord) -> None:
         """Add a moved cursor: it rides with the next entries, alone after a second, or after as
