@@ -6,6 +6,7 @@ nowhere else; a test notices when they change.
 """
 
 import asyncio
+import logging
 import socket
 import time
 import zlib
@@ -209,6 +210,8 @@ async def serve(
     loop = asyncio.get_running_loop()
     bound = await _bound(host, port)
     context = Context(loop=loop, serversite=site, loggername="coap-server")
+    if not context.log.isEnabledFor(logging.DEBUG):
+        context.log.setLevel(logging.WARNING)  # else anybody's datagrams fill our log
     tokens = TokenManager(context)
     messages = Messages(tokens, requests, largest)
     try:
