@@ -15,7 +15,7 @@ readonly test_packages=(
     prometheus
 )
 # Not in every Debian release; a test that needs one says so where it is missing.
-readonly test_servers=(influxdb victoria-metrics)
+readonly test_servers=(influxdb victoria-metrics libcoap3-bin)
 python=python3
 
 say() { printf '%s\n' "berrygate: $*" >&2; }

@@ -5,6 +5,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
 from typing import Any
 
+from pydantic import ValidationError
+
+from gateway.core.contracts import Codec
 from gateway.core.errors import ConfigError
 from gateway.core.settings import Settings
 
@@ -43,6 +46,17 @@ def resolve(group: str, name: str) -> type[Any]:
         ) from error
     if not (isinstance(found, type) and issubclass(found, Settings)):
         raise ConfigError(f"{word} '{name}' is not a settings class: {entry.value}")
+    return found
+
+
+def codec(name: str) -> Codec:
+    """The codec registered as `name`, with its default settings. Raises ConfigError where it is
+    not to be had so."""
+    settings = resolve(CODECS, name)
+    try:
+        found: Codec = settings().build()
+    except ValidationError as error:
+        raise ConfigError(f"the {name} codec has no defaults", fix=f"codec: {name}") from error
     return found
 
 

@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import Mapping
 from contextlib import aclosing
+from typing import Any
 
 from gateway.bus.block import Block
 from gateway.bus.live import Item
@@ -18,6 +19,7 @@ from gateway.runtime.announce import ReadingsAnnouncer
 from gateway.runtime.house import House
 from gateway.runtime.notify import getting_on, notify
 from gateway.store.buffers import NOWHERE
+from gateway.store.devices import IMPORTED, Devices
 from gateway.store.history import History
 
 log = logging.getLogger(__name__)
@@ -64,29 +66,64 @@ def _keep(history: History, passage: Block | Table) -> None:
     history.add(passage.first, passage.readings, origin)
 
 
-def own_devices(house: House, sources: Mapping[str, Device]) -> dict[str, Device]:
-    """Devices that do not speak MQTT themselves, by id: we speak for them."""
-    return {
-        house.devices_.id_of(name, name): device
-        for name, device in sources.items()
-        if not isinstance(device, TopicMapped)
-    }
+class Own(dict[str, bool]):
+    """Whether a device does not speak MQTT itself, so that we speak for it; by its id. sources:
+    the drivers of such devices, by name; a driver that does not tell devices apart is one."""
+
+    def __init__(self, registry: Devices, sources: Mapping[str, Device]) -> None:
+        super().__init__()
+        self._registry = registry
+        self._sources = sources
+        self._drivers = {
+            registry.id_of(name, name): device
+            for name, device in sources.items()
+            if not isinstance(device, TopicMapped)
+        }
+
+    def __missing__(self, device: str) -> bool:
+        source = self._registry.get(device).source
+        found = source in self._sources
+        if source != IMPORTED:  # that one may come itself some day
+            self[device] = found
+        return found
+
+    def devices(self) -> set[str]:
+        """All that are known by now."""
+        return {device.id for device in self._registry.list() if self[device.id]}
+
+    async def info(self, device: str) -> Mapping[str, Any]:
+        """What a device is, as far as that is known."""
+        driver = self._drivers.get(device)
+        if driver is not None:
+            return await asyncio.to_thread(driver.info) if isinstance(driver, Described) else {}
+        known = self._registry.get(device)
+        return {"source": known.source, "name": known.original}
 
 
-async def announce(house: House, readings: ReadingsAnnouncer, own: Mapping[str, Device]) -> None:
+async def announce(house: House, readings: ReadingsAnnouncer, own: Own) -> None:
     """Readings of devices that do not speak MQTT go out on MQTT."""
-    for name, device in own.items():
-        if isinstance(device, Described):
-            readings.describe(name, await asyncio.to_thread(device.info))
+    told: set[str] = set()
+
+    async def tell(device: str) -> None:
+        told.add(device)
+        if info := await own.info(device):
+            readings.describe(device, info)
+
+    for device in own.devices():
+        await tell(device)
 
     def wants(item: Item) -> bool:
-        return not isinstance(item, Event) and any(reading.device in own for reading in item)
+        return not isinstance(item, Event) and any(own[reading.device] for reading in item)
 
     with house.bus.live(wants=wants) as live:
         async with aclosing(live.items()) as items:  # type: ignore[type-var]
             async for item in items:
-                if not isinstance(item, Event):
-                    readings.take(reading for reading in item if reading.device in own)
+                if isinstance(item, Event):
+                    continue
+                ours = [reading for reading in item if own[reading.device]]
+                for device in {reading.device for reading in ours} - told:
+                    await tell(device)
+                readings.take(ours)
 
 
 async def ready(house: House) -> None:

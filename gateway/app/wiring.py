@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from gateway import registry
 from gateway.alerts.alerts import Alerts
 from gateway.app import pumps
 from gateway.app.opening import (
@@ -24,6 +25,7 @@ from gateway.config.models import ListenerSettings
 from gateway.core.contracts import (
     Asking,
     Codec,
+    CodecMapped,
     Context,
     Device,
     Endpoint,
@@ -60,7 +62,7 @@ class Wiring:
         self._house = house
         self._parts = parts
         self._sources: dict[str, Device] = {}
-        self._own: dict[str, Device] = {}
+        self._own = pumps.Own(house.devices_, {})
         self._broker: EmbeddedBroker | None = None
         self._announcer: Announcer
         self._places = Places()
@@ -224,12 +226,21 @@ class Wiring:
     def _start_faces(self) -> None:
         house, topics = self._house, self._house.topics
         readings = ReadingsAnnouncer(self._announcer, topics)
-        own = pumps.own_devices(house, self._sources)
-        for gone in self._own.keys() - own.keys():
+        own = pumps.Own(house.devices_, self._speechless())
+        for gone in self._own.devices() - own.devices():
             readings.forget(gone)
         self._own = own
         self._parts.start("announce", pumps.announce(house, readings, own))
         self._parts.start("report", Report(house, self._announcer, topics).run())
+
+    def _speechless(self) -> dict[str, Device]:
+        """The sources whose devices do not speak MQTT."""
+        broker, named = self.config.broker.endpoint, self.config.named_devices
+        return {
+            name: device
+            for name, device in self._sources.items()
+            if name not in named or named[name].listens(broker) is None
+        }
 
     def _start_alerts(self, config: Config) -> None:
         house = self._house
@@ -260,7 +271,11 @@ class Wiring:
             emit=self._broker.emit if self._broker else house.bus.emit,
             payload=config.limits.payload,
             gather=lambda: house.bus.journal.options.gather,
-            facts={"broker_pid": lambda: self._broker.pid if self._broker else None},
+            facts={
+                "broker_pid": lambda: self._broker.pid if self._broker else None,
+                "health": house.health_.summary,
+            },
+            codec=registry.codec,
         )
 
     # -- bridges and sources ----------------------------------------------------------------
@@ -302,6 +317,7 @@ class Wiring:
             house.devices_,
             Limits(limits.payload, limits.topic, limits.rate, limits.burst),
             house.clock.received,
+            device.codec_of if isinstance(device, CodecMapped) else None,
         )
         intake = Intake(device, decoder, services, house.bus.recovered_keys(name))
         if (before := house.intakes.get(name)) is not None:

@@ -24,8 +24,8 @@ class Entry:
     """What is journalled together and told together: the readings of one burst.
 
     size: bytes as received. matched: how many of the readings each durable subscription wants.
-    gather: longest it may wait for its commit (s); None: the journal's own setting. waited: how
-    much of that may be over (s).
+    gather: longest it may wait for its commit (s), if the journal's own setting is not shorter;
+    None: that. waited: how much of it may be over (s).
     done: called on the loop once it is durable, in the order of `append`. first: the sequence of
     its first reading, known by then.
     """
@@ -85,7 +85,9 @@ class Gathering:
             if self._readings >= self._most[0] or self._size >= self._most[1]:
                 self._expect(0.0)
             else:
-                longest = self._longest if entry.gather is None else entry.gather
+                longest = self._longest
+                if entry.gather is not None:
+                    longest = min(entry.gather, longest)
                 self._expect(max(longest - entry.waited, 0.0))
 
     def move(self, name: str, record: CursorRecord) -> None:

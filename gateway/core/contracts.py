@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
+from gateway.core.errors import ConfigError
 from gateway.core.events import Event
 
 Value = float | int | bool | str
@@ -46,8 +47,20 @@ class Reading(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A frame that did not become readings. reason: a short stable word, as in DecodeError, or
+    "rate"; detail: for people."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """Everything in the burst is on disk: as readings, or as dead letters."""
+    """Everything in the burst is on disk: as readings, or as dead letters. rejected: the frames
+    that are no readings, by their place in the burst; told only to sources that are not patient."""
+
+    rejected: Mapping[int, Rejected] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +210,15 @@ class Actuator(Protocol):
 
     async def execute(self, command: Command) -> Reply:
         """Do it, and say what became of it; may take seconds. Raises nothing of its own."""
+        ...
+
+
+@runtime_checkable
+class CodecMapped(Protocol):
+    """A device whose frames carry topics that say how they are written."""
+
+    def codec_of(self, topic: str) -> "Codec":
+        """The codec for frames with that topic. Raises DecodeError."""
         ...
 
 
@@ -401,6 +423,10 @@ class Endpoint:
     protocol: str = "5"  # "5" or "3.1.1"
 
 
+def _no_codec(name: str) -> Codec:
+    raise ConfigError(f"no codec {name} here")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a driver may use of the house.
@@ -408,9 +434,12 @@ class Context:
     gateway: the gateway's id. root: first level of our own MQTT topics. data_dir: where it may
     keep files. broker: the gateway's broker. emit: tell the bus that something happened.
     payload: largest payload taken (bytes); more of one need not be read.
-    facts: readings about our own processes that only the house knows, e.g. {"broker_pid": 123}.
+    facts: what only the house knows: "broker_pid", its broker's process; "health", its health in
+    short.
     gather: the longest a reading waits for its commit as things are set (s); against it a source
     may weigh how long it lets what comes gather.
+    codec: a codec by its name, with its default settings; raises ConfigError where it is not to be
+    had.
     """
 
     gateway: str
@@ -421,3 +450,4 @@ class Context:
     payload: int = 256_000
     facts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     gather: Callable[[], float] = lambda: 1.0
+    codec: Callable[[str], Codec] = _no_codec

@@ -56,25 +56,28 @@ class Limits:
 
 @dataclass(slots=True)
 class Bad:
-    """A frame that could not be decoded."""
+    """A frame that could not be decoded. place: where in its burst."""
 
     device: str
     topic: str
     payload: bytes
     reason: str
     detail: str
+    place: int = 0
 
 
 @dataclass(slots=True)
 class Decoded:
     """What a burst came to. frames: how many frames the readings come from. size: their bytes.
-    over: frames over their device's rate, by device; they are not looked at."""
+    over: frames over their device's rate, by device; they are not looked at. over_at: their places
+    in the burst."""
 
     readings: list[Reading] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
     frames: int = 0
     size: int = 0
     over: Counter[str] = field(default_factory=Counter)
+    over_at: list[int] = field(default_factory=list)
 
 
 def _is_over(left: dict[str, int], device: str, over: Counter[str]) -> bool:
@@ -115,7 +118,8 @@ class _Moment(NamedTuple):
 
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
-    received: when a burst came (ns), and the flags of a time that is ours.
+    received: when a burst came (ns), and the flags of a time that is ours. codec_of: the codec for
+    a topic, where that says how its frames are written.
 
     units: what the codec knows of a device's units, by metric."""
 
@@ -127,10 +131,14 @@ class Decoder:
         registry: Registry,
         limits: Limits,
         received: Callable[[Burst], tuple[int, int]],
+        codec_of: Callable[[str], Codec] | None = None,
     ) -> None:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
-        self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
+        self._codec_of = codec_of
+        self._plain = _never_plain
+        if codec_of is None and isinstance(codec, Plain):
+            self._plain = codec.plain
         self._addressed = codec.addressed if isinstance(codec, Addressed) else None
         self.units = codec.units if isinstance(codec, Measured) else _no_units
         self._registry = registry
@@ -194,6 +202,7 @@ class Decoder:
                 sender = self.senders.learn(topic)
                 device = sender.device
                 if left and _is_over(left, device, result.over):
+                    result.over_at.append(index)
                     continue
                 if fault is not None:
                     raise DecodeError(fault[1], reason=fault[0])
@@ -202,8 +211,9 @@ class Decoder:
                 result.readings += self._reports(topic, sender, payload, flat, here)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
+                    result.over_at.append(index)
                     continue
-                result.bad.append(Bad(device, topic, payload, error.reason, str(error)))
+                result.bad.append(Bad(device, topic, payload, error.reason, str(error), index))
             else:
                 result.frames += 1
                 result.size += len(payload)
@@ -213,17 +223,19 @@ class Decoder:
         result = Decoded()
         moment = self._moment(burst)
         left = self._left([reading.device for reading in readings], self._named)
-        for reading in readings:
+        for place, reading in enumerate(readings):
             device = _NOBODY
             try:
                 device = self._registry.id_of(reading.device, self._source)
                 if _is_over(left, device, result.over):
+                    result.over_at.append(place)
                     continue
                 values = self._registry.admit(device, reading.values)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
+                    result.over_at.append(place)
                     continue
-                result.bad.append(Bad(reading.device, "", b"", error.reason, str(error)))
+                result.bad.append(Bad(reading.device, "", b"", error.reason, str(error), place))
             else:
                 ahead = reading.time - burst.received
                 # Near to when it was read, the time is from the clock that told that: ours.
@@ -324,7 +336,8 @@ class Decoder:
             told = self._told(self._addressed, topic, sender.device, payload, moment.received)
             return [self._reading(device, given, values, moment) for device, given, values in told]
         made, bare = [], True
-        for given, values in self._decode(sender.device, payload, moment.received):
+        decode = self._decode if self._codec_of is None else self._codec_of(topic).decode
+        for given, values in decode(sender.device, payload, moment.received):
             bare = bare and given is None
             made.append(self._reading(sender.device, given, values, moment))
         if plain is not None and bare and len(made) == 1 and len(sender.shapes) < _SHAPES:

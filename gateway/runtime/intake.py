@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from gateway.bus.bus import Bus
 from gateway.bus.gather import Entry
 from gateway.bus.records import RepeatKeys
-from gateway.core.contracts import Burst, Busy, Detailed, Device, Stored, Watched
+from gateway.core.contracts import Burst, Busy, Detailed, Device, Rejected, Stored, Watched
 from gateway.core.errors import BerrygateError, ConfigError, Denied
 from gateway.core.events import Failed
 from gateway.core.ledger import SourceLedger
@@ -36,6 +36,7 @@ WINDOW = 8_192
 _BAD = 200  # what a dead letter costs besides its payload (bytes)
 _RESTART = 30.0
 _ANSWER = 0.1  # how long a source that waits for its answer may be kept waiting (s)
+_OVER = Rejected("rate", "more messages than limits.rate allows")
 
 
 @dataclass(slots=True)
@@ -220,6 +221,7 @@ class Intake:
         self, burst: Burst, decoded: Decoded, repeated: int, weight: int
     ) -> Callable[[], None]:
         frames, bad, over = decoded.frames, len(decoded.bad), decoded.over.total()
+        outcome = Stored() if burst.patient else Stored(_rejected(decoded))
 
         def done() -> None:
             self._waiting -= weight
@@ -231,9 +233,15 @@ class Intake:
             if over:
                 ledger.dropped["rate"] += over
             ledger.in_flight -= frames + repeated + bad + over
-            burst.done(Stored())
+            burst.done(outcome)
 
         return done
+
+
+def _rejected(decoded: Decoded) -> dict[int, Rejected]:
+    """The frames that are no readings, by their place."""
+    found = {bad.place: Rejected(bad.reason, bad.detail) for bad in decoded.bad}
+    return found | dict.fromkeys(decoded.over_at, _OVER)
 
 
 def _gather(burst: Burst, decoded: Decoded) -> float | None:

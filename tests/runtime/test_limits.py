@@ -140,6 +140,54 @@ async def _taken(live: LiveSubscription) -> AsyncIterator[Any]:
         yield live._items.popleft()
 
 
+async def test_who_waits_for_an_answer_is_told_which_frames_are_no_readings(tmp_path: Path) -> None:
+    async with pumping(tmp_path, Limits(rate=1, burst=3)) as (wire, intake, bus, _):
+        told: list[Outcome] = []
+        for patient in (False, True):
+            topics = ["devices/a/x", "devices/a/x", "devices/!/x", "devices/a/x", "devices/a/x"]
+            payloads = [said(1), b"{", said(2), said(3), said(4)]
+            burst = Burst(time.time_ns(), topics, payloads, on_done=told.append, patient=patient)
+            wire.bursts.put_nowait(burst)
+        async with asyncio.timeout(20):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+        impatient, patient_one = told
+        assert isinstance(impatient, Stored)
+        reasons = {place: each.reason for place, each in impatient.rejected.items()}
+        assert reasons == {1: "malformed", 2: "device", 4: "rate"}
+        assert patient_one == Stored()
+        assert await stored(bus) == [("a", 1.0), ("a", 3.0)]
+        assert intake.ledger.difference == 0
+
+
+class Sized:
+    """A codec that says how long a payload is."""
+
+    def decode(self, device: str, payload: bytes, received: int) -> list[Any]:
+        return [(None, {"n": float(len(payload))})]
+
+
+async def test_a_topic_may_say_how_its_frames_are_written(tmp_path: Path) -> None:
+    def codec_of(topic: str) -> Any:
+        if topic.endswith("#odd"):
+            raise DecodeError("nobody reads that", reason="format")
+        return Sized() if topic.endswith("#sized") else JsonSettings().build()
+
+    async with pumping(tmp_path, Limits()) as (_, intake, __, ___):
+        decoder = Decoder(
+            "wire", JsonSettings().build(), lambda topic: topic.split("/")[1],
+            intake.services.devices, Limits(), lambda burst: (burst.received, 0), codec_of,
+        )  # fmt: skip
+        topics = ["t/a", "t/a/#sized", "t/a/#odd", "t/a", "t/a"]
+        for _ in range(2):  # also once it knows them
+            payloads = [said(7), b"12345", b"1", b"{", said(8)]
+            decoded = decoder.decode(Burst(time.time_ns(), topics, payloads))
+            assert [reading.values["n"] for reading in decoded.readings] == [7.0, 5.0, 8.0]
+            assert [(bad.place, bad.reason) for bad in decoded.bad] == [
+                (2, "format"), (3, "malformed"),
+            ]  # fmt: skip
+
+
 async def test_readings_that_a_driver_made_itself_have_a_rate_too(tmp_path: Path) -> None:
     async with pumping(tmp_path, Limits(rate=1, burst=3)) as (wire, intake, bus, _):
         readings = [Reading("sensor", time.time_ns(), {"n": float(n)}) for n in range(5)]
