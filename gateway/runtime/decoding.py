@@ -131,8 +131,9 @@ class Decoder:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
         self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
-        self._addressed = codec.addressed if isinstance(codec, Addressed) else None
-        self.units = codec.units if isinstance(codec, Measured) else _no_units
+        able: object = codec  # to mypy no Codec can be something else too
+        self._addressed = able.addressed if isinstance(able, Addressed) else None
+        self.units = able.units if isinstance(able, Measured) else _no_units
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
