@@ -163,7 +163,7 @@ def _record(item: Any, in_cbor: bool) -> dict[str, Any]:
         raise DecodeError(f"a record that is a {type(item).__name__}", reason="record")
     record: dict[str, Any] = {}
     for key, value in item.items():
-        label = _LABELS.get(key, key) if in_cbor and type(key) is int else key
+        label: Any = _LABELS.get(key, key) if in_cbor and type(key) is int else key
         kinds = _KINDS.get(label)
         if kinds is not None:
             if type(value) not in kinds:

@@ -48,8 +48,7 @@ class Node:
     @property
     def size(self) -> int:
         """How many names it takes to remember it."""
-        kept = (*self.aliases.values(), *self.types.values())
-        return sum(map(len, kept))
+        return sum(map(len, self.aliases.values())) + sum(map(len, self.types.values()))
 
 
 class Nodes:

@@ -139,8 +139,9 @@ class Decoder:
         self._plain = _never_plain
         if codec_of is None and isinstance(codec, Plain):
             self._plain = codec.plain
-        self._addressed = codec.addressed if isinstance(codec, Addressed) else None
-        self.units = codec.units if isinstance(codec, Measured) else _no_units
+        able: object = codec  # to mypy no Codec can be something else too
+        self._addressed = able.addressed if isinstance(able, Addressed) else None
+        self.units = able.units if isinstance(able, Measured) else _no_units
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
