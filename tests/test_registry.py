@@ -52,10 +52,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_known() -> None:
-    assert registry.known(registry.DEVICES) == ["mqtt", "system"]
+    assert registry.known(registry.DEVICES) == ["coap", "mqtt", "serial", "system"]
     assert registry.known(registry.BRIDGES) == ["influxdb", "mqtt"]
     assert registry.known(registry.CODECS) == [
-        "cbor", "csv", "json", "line", "msgpack", "senml", "sparkplug", "struct", "text",
+        "cbor", "csv", "json", "line", "msgpack", "nmea", "senml", "sparkplug", "struct", "text",
     ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_only_what_is_asked_for_is_imported() -> None:
 
 def test_unknown_names_offer_the_nearest_and_all() -> None:
     with pytest.raises(
-        ConfigError, match=r'unknown device type "mqt" \(known: mqtt, system\)'
+        ConfigError, match=r'unknown device type "mqt" \(known: mqtt, serial, system\)'
     ) as e:
         registry.resolve(registry.DEVICES, "mqt")
     assert e.value.fix == "type: mqtt"
@@ -97,6 +97,17 @@ def test_a_missing_extra_is_one_friendly_line(monkeypatch: pytest.MonkeyPatch) -
         2, 9, "pip install berrygate[influxdb]",
     )  # fmt: skip
     assert "InfluxdbSettings" not in schema()["$defs"]
+
+
+def test_pyserial_is_asked_for_and_not_taken_for_our_own_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "serial", None)
+    for name in ("devices.serial", "gateway.io.serial_port", "gateway.io.serial_line"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ConfigError) as error:
+        registry.resolve(registry.DEVICES, "serial")
+    assert str(error.value) == "'serial' needs: pip install berrygate[serial]"
 
 
 @pytest.mark.usefixtures("stranger")

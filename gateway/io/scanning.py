@@ -17,7 +17,8 @@ NOISE = 4_096
 class Shape(Protocol):
     """What frames look like that tell themselves where they end. start: what each begins with."""
 
-    start: bytes
+    @property
+    def start(self) -> bytes: ...
 
     def look(self, buffer: bytearray, at: int) -> "Frame | Reject | None":
         """What is at `at`, where `start` is: a frame, none, or None while that cannot be told."""

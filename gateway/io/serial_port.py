@@ -123,10 +123,10 @@ class OpenPort:
             return os.write(self._fd, data)
         except BlockingIOError:
             pass
-        room = self._loop.create_future()
-        self._loop.add_writer(self._fd, lambda: room.done() or room.set_result(None))
+        room = asyncio.Event()
+        self._loop.add_writer(self._fd, room.set)
         try:
-            await room
+            await room.wait()
         finally:
             if not self._over:
                 self._loop.remove_writer(self._fd)

@@ -132,4 +132,4 @@ class Attached:
 
     def stirred(self) -> bool:
         """See gateway.stages.health.DeviceProbe."""
-        return self._listening.stirred() or bool(self._gone) != bool(self._listening.trouble)
+        return self._listening.stirred()

@@ -507,6 +507,7 @@ def test_hardware_that_the_user_may_not_use(tmp_path: Path, monkeypatch: Any) ->
 
 def test_serial_ports(tmp_path: Path) -> None:
     cable = Cable(tmp_path / "here").plug()
+    cable.let_go()
     (tmp_path / "file").touch()
     names = {"good": "here", "none": "missing", "odd": "file"}
     devices = [
@@ -527,7 +528,9 @@ def test_serial_ports(tmp_path: Path) -> None:
 
 
 def test_a_serial_port_whose_name_does_not_stay(tmp_path: Path) -> None:
-    port = adapter(tmp_path, "ttyUSB0", "/dev/null")
+    cable = Cable(tmp_path / "cable").plug()
+    cable.let_go()
+    port = adapter(tmp_path, "ttyUSB0", cable.paths[-1])
     config = loads(f"devices: [{{type: serial, port: {port}}}]")
     (found,) = serial_ports.ports(Scene(config=config, root=tmp_path))
     assert (found.state, found.subject) == (State.WARN, "serial")
@@ -536,6 +539,7 @@ def test_a_serial_port_whose_name_does_not_stay(tmp_path: Path) -> None:
     config = loads(f"devices: [{{type: serial, port: {found.fix.removeprefix('port: ')}}}]")
     (found,) = serial_ports.ports(Scene(config=config, root=tmp_path))
     assert found.state is State.OK
+    cable.unplug()
 
 
 async def test_a_check_that_hangs_or_breaks_hides_no_other(monkeypatch: Any) -> None:

@@ -26,7 +26,7 @@ class Cable:
         """Connect it; under another name of the kernel's than before."""
         self._stop()
         before = self.master, self.slave
-        self.master, self.slave = os.openpty()
+        self.master, self.slave = self._other_pair()
         tty.setraw(self.slave)
         for fd in before:  # only now, else the name is given out again
             if fd >= 0:
@@ -41,6 +41,21 @@ class Cable:
         if self.answer is not None:
             self._thread.start()
         return self
+
+    def _other_pair(self) -> tuple[int, int]:
+        """One with another name than the last, which may be free again."""
+        master, slave = os.openpty()
+        if os.ttyname(slave) not in self.paths[-1:]:
+            return master, slave
+        pair = os.openpty()
+        os.close(master)
+        os.close(slave)
+        return pair
+
+    def let_go(self) -> None:
+        """Have the port no longer open ourselves."""
+        os.close(self.slave)
+        self.slave = -1
 
     def unplug(self) -> None:
         """Pull it: the port is gone, and so is its name."""
