@@ -129,9 +129,9 @@ class Decoder:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
         self._codec_of = codec_of
-        self._plain = _never_plain
-        if codec_of is None and isinstance(codec, Plain):
-            self._plain = codec.plain
+        self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
+        if codec_of is not None:
+            self._plain = _never_plain
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
