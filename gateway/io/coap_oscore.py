@@ -55,6 +55,8 @@ class _Context(oscore.FilesystemSecurityContext):  # type: ignore[misc]
     """One device's. In its directory are only numbers that were used: one used twice would give
     the key away. The key itself stays in the configuration."""
 
+    lockfile: Any
+
     def __init__(self, directory: Path, device: str, key: Key) -> None:
         self.device = device
         self._key = key
@@ -84,7 +86,7 @@ class _Context(oscore.FilesystemSecurityContext):  # type: ignore[misc]
 
     def close(self) -> None:
         """Write down what was used, and let somebody else have the directory."""
-        lock = self.lockfile
+        lock: Any = self.lockfile
         if lock is None:
             return
         try:

@@ -136,9 +136,9 @@ class Decoder:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
         self._codec_of = codec_of
-        self._plain = _never_plain
-        if codec_of is None and isinstance(codec, Plain):
-            self._plain = codec.plain
+        self._plain = codec.plain if isinstance(codec, Plain) else _never_plain
+        if codec_of is not None:
+            self._plain = _never_plain
         able: object = codec  # to mypy no Codec can be something else too
         self._addressed = able.addressed if isinstance(able, Addressed) else None
         self.units = able.units if isinstance(able, Measured) else _no_units
