@@ -135,11 +135,10 @@ class Kept:
 
     def _keep_one(self, spares: list[Path]) -> None:
         """Of the files that wait to become a segment, found at a start, keep the newest."""
-        *others, self._spare = [None, *spares]
-        for spare in others:
-            if spare is not None:
-                with suppress(OSError):
-                    spare.unlink()
+        self._spare = spares[-1] if spares else None
+        for spare in spares[:-1]:
+            with suppress(OSError):
+                spare.unlink()
 
     def _take_spare(self) -> Path | None:
         """The spare file; it is nobody else's from now on."""

@@ -51,7 +51,7 @@ class Buffer:
     rolled: int = 0
     pieces: list[Piece] = field(default_factory=list)
     packed: int = 0
-    room: int = ROWS
+    room: int = field(default_factory=lambda: ROWS)
 
     @property
     def rows(self) -> int:
@@ -113,7 +113,7 @@ class Buffer:
             parts, older = narrow.widen(self.pieces, places)
             times = np.concatenate([*parts, times])
             pairs = zip(older, columns, strict=True)
-            columns = [np.concatenate([*own, column]) for own, column in pairs]  # type: ignore[list-item]
+            columns = [np.concatenate([*own, column]) for own, column in pairs]
         if shift and self.marked:
             times[self.marked] += shift
         return times, columns

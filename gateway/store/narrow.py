@@ -9,7 +9,7 @@ compressed by it soon after, with others.
 
 from collections.abc import Collection, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -98,22 +98,22 @@ def _whole(values: Numbers, like: bytes) -> tuple["npt.NDArray[np.uint8]", _Ints
     """Of each row of values: with how many decimals they are whole numbers, and these."""
     decimals = np.frombuffer(like, np.uint8).copy()
     decimals[decimals == _AS_IT_IS] = 0
-    whole, exact = _tried(values, decimals)
+    whole, exact = _tried(values, _TENS[decimals])
     left = np.flatnonzero(~exact)
     decimals[left] = _AS_IT_IS
     for places in _DECIMALS:
         if not len(left):
             break
-        numbers, exact = _tried(values[left], np.full(len(left), places))
+        numbers, exact = _tried(values[left], np.full(len(left), _TENS[places]))
         decimals[left[exact]] = places
         whole[left] = numbers
         left = left[~exact]
     return decimals, whole
 
 
-def _tried(values: Numbers, decimals: _Ints) -> tuple[_Ints, "npt.NDArray[np.bool_]"]:
-    """Whole numbers, and of which rows the values come back from them."""
-    tens = _TENS[decimals][:, None]
+def _tried(values: Numbers, tens: Numbers) -> tuple[_Ints, "npt.NDArray[np.bool_]"]:
+    """Whole numbers of so many times each row, and which rows come back from them."""
+    tens = tens[:, None]
     with np.errstate(all="ignore"):  # what has no whole number gives some other one
         whole = np.rint(values * tens).astype(np.int64)
     # By their bits: -0.0 is not 0.0, and nothing equals what is not a number.
@@ -149,11 +149,10 @@ def widen(
         for column, place in zip(columns, places, strict=True):
             start, decimals, kind = starts[1 + place], layout[1 + 2 * place], layout[2 + 2 * place]
             if decimals == _AS_IT_IS:
-                numbers = _cut(data, start, ROWS, np.dtype(np.float64))
+                column.append(_cut(data, start, ROWS, np.dtype(np.float64)).reshape(-1))
             else:
                 small = _cut(data, start, ROWS - 1, _INTS[kind])
-                numbers = _summed(firsts[:, 2 + place], small) / _TENS[decimals]
-            column.append(numbers.reshape(-1))
+                column.append((_summed(firsts[:, 2 + place], small) / _TENS[decimals]).reshape(-1))
     return times, columns
 
 
@@ -167,13 +166,13 @@ def _starts(layout: bytes) -> list[int]:
 
 
 def _cut(
-    data: "npt.NDArray[np.uint8]", start: int, count: int, kind: "np.dtype[np.generic]"
-) -> "npt.NDArray[np.generic]":
+    data: "npt.NDArray[np.uint8]", start: int, count: int, kind: "np.dtype[Any]"
+) -> "npt.NDArray[Any]":
     """So many numbers of each row."""
     return data[:, start : start + count * kind.itemsize].copy().view(kind)
 
 
-def _summed(first: _Ints, steps: "npt.NDArray[np.generic]") -> _Ints:
+def _summed(first: _Ints, steps: "npt.NDArray[Any]") -> _Ints:
     """For each row `first`, and what it becomes with each step."""
     found = np.empty((len(steps), steps.shape[1] + 1), dtype=np.int64)
     found[:, 0] = first

@@ -66,16 +66,16 @@ class Facts:
 
 
 def lives(
-    directory: Path, log: Path, chance: random.Random, flags: Sequence[str]
+    directory: Path, log: Path, chance: random.Random, flags: Sequence[str], times: int
 ) -> Iterator[Call | None]:
-    """The recording; None between two lives."""
+    """The recording; None between two lives. times: how much longer they are than they need be."""
     command = [sys.executable, "-m", "tests.support.journalling", str(directory)]
     for run, commits in enumerate((70, 100, 60, 30), 1):
         extra = [
             "--run",
             str(run),
             "--commits",
-            str(commits),
+            str(commits * times),
             "--seed",
             str(chance.randrange(10**9)),
         ]
@@ -109,6 +109,8 @@ async def complaints(directory: Path, facts: Facts, probe: bool) -> list[str]:
                 wrong.append(f"sequence {block.first + place} comes twice")
             found[block.first + place] = reading
     wrong += _readings_wrong(found, facts)
+    if bus.head <= max(found, default=0):
+        wrong.append(f"the next reading would be {bus.head} once more")
     wrong += _cursors_wrong(recovered, found, facts)
     keys = bus.recovered_keys(journalling.SOURCE)
     known = {packet_id for entry in keys for packet_id in array("H", entry.packet_ids)}
@@ -200,7 +202,7 @@ def examine(
     chance = random.Random(seed)
     root = directory / f"{seed}"
     root.mkdir()
-    recording = list(lives(root / "journal", root / "log", chance, flags))
+    recording = list(lives(root / "journal", root / "log", chance, flags, 1 + 2 * reused))
     facts = Facts()
     disk = Disk(root / "journal", facts.take)
     renamed = [n for n, call in enumerate(recording) if call is not None and _is_reuse(call)]
