@@ -106,13 +106,13 @@ class Keeper:
         """
         journal = self._bus.journal
         ledger = subscription.ledger
-        readers = [*subscription.lanes, subscription.backlog]
-        for reader in readers:
-            await reader.lock.acquire()
+        locks = [*(lane.lock for lane in subscription.lanes), subscription.backlog.lock]
+        for lock in locks:
+            await lock.acquire()
         head, expected = self._bus.head, ledger.matched - ledger.fetched
         places, aside = subscription.fetched, subscription.backlog.unread()
-        for reader in readers:
-            reader.lock.release()
+        for lock in locks:
+            lock.release()
         lost = expected - await self._bus.count(subscription, places, head, aside)
         if lost < 0:
             # What counted them was lost, and they were not.

@@ -109,9 +109,9 @@ def test_rules_take_the_place_of_defaults() -> None:
     def names(text: str) -> list[str]:
         return [rule.name for rule in rules_of(loads(text).alerts)]
 
-    assert len(names("")) == 9
+    assert len(names("")) == 10
     assert names("alerts: {defaults: false}") == []
     assert "disk-filling" not in names("alerts: {rules: [{name: disk-filling, enabled: false}]}")
     own = "alerts: {rules: [{name: disk-filling, figure: disk, above: 50}]}"
     assert names(own).count("disk-filling") == 1
-    assert len(names(own)) == 9
+    assert len(names(own)) == 10

@@ -120,7 +120,7 @@ def test_alerts_are_counted(house: Gateway) -> None:
         lines = house.get("/metrics").text.splitlines()
         return next(line.split()[-1] for line in lines if line.startswith(f"berrygate_{name} "))
 
-    seen = 'alerts{rule="seen",state="%s",severity="warning"}'
+    seen = 'alerts{rule="seen",severity="warning",state="%s"}'
     assert value(seen % "firing") == "1.0"
     assert value(seen % "silenced") == "0.0"
     assert value('alerts_fired_total{rule="seen"}') == "1.0"
