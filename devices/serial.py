@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Command, Context, Device, Reply, boottime
+from gateway.core.contracts import Burst, Command, Context, Device, Measured, Reply, boottime
 from gateway.core.errors import Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import CodecSettings, DeviceSettings, Id, wrong
@@ -145,7 +145,8 @@ class SerialDevice:
 
     @property
     def _about(self) -> dict[str, Any]:
-        units = getattr(self._settings.codec, "units", None)
+        codec: object = self._settings.codec.build()
+        units = codec.units(self.name) if isinstance(codec, Measured) else {}
         about = {"source": "serial", "port": self._settings.port}
         return about | ({"units": dict(units)} if units else {})
 

@@ -65,11 +65,6 @@ class NmeaSettings(CodecSettings):
                 raise ValueError(f'"{name}" is no sentence; expected one such as XDR or PGRME')
         return value
 
-    @property
-    def units(self) -> Mapping[str, str]:
-        """Units by metric."""
-        return UNITS
-
     def build(self) -> "NmeaCodec":
         """The codec, for one source."""
         return NmeaCodec(self.sentences, self.checksum)
@@ -92,6 +87,10 @@ class NmeaCodec:
             raise DecodeError(f"more than {_MOST} sentences in one payload", reason="too_many")
         reports = [self._report(line.strip()) for line in lines]
         return [report for report in reports if report[1]]
+
+    def units(self, device: str) -> Mapping[str, str]:
+        """Units by metric."""
+        return UNITS
 
     def _report(self, line: bytes) -> Report:
         if len(line) > _LONGEST:

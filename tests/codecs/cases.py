@@ -116,6 +116,10 @@ CASES = [
         [b"\1" + bytes.fromhex("00f153650a0000002041") * 3],
     ),
     Case(
+        "nmea", {},
+        [b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n$SDDBT,7.8,f,2.4,M,1.3,F*0D\r\n"],
+    ),
+    Case(
         "sparkplug", {},
         [
             sparkplug(
