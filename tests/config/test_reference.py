@@ -46,14 +46,9 @@ def test_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
 def test_every_key_is_described(model: type[Settings]) -> None:
     assert model.__doc__
-<<<<<<< HEAD
-    for name in model.model_fields:
-        assert description(model, name), f"{model.__name__}.{name}"
-=======
     for attribute, field in model.model_fields.items():
         name = field.alias or attribute
-        assert field.description, f"{model.__name__}.{name}"
->>>>>>> 2446a1446ba288ddfd9f179158cfae8bb2e0b556
+        assert description(model, attribute), f"{model.__name__}.{name}"
         # Alone, at the end of a dotted key, or as what others are below.
         assert re.search(rf"[`.]{name}[`.]", PAGE.read_text()) or name == "type", name
 
@@ -107,12 +102,8 @@ def test_schema_is_whole() -> None:
     assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     kinds = {d["properties"]["type"]["const"] for d in found["$defs"].values()
              if "const" in d.get("properties", {}).get("type", {})}  # fmt: skip
-<<<<<<< HEAD
     groups = (registry.DEVICES, registry.BRIDGES, registry.CODECS)
     assert kinds == {name for group in groups for name in registry.known(group)}
-=======
-    assert kinds == {"mqtt", "system", "influxdb", *registry.known(registry.CODECS)}
->>>>>>> 2446a1446ba288ddfd9f179158cfae8bb2e0b556
     assert found["$defs"]["JournalSettings"]["properties"]["max_age"]["default"] == "7d"
     text = json.dumps(found)
     for definition in found["$defs"]:
