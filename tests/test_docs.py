@@ -89,7 +89,7 @@ def test_every_configuration_shown_can_be_used(
     page: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in re.findall(r"\$\{(\w+)\}", block):
-        monkeypatch.setenv(name, "secret")
+        monkeypatch.setenv(name, "5ec4e7" * 6)
     path = tmp_path / "berrygate.yaml"
     path.write_text(block)
     load(path)
