@@ -52,7 +52,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_known() -> None:
-    assert registry.known(registry.DEVICES) == ["mqtt", "system"]
+    assert registry.known(registry.DEVICES) == ["coap", "mqtt", "system"]
     assert registry.known(registry.BRIDGES) == ["influxdb", "mqtt"]
     assert registry.known(registry.CODECS) == ["json"]
 
@@ -76,7 +76,7 @@ def test_only_what_is_asked_for_is_imported() -> None:
 
 def test_unknown_names_offer_the_nearest_and_all() -> None:
     with pytest.raises(
-        ConfigError, match=r'unknown device type "mqt" \(known: mqtt, system\)'
+        ConfigError, match=r'unknown device type "mqt" \(known: coap, mqtt, system\)'
     ) as e:
         registry.resolve(registry.DEVICES, "mqt")
     assert e.value.fix == "type: mqtt"

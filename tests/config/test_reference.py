@@ -100,7 +100,7 @@ def test_schema_is_whole() -> None:
     assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     kinds = {d["properties"]["type"]["const"] for d in found["$defs"].values()
              if "const" in d.get("properties", {}).get("type", {})}  # fmt: skip
-    assert kinds == {"mqtt", "system", "influxdb", "json"}
+    assert kinds == {"coap", "mqtt", "system", "influxdb", "json"}
     assert found["$defs"]["JournalSettings"]["properties"]["max_age"]["default"] == "7d"
     text = json.dumps(found)
     for definition in found["$defs"]:
