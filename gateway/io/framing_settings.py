@@ -14,7 +14,7 @@ from gateway.io.scanning import Fixed, Marked, Prefixed, Scanner, Shape
 LONGEST = 4_096
 """The longest frame (bytes), unless told otherwise."""
 # Tried at every byte of rubbish, longer ones cost too much.
-_CHECKED, _CHECKED_ANYWHERE = 1_024, 256
+_CHECKED, _CHECKED_ANYWHERE = 512, 256
 _QUIET = 0.5  # after so much silence (s) half a frame is given up, where nothing else tells
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.|$)", re.DOTALL)
 _ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "e": b"\x1b", "\\": b"\\"}
@@ -100,7 +100,7 @@ class FramingSettings(Settings):
     extra: Annotated[int, Field(ge=0, le=64)] = 0
     """Bytes at the end that the length in front leaves out, such as a checksum (length)."""
     max: Annotated[Size, Field(ge=1, le=256_000)] | None = None
-    """The longest frame: 4096B by default, with a checksum 1024B, or 256B without `start`."""
+    """The longest frame: 4096B by default, with a checksum 512B, or 256B without `start`."""
     gap: Duration | None = None
     """Silence that ends a frame (lines, delimiter, gap), or after which half a frame is given up
     (fixed and length, 500ms by default; markers)."""

@@ -45,7 +45,7 @@ EVERY: list[dict[str, Any]] = [
     {"type": "length", "size": 4, "counts": "all", "max": "64B"},
     {"type": "length", "start": "a", "checksum": {"type": "crc16-modbus"}},
     {"type": "fixed", "length": 256, "checksum": {"type": "crc16-modbus"}},
-    {"type": "fixed", "length": 1024, "start": "a", "checksum": {"type": "crc16-modbus"}},
+    {"type": "fixed", "length": 512, "start": "a", "checksum": {"type": "crc16-modbus"}},
     PMS,
     XBEE,
     STX,
