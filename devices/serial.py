@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Command, Context, Device, Measured, Reply, boottime
+from gateway.core.contracts import Burst, Command, Context, Device, Reply, boottime
 from gateway.core.errors import Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import CodecSettings, DeviceSettings, Id, wrong
@@ -136,7 +136,7 @@ class SerialDevice:
         }
 
     def info(self) -> Mapping[str, Any]:
-        """The adapter, and units as the codec knows them; reads files."""
+        """The adapter; reads files."""
         with suppress(Unavailable):
             adapter = known_as(find(self._settings.port, root=self._root), self._root)
             names = {"model": adapter.name, "serial": adapter.serial} if adapter else {}
@@ -145,10 +145,7 @@ class SerialDevice:
 
     @property
     def _about(self) -> dict[str, Any]:
-        codec: object = self._settings.codec.build()
-        units = codec.units(self.name) if isinstance(codec, Measured) else {}
-        about = {"source": "serial", "port": self._settings.port}
-        return about | ({"units": dict(units)} if units else {})
+        return {"source": "serial", "port": self._settings.port}
 
     async def listen(self) -> AsyncIterator[Burst]:
         """Bursts as read from the port. Raises ConfigError for settings that it cannot have."""

@@ -107,7 +107,8 @@ async def announce(house: House, readings: ReadingsAnnouncer, own: Own) -> None:
     async def tell(device: str) -> None:
         told.add(device)
         if info := await own.info(device):
-            readings.describe(device, info)
+            units = house.units(device)
+            readings.describe(device, {"units": units, **info} if units else info)
 
     for device in own.devices():
         await tell(device)

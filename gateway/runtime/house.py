@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -237,9 +237,12 @@ class House:
         part = self.health_.devices.get(device)
         known = self.devices_.get(device).as_dict()
         health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
-        intake = self.intakes.get(known["source"])
-        units = intake.decoder.units(device) if intake is not None else {}
-        return {**known, "units": units, "health": health}
+        return {**known, "units": self.units(device), "health": health}
+
+    def units(self, device: str) -> Mapping[str, str]:
+        """Units of a device by metric, as far as its codec knows them. Raises LookupError."""
+        intake = self.intakes.get(self.devices_.get(device).source)
+        return intake.decoder.units(device) if intake is not None else {}
 
     async def reload(self, confirm: float | None = None) -> dict[str, Any]:
         """Read the configuration again and go over to it; with `confirm`, for so many seconds

@@ -9,7 +9,7 @@ from gateway.config.models import JournalSettings
 
 def test_where_commits_spare_the_card_so_does_all_that_is_saved_now_and_then() -> None:
     usual, saver = JournalSettings(), JournalSettings.model_validate({"gather": "30s"})
-    assert (counts_every(usual), counts_every(saver)) == (60, 600)
+    assert (counts_every(usual), counts_every(saver)) == (60, 1800)
     assert (broker_saves_every(usual), broker_saves_every(saver)) == (60, 300)
 
 
