@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.benchmarks.ingest.measure import cpu_seconds
 from tests.support.gateway import Gateway
 from tests.support.influx import influx_1
 from tests.support.ports import free_port
@@ -48,6 +49,7 @@ def once(directory: Path) -> dict[str, float]:
         try:
             ready = lambda: house.get("/readyz").status_code == 200  # noqa: E731
             found["start to /readyz"] = since(began, house, ready)
+            found["processor time then"] = cpu_seconds(house.pid)
             found["memory then, MB"] = psutil.Process(house.pid).memory_info().rss / 1e6
             own = lambda: bool(house.values("pi", "memory.percent"))  # noqa: E731
             found["start to own data"] = since(began, house, own)
