@@ -15,6 +15,7 @@ from gateway.config import Config
 from gateway.config.trial import Trial
 from gateway.core.collector import keep
 from gateway.core.profiling import report_to
+from gateway.runtime.allocator import keep_less
 from gateway.runtime.notify import notify
 from gateway.stages.profiling import LoopWatch, WatchedSelector
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 def run(config: Config, file: Path | None = None) -> int:
     """Run the gateway until it is told to stop; the exit code. file: where `config` was read, to
     be read again on a reload. Raises ConfigError."""
+    keep_less()
     if not config.profiling.enabled:
         return asyncio.run(_main(config, file))
     selector = WatchedSelector(config.profiling.slow_callback)

@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 BUDGET = 16_000_000
 """What all open buffers and full ones that wait for others may take together (bytes), and again
 those on their way to the disk."""
-AIM = 8_000_000
+AIM = 5_000_000
 """Above this they are made smaller, where that costs no small chunks (bytes)."""
-_LARGE = ROWS // 2  # rows; smaller chunks would wear the card more
+_LARGE = ROWS // 4  # rows; smaller chunks would wear the card more
 MOST_SETS = 100
 """Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _RETRY = 1.0

@@ -65,7 +65,9 @@ def test_readings_rubbish_and_a_cable_that_is_pulled(tmp_path: Path, cable: Cabl
         assert (info["source"], info["port"]) == ("serial", str(cable.link))
         assert any(m.topic == "berrygate/test/data/scale/readings" for m in heard.messages)
 
+        read = source(house)["bytes"]
         cable.say(b'{"n": 9')  # half a line
+        house.wait(lambda: source(house)["bytes"] > read)
         cable.unplug()
         pulled = time.monotonic()
         heard.wait(lambda: last(heard, presence)["state"] == "offline", 10)

@@ -188,7 +188,7 @@ async def test_many_devices_stay_below_the_aim_with_large_chunks(
     assert most < 1.3 * 160_000
     found = await history.database.read(lambda c: c.execute("SELECT count FROM chunk").fetchall())
     assert found
-    assert min(count for (count,) in found) >= 512
+    assert min(count for (count,) in found) >= 256
     await history.flush()
     assert await values(history, "n", "d7") == [float(n) for n in range(2_200)]
     await history.close()
