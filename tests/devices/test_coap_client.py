@@ -105,6 +105,13 @@ async def test_a_server_that_vanishes_is_said_and_found_again(
         assert any(isinstance(event, Connected) for event in found.events)
 
 
+async def test_a_server_that_is_away_is_asked_less_and_less_often() -> None:
+    polled = at(free_port(), interval="100ms")
+    async with listening(serve=False, poll=[polled]) as found:
+        await asyncio.sleep(2.5)
+        assert 1 <= found.device._resources[str(polled["url"])]._failures <= 4
+
+
 async def test_a_server_that_forgot_who_observes_it_is_asked_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -139,11 +139,19 @@ async def test_what_was_recorded_and_is_sent_again_is_no_reading(
             await client.post("soil-4", b"1")
         monkeypatch.undo()
         request = next(each for each in recorded if each[1] == coap.POST)
-        with Client(found.port) as plain:
-            plain.send(request)
-            answer = await asyncio.to_thread(plain.receive)
-            assert (answer.code, answer.payload) == ("4.01", b"Replay detected")
+        assert await replayed(found, request)
         assert len(found.frames()) == 1
+    async with listening(keys=KEYS, directory=tmp_path / "house") as found:
+        assert await replayed(found, request), "it forgot when it was started again"
+        assert found.frames() == []
+
+
+async def replayed(found: Listener, request: bytes) -> bool:
+    """Send it; whether that was noticed."""
+    with Client(found.port) as plain:
+        plain.send(request)
+        answer = await asyncio.to_thread(plain.receive)
+    return (answer.code, answer.payload) == ("4.01", b"Replay detected")
 
 
 @pytest.mark.parametrize(
