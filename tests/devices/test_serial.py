@@ -172,8 +172,9 @@ async def test_a_loop_that_was_held_up_is_no_silence(cable: Cable) -> None:
     cable.plug()
     async with listening(cable, framing={"type": "gap", "gap": "40ms"}) as found:
         cable.say(b"first,")
-        await asyncio.sleep(0.02)
-        cable.say(b"second")
+        while not found.device.details()["bytes"]:
+            await asyncio.sleep(0)
+        cable.say(b"second")  # while reading makes its pause
         time.sleep(0.1)  # noqa: ASYNC251 - the timer is due before what came is read
         await until(lambda: bool(found.payloads))
         await asyncio.sleep(0.1)
