@@ -170,13 +170,14 @@ async def test_silence_ends_a_frame(cable: Cable) -> None:
 
 async def test_a_loop_that_was_held_up_is_no_silence(cable: Cable) -> None:
     cable.plug()
-    async with listening(cable, framing={"type": "gap", "gap": "40ms"}) as found:
+    async with listening(cable, framing={"type": "gap", "gap": "80ms"}) as found:
         cable.say(b"first,")
-        await asyncio.sleep(0.02)
-        cable.say(b"second")
-        time.sleep(0.1)  # noqa: ASYNC251 - the timer is due before what came is read
+        while not found.device.details()["bytes"]:
+            await asyncio.sleep(0)
+        cable.say(b"second")  # while reading makes its pause
+        time.sleep(0.15)  # noqa: ASYNC251 - the timer is due before what came is read
         await until(lambda: bool(found.payloads))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.15)
         assert found.payloads == [b"first,second"]
 
 
