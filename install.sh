@@ -211,7 +211,7 @@ cmd_test() {
     mypy
     lint-imports >/dev/null || lint-imports
     say "running the tests"
-    run_tests "not alone and ($chosen)" -n auto --maxprocesses 4 --dist worksteal "${longer[@]}" "$@"
+    run_tests "not alone and ($chosen)" -n 4 --dist worksteal "${longer[@]}" "$@"
     say "running the tests that measure, one after the other"
     run_tests "alone and ($chosen)" -n 0 "${longer[@]}" "$@"
     ((chosen_tests)) || die "no test has been chosen" "see what pytest takes: $*"
