@@ -38,6 +38,7 @@ def test_startup_comes_in_order(tmp_path: Path) -> None:
     assert found["publish to history"] <= found["publish to InfluxDB"]
 
 
+@pytest.mark.alone
 def test_the_mqtt_bridge_costs_less_than_publish() -> None:
     found = mqtt_bridge.main(2_000)
     assert found["bridge"] * 2 < found["paho"]

@@ -119,8 +119,13 @@ async def test_stays_who_we_are_whatever_the_environment_says(
         monkeypatch.setenv(name, "nobody")
     directory = tmp_path / "a directory"
     directory.mkdir(mode=0o700)
-    async with broker(directory, free_port()).running():
-        pass
+    port = free_port()
+    async with broker(directory, port).running():
+        # It listens before it is ready to be told to end.
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00")
+        assert await asyncio.wait_for(reader.readexactly(4), 15) == b"\x20\x02\x00\x00"
+        writer.close()
     assert (directory / "mosquitto.db").exists()
 
 

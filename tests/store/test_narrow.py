@@ -112,14 +112,14 @@ async def test_questions_see_packed_samples(tmp_path: Path) -> None:
     buffers = stream.pending()
     assert any(buffer.pieces for buffer in buffers)
     rows = plain(0, 900)
+    held = [samples for _, samples in history.pending(stream)]
+    assert np.concatenate([s.times for s in held]).tolist() == [row.time for row in rows]
     assert await values(history, "h") == [row.values["h"] for row in rows]
     assert await values(history, "n") == [row.values["n"] for row in rows]
     found = await history.series("d")
     assert {s["metric"]: (s["count"], s["first"], s["last"]) for s in found} == dict.fromkeys(
         ("t", "h", "n"), (900, rows[0].time // 1_000_000, rows[-1].time // 1_000_000)
     )
-    held = [samples for _, samples in history.pending(stream)]
-    assert np.concatenate([s.times for s in held]).tolist() == [row.time for row in rows]
     await history.flush()
     assert await values(history, "t") == [row.values["t"] for row in rows]
     await history.close()
