@@ -58,14 +58,14 @@ def ordered(what):
 class SlowCodec(JsonCodec):
     looked, seconds = 0.0, 0.0
 
-    def plain(self, payload):
+    def plain(self, payloads):
         if time.monotonic() - self.looked > 0.2:
             self.looked, self.seconds = time.monotonic(), ordered("codec")
         if self.seconds:
-            end = time.thread_time() + self.seconds
+            end = time.thread_time() + self.seconds * len(payloads)
             while time.thread_time() < end:
                 pass
-        return super().plain(payload)
+        return super().plain(payloads)
 
 
 class SlowCodecSettings(CodecSettings):
@@ -213,6 +213,7 @@ def slowed(
         house.prefix = ["taskset", "-c", str(core), *(["chrt", "-i", "0"] if yields else [])]
         orders = drivers(directory / "drivers")
         house.environment = {"PYTHONPATH": str(orders)}
+        house.module = "tests.support.eager"  # else history would write once a minute
         house.start(ready=False)
         stack.callback(house.kill)
         house.wait(lambda: house.api("status")["broker"]["connected"])
