@@ -190,9 +190,10 @@ cmd_run() {
 }
 
 cmd_test() {
-    local chosen='not slow' longer=() wanted
+    # Four side by side also on two processors: most of what they do is wait. The long ones do not.
+    local chosen='not slow' longer=() workers=4 wanted
     if [[ ${1:-} == --full ]]; then
-        chosen='slow or not slow'
+        chosen='slow or not slow' workers=auto
         longer=(--timeout 900) # tests that do not say themselves how long they may take
         export BERRYGATE_FULL=1
         shift
@@ -211,7 +212,7 @@ cmd_test() {
     mypy
     lint-imports >/dev/null || lint-imports
     say "running the tests"
-    run_tests "not alone and ($chosen)" -n 4 --dist worksteal "${longer[@]}" "$@"
+    run_tests "not alone and ($chosen)" -n "$workers" --maxprocesses 4 --dist worksteal "${longer[@]}" "$@"
     say "running the tests that measure, one after the other"
     run_tests "alone and ($chosen)" -n 0 "${longer[@]}" "$@"
     ((chosen_tests)) || die "no test has been chosen" "see what pytest takes: $*"
