@@ -190,10 +190,9 @@ cmd_run() {
 }
 
 cmd_test() {
-    # Four side by side also on two processors: most of what they do is wait. The long ones do not.
-    local chosen='not slow' longer=() workers=4 wanted
+    local chosen='not slow' longer=() wanted
     if [[ ${1:-} == --full ]]; then
-        chosen='slow or not slow' workers=auto
+        chosen='slow or not slow'
         longer=(--timeout 900) # tests that do not say themselves how long they may take
         export BERRYGATE_FULL=1
         shift
@@ -212,7 +211,7 @@ cmd_test() {
     mypy
     lint-imports >/dev/null || lint-imports
     say "running the tests"
-    run_tests "not alone and ($chosen)" -n "$workers" --maxprocesses 4 --dist worksteal "${longer[@]}" "$@"
+    run_tests "not alone and ($chosen)" -n auto --maxprocesses 4 --dist worksteal "${longer[@]}" "$@"
     say "running the tests that measure, one after the other"
     run_tests "alone and ($chosen)" -n 0 "${longer[@]}" "$@"
     ((chosen_tests)) || die "no test has been chosen" "see what pytest takes: $*"
