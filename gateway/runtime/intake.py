@@ -18,6 +18,7 @@ from gateway.core.events import Failed
 from gateway.core.ledger import SourceLedger
 from gateway.runtime.decoding import Decoded, Decoder
 from gateway.runtime.finishing import Finishing
+from gateway.runtime.pieces import Pieces
 from gateway.runtime.refusals import Refusals
 from gateway.runtime.repeats import Repeats
 from gateway.runtime.undecoded import Undecoded
@@ -68,6 +69,7 @@ class Intake:
     _finishing: Finishing = field(default_factory=Finishing)
     _undecoded: Undecoded = field(init=False)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
+    _pieces: Pieces = field(default_factory=Pieces)
     _repeats: Repeats = field(init=False)
     _told: Counter[str] = field(default_factory=Counter)  # of what the driver itself counts
     # What the device can say of itself, found out once: it takes 10 us.
@@ -152,7 +154,8 @@ class Intake:
                 self.last = burst.received
                 self.taking = True
                 try:
-                    await self._take(burst)
+                    for piece in self._pieces.of(burst):
+                        await self._take(piece)
                 finally:
                     self.taking = False
 
@@ -162,7 +165,7 @@ class Intake:
         self.ledger.in_flight += count
         if not await self._admitted(burst):
             return
-        profiler = self.services.profiler
+        began, profiler = time.perf_counter(), self.services.profiler
         profiler.observe(RECEIVE, max(time.time_ns() - burst.received, 0) / 1e9, count)
         with profiler.measure("decode", count):
             decoded, repeated, keys = self._decode(burst)
@@ -183,6 +186,8 @@ class Intake:
         entry = Entry(decoded.readings, decoded.size, keys, waited=burst.waited, done=done)
         entry.gather = _gather(burst, decoded)
         self.services.bus.publish(entry)
+        if self._pieces.took(count, began):
+            await asyncio.sleep(0)
 
     async def _admitted(self, burst: Burst) -> bool:
         """Hold a patient source back while the disk refuses; send others away."""
