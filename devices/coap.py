@@ -19,11 +19,12 @@ from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Codec, Context, Device
 from gateway.core.errors import ConfigError, DecodeError
 from gateway.core.events import Connected, Disconnected
-from gateway.core.settings import CodecSettings, DeviceSettings, wrong
+from gateway.core.settings import CodecSettings, DeviceSettings, Duration, wrong
 from gateway.io.answered import Answered
 from gateway.io.coap_blocks import Blocks
 from gateway.io.coap_client import Resource, client
 from gateway.io.coap_formats import Formats
+from gateway.io.coap_groups import Neighbours
 from gateway.io.coap_guard import Guard
 from gateway.io.coap_server import Server, serve
 from gateway.io.coap_settings import KeySettings, PolledSettings, ResourceSettings
@@ -52,6 +53,11 @@ class CoapSettings(DeviceSettings):
     """Port to listen on; 0 takes any that is free, see `berrygate status --json`."""
     codec: SerializeAsAny[CodecSettings] = JsonSettings()
     """How payloads that come without a Content-Format are decoded, and those of its own."""
+    multicast: tuple[str, ...] = ()
+    """Network interfaces, such as eth0, where it can be found by multicast (All CoAP Nodes), and
+    where others are looked for; host must be 0.0.0.0 or :: for it."""
+    look: Annotated[Duration, Field(ge=10.0)] = 600.0
+    """How often others are looked for there; what was found is in `berrygate status --json`."""
     requests: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """Most requests that are worked on at a time; others are sent away for a moment (5.03)."""
     remote_rate: Annotated[int, Field(ge=0)] = 200
@@ -77,7 +83,9 @@ class CoapSettings(DeviceSettings):
         ):
             if shared := [each for each, count in Counter(ids).items() if count > 1]:
                 raise wrong("keys", f'"{shared[0]}" is there twice', "change one")
-        if not self.serve and not urls:
+        if self.multicast and self.host not in ("0.0.0.0", "::"):
+            raise wrong("host", "multicast does not come to one address", "host: 0.0.0.0, or ::")
+        if not self.serve and not urls and not self.multicast:
             raise wrong("serve", "nothing is left to do", "add poll: or observe:")
         return self
 
@@ -104,6 +112,7 @@ class CoapDevice:
         self._asked = Answered(_PATIENCE, _HELD, self._away)
         self._server: Server | None = None
         self._refused: Counter[str] = Counter()  # by servers of ours that are closed
+        self._neighbours = Neighbours(settings.multicast)
         self._sources = {each.url: each for each in (*settings.poll, *settings.observe)}
         self._resources: dict[str, Resource] = {
             url: Resource(url, partial(self._came, url), self._changed) for url in self._sources
@@ -125,8 +134,8 @@ class CoapDevice:
         return f"{away[0].url}{more}: {away[0].trouble}"
 
     def details(self) -> dict[str, Any]:
-        """More for status: where it listens, what it is at, what it did not even read, and the
-        resources it asks for."""
+        """More for status: where it listens, what it is at, what it did not even read, the
+        resources it asks for, and whom else it found."""
         server = self._server
         return {
             "listens": f"{self._settings.host}:{server.port}" if server is not None else None,
@@ -141,6 +150,7 @@ class CoapDevice:
                 }
                 for each in self._resources.values()
             ],
+            "found": self._neighbours.found,
             "concern": self.concern or None,
         }
 
@@ -179,7 +189,7 @@ class CoapDevice:
         """What comes, as it comes."""
         asked = self._asked = Answered(_PATIENCE, _HELD, self._away)
         work = [self._serve()] if self._settings.serve else []
-        if self._resources:
+        if self._resources or self._settings.multicast:
             work.append(self._ask())
         tasks = [asyncio.create_task(each, name=f"coap {self.name}") for each in work]
         for task in tasks:
@@ -232,8 +242,9 @@ class CoapDevice:
         while True:
             try:
                 self._server = await serve(
-                    site, settings.host, settings.port, guard, settings.requests, limit
-                )
+                    site, settings.host, settings.port, guard, settings.requests, limit,
+                    settings.multicast,
+                )  # fmt: skip
             except OSError as error:
                 where = f"{settings.host}:{settings.port}"
                 self._hearing(f"cannot listen on {where}: {error.strerror or error}")
@@ -270,6 +281,8 @@ class CoapDevice:
                     group.create_task(resource.poll(context, polled.interval))
                 for observed in self._settings.observe:
                     group.create_task(self._resources[observed.url].observe(context))
+                if self._settings.multicast:
+                    group.create_task(self._neighbours.look(context, self._settings.look))
         finally:
             await context.shutdown()
 

@@ -7,10 +7,12 @@ nowhere else; a test notices when they change.
 
 import asyncio
 import logging
+import random
 import socket
 import time
 import zlib
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,7 @@ from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
 from aiocoap.util import socknumbers
 from aiocoap.util.asyncio.recvmsg import create_recvmsg_datagram_endpoint
 
+from gateway.io import coap_groups
 from gateway.io.coap_guard import Guard, Verdict
 
 AGAIN = 5
@@ -78,6 +81,7 @@ class Messages(MessageManager):  # type: ignore[misc]
         super().__init__(tokens)
         self.dropped: Counter[str] = Counter()
         self.datagram = _Datagram()
+        self.in_groups = False
         self._requests = requests
         self._largest = largest
         self._seen: OrderedDict[Any, _Seen] = OrderedDict()
@@ -118,6 +122,12 @@ class Messages(MessageManager):  # type: ignore[misc]
         working = self.token_manager.incoming_requests
         if working is None:
             return  # shutting down; it is sent again to whoever comes after us
+        if self.in_groups and request.remote.is_multicast_locally:
+            # Whoever asks may not be who is to be answered: a flooding address is not at all.
+            if coap_groups.is_for_us(request) and not self.datagram.refused:
+                later = random.uniform(0.0, coap_groups.LEISURE)
+                self.loop.call_later(later, self._to_a_group, request)
+            return
         if self.datagram.refused:
             self._send_away(request, TOO_MANY_REQUESTS, "rate", max_age=AGAIN)
         elif self.datagram.cut:
@@ -125,6 +135,11 @@ class Messages(MessageManager):  # type: ignore[misc]
         elif len(working) >= self._requests:
             self._send_away(request, SERVICE_UNAVAILABLE, "busy", max_age=AGAIN)
         else:
+            super()._process_request(request)
+
+    def _to_a_group(self, request: Message) -> None:
+        working = self.token_manager.incoming_requests
+        if working is not None and len(working) < self._requests:
             super()._process_request(request)
 
     def _send_away(self, request: Message, code: Code, reason: str, **options: int) -> None:
@@ -203,17 +218,30 @@ class Server:
 
 
 async def serve(
-    site: Any, host: str, port: int, guard: Guard, requests: int, largest: int
+    site: Any,
+    host: str,
+    port: int,
+    guard: Guard,
+    requests: int,
+    largest: int,
+    multicast: Iterable[str] = (),
 ) -> Server:
-    """Listen, and let `site.render_to_pipe` answer. requests, largest: see Messages. Others can
-    also be asked through its context. Raises OSError where the address cannot be had."""
+    """Listen, and let `site.render_to_pipe` answer. requests, largest: see Messages. multicast:
+    interfaces where it can be found. Others can also be asked through its context. Raises OSError
+    where the address cannot be had."""
     loop = asyncio.get_running_loop()
     bound = await _bound(host, port)
+    try:
+        coap_groups.join(bound, multicast)
+    except OSError:
+        bound.close()
+        raise
     context = Context(loop=loop, serversite=site, loggername="coap-server")
     if not context.log.isEnabledFor(logging.DEBUG):
         context.log.setLevel(logging.WARNING)  # else anybody's datagrams fill our log
     tokens = TokenManager(context)
     messages = Messages(tokens, requests, largest)
+    messages.in_groups = bool(multicast)
     try:
         _, interface = await create_recvmsg_datagram_endpoint(
             loop, lambda: _Socket(guard, messages, context), sock=bound

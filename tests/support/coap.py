@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.link import Host
+
 GET, POST, PUT = 1, 2, 3
 CON, NON, ACK, RST = range(4)
 PATH, FORMAT, MAX_AGE, ACCEPT, BLOCK2, BLOCK1, SIZE1 = 11, 12, 14, 17, 23, 27, 60
@@ -163,25 +165,32 @@ class Client:
 
 def libcoap(*args: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
     """libcoap's client; skips where it is not installed."""
-    program = _program("coap-client")
-    command = [program, *args]
+    command = [program("coap-client"), *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def _program(name: str) -> str:
-    for program in (f"{name}-notls", f"{name}-openssl", name):
-        if found := shutil.which(program):
+def program(name: str) -> str:
+    """Where one of libcoap's programs is; skips where it is not installed."""
+    for each in (f"{name}-notls", f"{name}-openssl", name):
+        if found := shutil.which(each):
             return found
     pytest.skip(f"{name} of libcoap is not installed (libcoap3-bin)")
 
 
 @contextmanager
-def libcoap_server(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """libcoap's example server, whose /time changes each second and can be observed."""
+def libcoap_server(
+    port: int, log: Path, host: Host | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """libcoap's example server, whose /time changes each second and can be observed. host: where
+    it is, and hears the groups; else here."""
+    where = ["-A", "127.0.0.1"]
+    if host is not None:
+        where = ["-A", "::", "-g", "ff02::fd", "-G", host.interface]
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [_program("coap-server"), "-A", "127.0.0.1", "-p", str(port)], stdout=out, stderr=out
-        )
+            [*(host.enter if host else []), program("coap-server"), *where, "-p", str(port)],
+            stdout=out, stderr=out,
+        )  # fmt: skip
     try:
         yield process
     finally:
