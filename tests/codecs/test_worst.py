@@ -23,6 +23,14 @@ SHARED = bytes.fromhex("d81c" + "8a80" + "d81d00" * 9) * 3_000
 COLLIDING = b"\xb9\x09\xc3" + b"".join(
     b"\xc2\x4a" + (n * (2**61 - 1)).to_bytes(10, "big") + b"\0" for n in range(1, 2_500)
 )
+# All lists of -1 and -2 of one length have one hash.
+COLLIDING_LISTS = (
+    b"\xdf"
+    + (16_000).to_bytes(4, "big")
+    + b"".join(
+        b"\x9e" + bytes(0xFF - (n >> bit & 1) for bit in range(14)) + b"\0" for n in range(16_000)
+    )
+)
 RECORDS = [{"bn": "a", "v": 1}, *[{"v": 1, "t": 1}] * 9_999]
 BINARY = {"format": "<" + "b" * 5, "names": list("abcde"), "repeat": True}
 SPARKPLUG = [{"name": f"m/{n % 900}", "float_value": 1, "timestamp": 1 + n // 900}
@@ -42,6 +50,16 @@ WORST = {
     "msgpack reports": (Case("msgpack", {}, []), MESSAGEPACK(REPORTS)),
     "msgpack lists": (Case("msgpack", {}, []), MESSAGEPACK(LISTS)),
     "msgpack nulls": (Case("msgpack", {}, []), MESSAGEPACK(NULLS)),
+    "msgpack colliding keys": (Case("msgpack", {}, []), COLLIDING_LISTS),
+    "msgpack colliding keys inside": (
+        Case("msgpack", {}, []), b"\x91" * 10 + b"\x81\xa1a" + COLLIDING_LISTS[:250_000],
+    ),
+    "msgpack colliding keys, few": (
+        Case("msgpack", {}, []), b"\xde\x01\xf4" + COLLIDING_LISTS[5 : 5 + 500 * 16],
+    ),
+    "msgpack many that may be maps": (
+        Case("msgpack", {}, []), b"\xdd\x00\x03\xe0\x00" + b"\xc3" * 250_000 + b"\xcc\xde",
+    ),
     "text runaway": (Case("text", {"pattern": "(?P<a>(x+x+)+)y"}, []), b"x" * 16_384),
     "text runaway in lines": (
         Case("text", {"pattern": "(?P<a>(x+x+)+)y", "lines": True}, []), (b"x" * 400 + b"\n") * 40,
