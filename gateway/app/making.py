@@ -11,7 +11,8 @@ from gateway.core.contracts import Asking, Codec, CodecMapped, Device, Publishin
 from gateway.core.settings import DeviceSettings
 from gateway.runtime.announce import Announcer
 from gateway.runtime.broker_drops import BrokerDrops
-from gateway.runtime.decoding import Decoder, Limits
+from gateway.runtime.decoded import Limits
+from gateway.runtime.decoding import Decoder
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake, Services
 
