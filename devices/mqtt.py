@@ -6,7 +6,6 @@ is acknowledged only after it is on disk.
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -16,30 +15,25 @@ from paho.mqtt.client import Client, MQTTv5
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Context, Device, Endpoint, Outcome, Stored, boottime
-from gateway.core.events import Connected, Disconnected, Event, Failed, StateSeen
+from gateway.core.contracts import Burst, Context, Device, Endpoint
+from gateway.core.events import Event, StateSeen
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration
 from gateway.core.topics import Topics, TopicTemplate, check_filter, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
-from gateway.io.mqtt_backlog import Backlog
-from gateway.io.mqtt_bulk import FORWARDED, BulkClient, Frames
+from gateway.io.mqtt_bulk import BulkClient
 from gateway.io.mqtt_canary import DEAF, Canary
-from gateway.io.mqtt_handover import Handover
 from gateway.io.mqtt_host_state import Hosting
 from gateway.io.mqtt_mark import mark_of
 from gateway.io.mqtt_outgoing import forget_outgoing
-from gateway.io.mqtt_sieve import DUP, RETAIN, Sieve
+from gateway.io.mqtt_receiver import Receiver
+from gateway.io.mqtt_standing import Standing
 from gateway.io.mqtt_subscriptions import Subscriptions
 from gateway.io.mqtt_watch import Watch
-from gateway.io.mqtt_window import Window
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 0.2  # of the time until a commit, what may be spent on gathering
-_FEW = 200  # a broker that waits for us after fewer than this would be slowed down by gathering
 _REQUESTS = 1_000  # that wait to be published; of more the oldest is let go
-_DENIALS = ("Not authorized", "Bad user name or password", "Banned", "Bad authentication method")
 
 
 class MqttSettings(BrokerAddress, DeviceSettings):
@@ -101,25 +95,16 @@ class MqttSettings(BrokerAddress, DeviceSettings):
 
 
 class MqttDevice:
-    """See the module. trouble: why nothing can be heard at the moment, or ""."""
+    """See the module."""
 
     def __init__(self, name: str, settings: MqttSettings, context: Context) -> None:
         self.name = name
-        self.trouble = "connecting"
-        self.denied = False
-        self._told = False
         self._settings = settings
         self._context = context
         self._endpoint = settings.endpoint(context.broker)
         self._templates = [TopicTemplate(topic, settings.device) for topic in settings.topics]
-        self._handover = Handover()
+        self._standing = Standing(name, self._endpoint, log, self._emit)
         self._connection: Connection | None = None
-        self._refusal = ""
-        self._forgotten = False
-        self._renewed = False
-        self._window = Window(late=self._patience)
-        self._backlog = Backlog()
-        self._seen = 0
         self._client_id = settings.client_id or f"{context.gateway}-{name}"
         prefix = f"$share/{settings.shared}/" if settings.shared else ""
         subscriptions = Subscriptions(
@@ -134,28 +119,38 @@ class MqttDevice:
         self._canary = Canary(settings.canary)
         topic = Topics(context.root, context.gateway)("canary", name, "echo")
         self._watch = Watch(subscriptions, self._canary, topic)
-        self._sieve = Sieve(
+        self._receiver = Receiver(
             f"{context.root}/".encode(),
             self._watch.topic,
-            lambda: self._handover.full,
             self._seed,
             self._canary_back,
+            context.gather,
         )
+
+    @property
+    def trouble(self) -> str:
+        """See gateway.core.contracts.Watched."""
+        return self._standing.trouble
+
+    @property
+    def denied(self) -> bool:
+        """See gateway.core.contracts.Watched."""
+        return self._standing.denied
 
     @property
     def dropped(self) -> Mapping[str, int]:
         """See gateway.core.contracts.Watched."""
-        return self._sieve.dropped
+        return self._receiver.sieve.dropped
 
     @property
     def retained(self) -> int:
         """See gateway.core.contracts.Watched."""
-        return self._sieve.retained
+        return self._receiver.sieve.retained
 
     @property
     def ignored(self) -> int:
         """Messages of our own root and bridges, which are no readings."""
-        return self._sieve.ignored
+        return self._receiver.sieve.ignored
 
     @property
     def concern(self) -> str:
@@ -186,14 +181,14 @@ class MqttDevice:
 
     async def listen(self) -> AsyncIterator[Burst]:
         """Bursts as read from the socket. Raises ConfigError if a certificate cannot be used."""
-        self._handover.bind(asyncio.get_running_loop())
+        self._receiver.handover.bind(asyncio.get_running_loop())
         made = make_client(self._endpoint, self._client_id, clean=False, factory=BulkClient)
         assert isinstance(made, BulkClient)
         client = made
         client.limit = self._context.payload
-        client.patience = self._patience
+        client.patience = self._receiver.patience
         client.own = mark_of(self._context.gateway)
-        client.on_frames = partial(self._frames, client)
+        client.on_frames = partial(self._receiver.frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
         client.on_publish = self._watch.published
@@ -209,66 +204,19 @@ class MqttDevice:
         connection.start()
         try:
             while True:
-                for burst in await self._handover.take():
+                for burst in await self._receiver.handover.take():
                     yield burst
         finally:
-            self.trouble = "stopped"
+            self._standing.trouble = "stopped"
             self._hosting.leaving(client)
             await asyncio.shield(asyncio.to_thread(connection.stop))
 
     def _renew(self, client: BulkClient) -> None:
         client.renew()
         self._hosting.connecting(client)
-        self._window.renewed()
+        self._receiver.window.renewed()
 
     # -- in the network thread --------------------------------------------------------------
-
-    def _patience(self) -> float:
-        """How long data may gather before it is read (s)."""
-        limit = self._window.limit
-        if limit is not None and limit < _FEW:
-            return 0.0
-        return self._context.gather() * _PATIENCE
-
-    def _frames(self, client: BulkClient, frames: Frames, generation: int) -> None:
-        received, moment = time.time_ns(), boottime()
-        late = self._backlog.late()
-        heads = set(frames.heads)
-        marked = max(heads, default=0) >= FORWARDED
-        odd = marked or any(head & RETAIN for head in heads)
-        frames, unwanted = self._sieve.sorted(frames, odd)
-        if unwanted:
-            client.acknowledge(unwanted, generation)
-        if not frames.payloads:
-            return
-        topics = self._sieve.names(frames)
-        self._seen += len(frames.payloads)
-        acknowledged = frames.packet_ids
-        if 0 in acknowledged:
-            acknowledged = [packet_id for packet_id in acknowledged if packet_id]
-        burst = Burst(
-            received,
-            topics,
-            frames.payloads,
-            frames.packet_ids if acknowledged else (),
-            self._repeats(frames, heads) if acknowledged else (),
-            # The client is kept with its generation: another one counts from the start again.
-            on_done=partial(self._done, client, acknowledged, generation) if acknowledged else None,
-            urgent=bool(acknowledged) and self._window.arrived(len(acknowledged)),
-            late=late,
-            waited=client.waited,
-            boottime=moment,
-            renewed=self._renewed and bool(acknowledged),
-            forwarded=[bool(head & FORWARDED) for head in frames.heads] if marked else (),
-        )
-        self._renewed = self._renewed and not acknowledged
-        self._handover.put(burst)
-        self._handover.hold()
-
-    def _repeats(self, frames: Frames, heads: set[int]) -> list[bool]:
-        if any(head & DUP for head in heads):
-            return [bool(head & DUP) for head in frames.heads]
-        return [False] * len(frames.heads)
 
     def _seed(self, topic: str, payload: bytes) -> None:
         self._emit(StateSeen(kind="device", name=self.name, topic=topic, payload=payload))
@@ -277,17 +225,15 @@ class MqttDevice:
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         if reason.is_failure:
-            self._refusal = str(reason)
-            if self._connection is not None and self._refusal in _DENIALS:
+            denied = self._standing.refused(str(reason))
+            if denied and self._connection is not None:
                 self._connection.slow_down()
             return
         assert isinstance(client, BulkClient)
         forget_outgoing(client)  # a canary of an earlier connection tells nothing of this one
         client.opened()
-        self._backlog.connected(flags.session_present)
-        self._forgotten = not flags.session_present
-        self._renewed = self._renewed or self._forgotten
-        self._told = False
+        self._receiver.connected(flags.session_present)
+        self._standing.accepted(forgotten=not flags.session_present)
         self._watch.connected(client)
 
     def _subscribed(
@@ -297,32 +243,12 @@ class MqttDevice:
             return
         refused = self._watch.subscriptions.refused(reasons)
         if refused:
-            self._deny("subscription refused: " + ", ".join(refused))
+            self._standing.deny("subscription refused: " + ", ".join(refused))
             return
         self._watch.subscriptions.accepted()
         self._hosting.hearing(client)
-        self.denied = False
-        self._hearing(DEAF if self._canary.deaf else "")
-
-    def _deny(self, reason: str) -> None:
-        before, self.trouble, self.denied = self.trouble, reason, True
-        if before != reason:
-            log.error("device %s: %s", self.name, reason)
-            self._emit(Failed(kind="device", name=self.name, error="denied", reason=reason))
-
-    def _hearing(self, trouble: str) -> None:
-        """We are subscribed; told once a connection, and again once it was in trouble."""
-        before, self.trouble = self.trouble, trouble
-        if trouble or (self._told and not before):
-            return
-        self._told = True
-        if before:
-            log.info(
-                "device %s: connected to %s:%d", self.name, self._endpoint.host, self._endpoint.port
-            )
-        host, forgotten = self._endpoint.host, self._forgotten
-        self._forgotten = False
-        self._emit(Connected(kind="device", name=self.name, detail=host, forgotten=forgotten))
+        self._standing.denied = False
+        self._standing.hearing(DEAF if self._canary.deaf else "")
 
     # -- the canary, in the network thread ---------------------------------------------------
 
@@ -331,13 +257,11 @@ class MqttDevice:
         while self._requests and client.is_connected():
             client.publish(*self._requests.popleft())
         covered = len(self._settings.topics) == 1
-        action = self._canary.due(self._seen, self._window.waiting > 0, covered)
+        action = self._canary.due(self._receiver.seen, self._receiver.window.waiting > 0, covered)
         if not action:
             return ""
         if self._canary.deaf and not self.trouble:
-            self.trouble = DEAF
-            log.error("device %s: %s; subscribing again", self.name, DEAF)
-            self._emit(Failed(kind="device", name=self.name, error="deaf", reason=DEAF))
+            self._standing.deaf()
         if action == "reconnect":
             return DEAF if self._canary.deaf else "it was deaf: what was missed is sent again"
         self._watch.act(client, action)
@@ -346,32 +270,11 @@ class MqttDevice:
     def _canary_back(self) -> None:
         if self._canary.heard():
             log.warning("device %s: the subscription hears again", self.name)
-            self._hearing("")
+            self._standing.hearing("")
 
     def _lost(self, reason: str) -> None:
         self._canary.lost()
-        reason, self._refusal = self._refusal or reason, ""
-        before, self.trouble = self.trouble, reason
-        self.denied = reason in _DENIALS
-        if not before:
-            log.warning("device %s: connection lost: %s", self.name, reason)
-            self._emit(Disconnected(kind="device", name=self.name, reason=reason))
-        elif before != reason:
-            log.warning(
-                "device %s: no connection to %s:%d: %s",
-                self.name, self._endpoint.host, self._endpoint.port, reason,
-            )  # fmt: skip
-        if self.denied and before != reason:
-            self._emit(Failed(kind="device", name=self.name, error="denied", reason=reason))
+        self._standing.lost(reason)
 
     def _emit(self, event: Event) -> None:
-        self._handover.call(self._context.emit, event)
-
-    # -- on the loop ------------------------------------------------------------------------
-
-    def _done(
-        self, client: BulkClient, packet_ids: list[int], generation: int, outcome: Outcome
-    ) -> None:
-        if isinstance(outcome, Stored):
-            self._window.acknowledged(len(packet_ids))
-            client.acknowledge(packet_ids, generation)
+        self._receiver.handover.call(self._context.emit, event)

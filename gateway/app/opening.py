@@ -112,6 +112,20 @@ def _bus(
     return Bus(journal, recovered), clocks[0]
 
 
+def adjust(config: Config, house: House) -> None:
+    """What takes other settings without being opened again."""
+    house.bus.journal.adjust(journal_options(config.journal))
+    house.history.keep(*kept(config.history))
+    house.history.age = open_for(config.journal)
+    limits = config.limits
+    house.devices_.adjust(limits.devices, limits.series, limits.total_series)
+    house.devices_.every = counts_every(config.journal)
+    house.limits_ = limits.model_dump()
+    house.profiler.adjust(config.profiling)
+    house.health_.rules.adopt(config.health.rules())
+    house.health_log.keep(*health_kept(config))
+
+
 def counts_every(settings: JournalSettings) -> float:
     """How often what is counted of devices is saved (s): less often where commits spare the card
     as well, and with what there is of health then."""

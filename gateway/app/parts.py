@@ -72,3 +72,9 @@ class Parts:
         if not isinstance(error, ConfigError):
             log.critical("%s failed", name, exc_info=error)
         self.stop.set()
+
+
+async def until(task: asyncio.Task[None]) -> None:
+    """As long as another task; ends as it ends."""
+    await asyncio.wait([task])
+    task.result()

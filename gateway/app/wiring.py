@@ -3,44 +3,24 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from gateway import registry
 from gateway.alerts.alerts import Alerts
 from gateway.app import pumps
-from gateway.app.opening import (
-    broker_saves_every,
-    certificates_of,
-    counts_every,
-    health_kept,
-    journal_options,
-    kept,
-    open_for,
-)
-from gateway.app.parts import Parts
-from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
+from gateway.app.making import broker_status, embedded_broker, intake_of
+from gateway.app.opening import adjust, certificates_of
+from gateway.app.parts import Parts, until
+from gateway.broker import EmbeddedBroker
 from gateway.config import Config
 from gateway.config.changes import Changes, changes
-from gateway.config.models import ListenerSettings
-from gateway.core.contracts import (
-    Asking,
-    Codec,
-    CodecMapped,
-    Context,
-    Device,
-    Endpoint,
-    Publishing,
-    TopicMapped,
-)
+from gateway.core.contracts import Context, Device, Endpoint
 from gateway.core.settings import BridgeSettings, DeviceSettings
 from gateway.runtime import bottlenecks, broker_drops, probes
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from gateway.runtime.broker_drops import BrokerDrops
-from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.figures import HouseFigures
 from gateway.runtime.house import House
-from gateway.runtime.intake import Intake, Services
 from gateway.runtime.limiting import Limiting
 from gateway.runtime.machine import Machine, machine
 from gateway.runtime.moving import status_line, watch_pipeline
@@ -158,7 +138,7 @@ class Wiring:
             house.intakes.pop(name, None)
             self._sources.pop(name, None)
             self._forget("stage", f"intake-{name}")
-        self._adjust(config)
+        adjust(config, house)
         if "broker" in sections:
             await parts.end(*_FACES, "broker upkeep", "broker")
             await self._start_broker(config)
@@ -179,37 +159,16 @@ class Wiring:
             await parts.end("http watch", "http")
             await self._start_api(config)
 
-    def _adjust(self, config: Config) -> None:
-        """What takes other settings without starting anew."""
-        house = self._house
-        house.bus.journal.adjust(journal_options(config.journal))
-        house.history.keep(*kept(config.history))
-        house.history.age = open_for(config.journal)
-        limits = config.limits
-        house.devices_.adjust(limits.devices, limits.series, limits.total_series)
-        house.devices_.every = counts_every(config.journal)
-        house.limits_ = limits.model_dump()
-        house.profiler.adjust(config.profiling)
-        house.health_.rules.adopt(config.health.rules())
-        house.health_log.keep(*health_kept(config))
-
     # -- the broker, and what speaks for the gateway there -----------------------------------
 
     async def _start_broker(self, config: Config) -> None:
-        settings = config.broker
         self._broker = self._house.lan = None
-        if not settings.runs_embedded:
+        if not config.broker.runs_embedded:
             return
-        options = BrokerOptions(
-            settings.host, settings.port, settings.queue, settings.queue_size,
-            autosave=broker_saves_every(config.journal),
-        )  # fmt: skip
-        directory = config.gateway.data_dir.absolute() / "broker"
-        lan = Lan(directory, self._house.topics, [_listener(each) for each in settings.listeners])
-        broker = EmbeddedBroker(directory, options, self._house.bus.emit, lan)
+        broker, lan = embedded_broker(config, self._house)
         self._broker = await self._parts.enter("broker", broker.running())
-        self._house.lan = LanControl(broker, lan, self._house.topics.gateway)
-        self._parts.start("broker upkeep", self._house.lan.upkeep())
+        self._house.lan = lan
+        self._parts.start("broker upkeep", lan.upkeep())
 
     async def _start_announcer(self, config: Config) -> None:
         broker, drops = self._broker, None
@@ -219,7 +178,7 @@ class Wiring:
             hear = {broker_drops.TOPIC: drops.heard}
         announcer = Announcer(config.broker.endpoint, self._house.topics, hear)
         self._announcer = await self._parts.enter("announcer", announcer.running())
-        status = self._house.broker = partial(_broker_status, announcer, broker, drops)
+        status = self._house.broker = partial(broker_status, announcer, broker, drops)
         probe = probes.broker(lambda: announcer.connected, self._house.health_.rules, status)
         self._house.health_.register("stage", "broker", probe)
 
@@ -307,19 +266,9 @@ class Wiring:
     def _start_source(
         self, name: str, settings: DeviceSettings, context: Context, config: Config
     ) -> None:
-        house, limits = self._house, config.limits
-        services = Services(house.bus, house.devices_, house.dead_letters, house.profiler)
+        house = self._house
         device = settings.build(name, context)
-        decoder = Decoder(
-            name,
-            _codec(settings, device),
-            device.device_of if isinstance(device, TopicMapped) else str,
-            house.devices_,
-            Limits(limits.payload, limits.topic, limits.rate, limits.burst),
-            house.clock.received,
-            device.codec_of if isinstance(device, CodecMapped) else None,
-        )
-        intake = Intake(device, decoder, services, house.bus.recovered_keys(name))
+        intake = intake_of(name, settings, device, config, house)
         if (before := house.intakes.get(name)) is not None:
             intake.succeed(before)
         house.intakes[name] = intake
@@ -337,7 +286,7 @@ class Wiring:
                 self._house, api.host, api.port, allowed_hosts=api.allowed_hosts
             )
             _, task = await self._parts.enter("http", serving)
-            self._parts.start("http watch", _until(task))
+            self._parts.start("http watch", until(task))
 
     def _forget(self, kind: str, name: str) -> None:
         """A part is no more: nothing retained may say that it is."""
@@ -349,42 +298,3 @@ def _growing(house: House) -> int:
     """Bytes that the journal will still take."""
     journal = house.bus.journal
     return max(journal.options.max_size - sum(map(journal.size_of, list(journal.segments))), 0)
-
-
-async def _until(task: asyncio.Task[None]) -> None:
-    """As long as another task; ends as it ends."""
-    await asyncio.wait([task])
-    task.result()
-
-
-def _codec(settings: DeviceSettings, device: Device) -> Codec | None:
-    """A source's codec, which may ask things through it."""
-    chosen = getattr(settings, "codec", None)
-    if chosen is None:
-        return None
-    codec: Codec = chosen.build()
-    if isinstance(codec, Asking) and isinstance(device, Publishing):
-        codec.ask = device.publish
-    return codec
-
-
-def _listener(settings: ListenerSettings) -> Listener:
-    users = {name: secret.get_secret_value() for name, secret in settings.users.items()}
-    return Listener(settings.host, settings.port, settings.tls, users)
-
-
-def _broker_status(
-    announcer: Announcer, broker: EmbeddedBroker | None, drops: BrokerDrops | None
-) -> dict[str, Any]:
-    return {
-        "connected": announcer.connected,
-        "trouble": announcer.trouble or None,
-        "embedded": broker is not None,
-        "pid": broker.pid if broker else None,
-        "restarts": broker.restarts if broker else 0,
-        "dropped": drops.total if drops else None,
-        "dropped_recently": drops.recent if drops else None,
-        "set_aside": broker.set_aside if broker else [],
-        "listeners": broker.listeners if broker else [],
-        "announcements_dropped": announcer.dropped,
-    }

@@ -5,31 +5,25 @@ shared by two objects, so that another log (NATS JetStream) can stand behind it.
 """
 
 import asyncio
-import logging
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from gateway.bus.block import Block, CorruptBlockError
+from gateway.bus.block import Block
 from gateway.bus.gather import Entry
 from gateway.bus.journal import Journal
 from gateway.bus.keeper import Keeper
 from gateway.bus.live import Item, LiveSubscription
-from gateway.bus.reader import read
+from gateway.bus.read_back import ReadBack
+from gateway.bus.reader import reaches, stored_since
 from gateway.bus.records import CursorRecord, RepeatKeys, Stretch
 from gateway.bus.recovery import Recovered
-from gateway.bus.segment import read_block, read_meta
 from gateway.bus.subscription import Source, Subscription
 from gateway.bus.tail import Tail
 from gateway.core.settings import parse_duration
 
-log = logging.getLogger(__name__)
-
-_RUNS = 8  # of blocks read back, shared by lanes that catch up side by side
-_PAUSE = 1.0  # before what could not be read for want of something is read again (s)
+_PAUSE = 1.0  # between looks while the journal is in trouble (s)
 HOUSEKEEPING = 5.0
 
 
@@ -45,7 +39,7 @@ class Bus:
         self.retiring: list[Callable[[int], Awaitable[None]]] = []
         self._recovered = recovered
         self._tail = Tail()
-        self._runs: OrderedDict[int, asyncio.Task[list[Block]]] = OrderedDict()
+        self._back = ReadBack(journal)
         self._waiters: list[asyncio.Future[None]] = []
         self._room: list[asyncio.Future[None]] = []
         self._live: list[LiveSubscription] = []
@@ -233,31 +227,15 @@ class Bus:
 
     async def reaches(self) -> int:
         """When the oldest block that is kept was written (ns); 0 where there is none."""
-        return await asyncio.to_thread(self._reaches)
-
-    def _reaches(self) -> int:
-        for segment in list(self.journal.segments):
-            try:
-                self.journal.index(segment)
-                if segment.offsets:
-                    return read_meta(segment, 0).stamp.wall
-            except (OSError, CorruptBlockError) as error:
-                log.error("journal: %s cannot be read: %s", segment.path.name, error)
-        return 0
+        return await asyncio.to_thread(reaches, self.journal)
 
     def _position(self, start: str) -> int:
         if start == "now":
             return self._head
         if start == "earliest":
             return self.journal.start
-        times = self.journal.times
         since = self.journal.now() - int(parse_duration(start.removeprefix("-")) * 1e9)
-        for segment in reversed(self.journal.segments):
-            self.journal.index(segment)
-            for number in reversed(range(len(segment.offsets))):
-                if times.of(read_meta(segment, number).stamp) < since:
-                    return read_block(segment, number).end
-        return self.journal.start
+        return stored_since(self.journal, since)
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -287,34 +265,11 @@ class Bus:
         start = self._tail.start
         if start is not None and sequence >= start:
             return self._tail.find(sequence, self._resolved)
-        found = await self._read(sequence)
+        found = await self._back.read(sequence)
         start = self._tail.start
         if found is None and start is not None and sequence < start:
             found = self._tail.first()
         return None if found is None else self._resolved(found)
-
-    async def _read(self, sequence: int) -> Block | None:
-        """From the disk; what was read along with a block is kept for whoever goes on there."""
-        for run in reversed(self._runs.values()):
-            if run.done() and _succeeded(run):
-                known = _within(run.result(), sequence)
-                if known is not None:
-                    return known
-        while True:
-            task = self._runs.get(sequence)
-            if task is None or task.done():
-                task = asyncio.create_task(asyncio.to_thread(read, self.journal, sequence))
-                self._runs[sequence] = task
-                while len(self._runs) > _RUNS:
-                    self._runs.popitem(last=False)
-            try:
-                # Shielded: the lane that asked first may be stopped while another waits for the
-                # same.
-                found = await asyncio.shield(task)
-                return found[0] if found else None
-            except OSError as error:
-                log.error("journal: cannot be read at the moment: %s", error)
-                await asyncio.sleep(_PAUSE)
 
     async def more(self, sequence: int, deadline: float | None) -> bool:
         """Wait until there is a reading at or after `sequence`; False if `deadline` (loop time)
@@ -352,13 +307,3 @@ class Bus:
             finally:
                 called.cancel()
         failure.result()
-
-
-def _succeeded(task: "asyncio.Task[list[Block]]") -> bool:
-    return not task.cancelled() and task.exception() is None
-
-
-def _within(run: Sequence[Block], sequence: int) -> Block | None:
-    """The block of a run that holds `sequence`."""
-    place = bisect_right(run, sequence, key=lambda block: block.first) - 1
-    return run[place] if place >= 0 and sequence < run[place].end else None

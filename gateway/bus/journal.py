@@ -20,7 +20,8 @@ from gateway.bus.gather import Entry, Gathering, Taken
 from gateway.bus.kept import JournalOptions, Kept
 from gateway.bus.records import CursorRecord, Meta, Stamp, merged
 from gateway.bus.recovery import Recovered, recover
-from gateway.bus.segment import Segment, SegmentWriter, settle, sync_directory
+from gateway.bus.segment import Segment, sync_directory
+from gateway.bus.segment_writer import SegmentWriter, settle
 from gateway.core.contracts import Flag
 
 log = logging.getLogger(__name__)

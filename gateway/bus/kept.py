@@ -15,12 +15,12 @@ from gateway.bus.segment import (
     SEGMENT_SIZE,
     Damage,
     Segment,
-    SegmentWriter,
     read_meta,
     scan,
     spare_path,
     sync_directory,
 )
+from gateway.bus.segment_writer import SegmentWriter
 from gateway.bus.times import Times
 
 log = logging.getLogger(__name__)

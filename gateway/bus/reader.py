@@ -1,14 +1,17 @@
 """Reading the journal back from the disk: whatever is whole, past whatever is not."""
 
 import errno
+import logging
 from bisect import bisect_right
 from typing import Protocol
 
 from gateway.bus import block as blocks
 from gateway.bus.block import Block, CorruptBlockError, Header
 from gateway.bus.journal import Journal
-from gateway.bus.segment import Damage, Segment, read_raw
+from gateway.bus.segment import Damage, Segment, read_block, read_meta, read_raw
 from gateway.bus.table import Table, Tables
+
+log = logging.getLogger(__name__)
 
 _LOST = frozenset({
     errno.EIO, errno.ENOENT, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENXIO,
@@ -112,3 +115,27 @@ def _find(journal: Journal, segment: Segment, sequence: int, taker: _Taker) -> N
             offsets = [*segment.offsets[number : number + 2], segment.tail]
             journal.note(Damage(segment.path, offsets[0], offsets[1] - offsets[0], str(error)))
             number += 1
+
+
+def reaches(journal: Journal) -> int:
+    """When the oldest block that is kept was written (ns); 0 where there is none. Blocking."""
+    for segment in list(journal.segments):
+        try:
+            journal.index(segment)
+            if segment.offsets:
+                return read_meta(segment, 0).stamp.wall
+        except (OSError, CorruptBlockError) as error:
+            log.error("journal: %s cannot be read: %s", segment.path.name, error)
+    return 0
+
+
+def stored_since(journal: Journal, since: int) -> int:
+    """The first sequence that was written at or after a time (ns). Blocking. Raises OSError,
+    CorruptBlockError."""
+    times = journal.times
+    for segment in reversed(journal.segments):
+        journal.index(segment)
+        for number in reversed(range(len(segment.offsets))):
+            if times.of(read_meta(segment, number).stamp) < since:
+                return read_block(segment, number).end
+    return journal.start

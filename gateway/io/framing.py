@@ -58,18 +58,11 @@ _BEFORE = "it began before we listened"
 _GONE = "the line was lost in the middle of it"
 
 
-class Delimited:
-    """Frames with a delimiter behind each, which is not part of it. Empty ones are left out.
+class _Unfinished:
+    """What is kept of a frame that has begun. longest: of one (bytes)."""
 
-    end: the delimiter; b"" for lines, which end with \\n, \\r or both. longest: of a frame (bytes).
-    quiet_ends: whether silence ends a frame too.
-    """
-
-    def __init__(self, end: bytes, longest: int, *, quiet_ends: bool = False) -> None:
-        self._lines = not end
-        self._end = end or b"\n"
+    def __init__(self, longest: int) -> None:
         self._longest = longest
-        self._quiet_ends = quiet_ends
         self._rest = b""
         self._skipping = False
         self._midway = False
@@ -82,6 +75,26 @@ class Delimited:
     def midway(self) -> None:
         """See Framing."""
         self._midway = True
+
+    def lost(self) -> list[Piece]:
+        """See Framing."""
+        rest, self._rest = self._rest, b""
+        skipping, self._skipping, self._midway = self._skipping, False, False
+        return [_cut(rest, _GONE)] if rest and not skipping else []
+
+
+class Delimited(_Unfinished):
+    """Frames with a delimiter behind each, which is not part of it. Empty ones are left out.
+
+    end: the delimiter; b"" for lines, which end with \\n, \\r or both. longest: of a frame (bytes).
+    quiet_ends: whether silence ends a frame too.
+    """
+
+    def __init__(self, end: bytes, longest: int, *, quiet_ends: bool = False) -> None:
+        super().__init__(longest)
+        self._lines = not end
+        self._end = end or b"\n"
+        self._quiet_ends = quiet_ends
 
     def feed(self, data: bytes) -> list[Piece]:
         """See Framing."""
@@ -116,30 +129,9 @@ class Delimited:
         frame, self._rest = self._rest, b""
         return list(self._ended(frame))
 
-    def lost(self) -> list[Piece]:
-        """See Framing."""
-        rest, self._rest = self._rest, b""
-        skipping, self._skipping, self._midway = self._skipping, False, False
-        return [_cut(rest, _GONE)] if rest and not skipping else []
 
-
-class Silence:
-    """Frames with silence between them, as `idle` tells it."""
-
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
-        self._rest = b""
-        self._skipping = False
-        self._midway = False
-
-    @property
-    def waiting(self) -> bool:
-        """See Framing."""
-        return bool(self._rest) or self._skipping
-
-    def midway(self) -> None:
-        """See Framing."""
-        self._midway = True
+class Silence(_Unfinished):
+    """Frames with silence between them, as `idle` tells it. longest: of a frame (bytes)."""
 
     def feed(self, data: bytes) -> list[Piece]:
         """See Framing."""
@@ -158,9 +150,3 @@ class Silence:
         if not rest:
             return []
         return [_cut(rest, _BEFORE) if midway else Piece(rest)]
-
-    def lost(self) -> list[Piece]:
-        """See Framing."""
-        rest, self._rest = self._rest, b""
-        self._skipping = self._midway = False
-        return [_cut(rest, _GONE)] if rest else []

@@ -54,6 +54,22 @@ def historical(reading: Reading) -> Reading:
     return msgspec.structs.replace(reading, flags=flags)
 
 
+def shown(record: ReplayRecord) -> dict[str, Any]:
+    """A replay for status and the API; times in epoch ms."""
+    whole = record.until - record.begin
+    share = (record.position - record.begin) / whole if whole else 1.0
+    return {
+        "state": record.state,
+        "start": record.start // 1_000_000,
+        "end": record.end // 1_000_000,
+        "devices": record.devices,
+        "journal_from": record.reaches // 1_000_000,
+        "progress": round(share, 3),
+        "sent": record.sent,
+        "refused": record.refused,
+    }
+
+
 class Again:
     """The second sendings of one bridge. pool: its endpoints. send: the end of its chain.
     dead_letter: keeps what a replay finds refused. emit: for what happens on the way."""

@@ -4,14 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from itertools import repeat
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from gateway.core.contracts import Addressed, Burst, Codec, Flag, Measured, Plain, Reading, Value
 from gateway.core.errors import DecodeError
-from gateway.runtime.rates import Rates
+from gateway.runtime.decoded import Bad, Decoded, Limits, Registry
+from gateway.runtime.rates import Rates, is_over
 from gateway.runtime.senders import Sender, Senders
+
+__all__ = ["Bad", "Decoded", "Decoder", "Limits", "Registry"]
 
 _EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a device has no clock
 _LATEST = 2**63 - 86_400 * 10**9  # ns
@@ -25,71 +27,6 @@ _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 Report = tuple[int | None, dict[str, Value]]
 Addressing = Callable[[str, str, bytes, int], Iterable[tuple[str, int | None, dict[str, Value]]]]
 _Flat = dict[str, Value] | None
-
-
-class Registry(Protocol):
-    """What decoding needs of the device registry."""
-
-    def id_of(self, original: str, source: str) -> str:
-        """The device's id. Raises DecodeError."""
-        ...
-
-    def admit(self, device: str, values: dict[str, Value]) -> dict[str, Value]:
-        """`values`, if the device may have these metrics. Raises DecodeError."""
-        ...
-
-    def refused(self, device: str, count: int) -> None:
-        """So many messages of a device, or "" for whoever is none, were over its rate."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """payload, topic: the largest taken (bytes). rate: messages a second from one device, 0 for
-    any number; burst: how many more at once after it was quiet."""
-
-    payload: int = 256_000
-    topic: int = 256
-    rate: int = 0
-    burst: int = 1
-
-
-@dataclass(slots=True)
-class Bad:
-    """A frame that could not be decoded. place: where in its burst."""
-
-    device: str
-    topic: str
-    payload: bytes
-    reason: str
-    detail: str
-    place: int = 0
-
-
-@dataclass(slots=True)
-class Decoded:
-    """What a burst came to. frames: how many frames the readings come from. size: their bytes.
-    over: frames over their device's rate, by device; they are not looked at. over_at: their places
-    in the burst."""
-
-    readings: list[Reading] = field(default_factory=list)
-    bad: list[Bad] = field(default_factory=list)
-    frames: int = 0
-    size: int = 0
-    over: Counter[str] = field(default_factory=Counter)
-    over_at: list[int] = field(default_factory=list)
-
-
-def _is_over(left: dict[str, int], device: str, over: Counter[str]) -> bool:
-    """Whether this message is one too many; counted in `over`, or taken off `left`."""
-    passing = left.get(device)
-    if passing is None:
-        return False
-    if passing:
-        left[device] = passing - 1
-        return False
-    over[device] += 1
-    return True
 
 
 def _no_codec(device: str, payload: bytes, received: int) -> Iterable[Report]:
@@ -202,7 +139,7 @@ class Decoder:
             try:
                 sender = self.senders.learn(topic)
                 device = sender.device
-                if left and _is_over(left, device, result.over):
+                if left and is_over(left, device, result.over):
                     result.over_at.append(index)
                     continue
                 if fault is not None:
@@ -211,7 +148,7 @@ class Decoder:
                 flat = found[index] if found else self._plain((payload,))[0]
                 result.readings += self._reports(topic, sender, payload, flat, here)
             except DecodeError as error:
-                if device is _NOBODY and _is_over(left, device, result.over):
+                if device is _NOBODY and is_over(left, device, result.over):
                     result.over_at.append(index)
                     continue
                 result.bad.append(Bad(device, topic, payload, error.reason, str(error), index))
@@ -228,12 +165,12 @@ class Decoder:
             device = _NOBODY
             try:
                 device = self._registry.id_of(reading.device, self._source)
-                if _is_over(left, device, result.over):
+                if is_over(left, device, result.over):
                     result.over_at.append(place)
                     continue
                 values = self._registry.admit(device, reading.values)
             except DecodeError as error:
-                if device is _NOBODY and _is_over(left, device, result.over):
+                if device is _NOBODY and is_over(left, device, result.over):
                     result.over_at.append(place)
                     continue
                 result.bad.append(Bad(reading.device, "", b"", error.reason, str(error), place))

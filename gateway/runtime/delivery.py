@@ -1,7 +1,7 @@
-"""The pump from the bus to a bridge: lanes, each with one batch in flight, through the stages."""
+"""The pump from the bus to a bridge: what belongs to one bridge, what an operator asks of it, and
+what others see of it. Its lanes work in gateway.runtime.lanes."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from gateway.bus.backlog import Backlog
-from gateway.bus.block import Block
 from gateway.bus.bus import Bus
 from gateway.bus.lane import Lane
 from gateway.bus.subscription import Subscription
@@ -17,15 +16,15 @@ from gateway.core.contracts import Batch, Bridge, Flag, Reading, Selective, Send
 from gateway.core.errors import Conflict, Unavailable
 from gateway.core.events import DeadLettered
 from gateway.core.settings import BridgeSettings
-from gateway.runtime.again import Again, Retried
+from gateway.runtime.again import Again, Retried, shown
 from gateway.runtime.beside import Beside
 from gateway.runtime.clock import Clock
-from gateway.runtime.summaries import summarise
+from gateway.runtime.lanes import Lanes
 from gateway.stages import compose
 from gateway.stages.backoff import Place
 from gateway.stages.classify import classified
 from gateway.stages.failover import Failover
-from gateway.stages.fresh_first import FreshFirst, SetAside
+from gateway.stages.fresh_first import FreshFirst
 from gateway.stages.health import HealthStage
 from gateway.stages.next_endpoint import NextEndpoint
 from gateway.stages.pool import pool_of
@@ -34,12 +33,8 @@ from gateway.stages.retry import Retry
 from gateway.stages.upkeep import Upkeep
 from gateway.store.dead_letters import DeadLetter, DeadLetters
 
-log = logging.getLogger(__name__)
-
 _DURABLE = 5.0  # longest that an answer waits for the disk (s)
 _LOOK = 0.02  # s
-_GIVE_WAY = 0.05  # longest that a lane with a backlog rests after a write as long (s)
-_HOLD = 600.0  # longest that readings wait for the clock (s)
 
 
 class Delivery:
@@ -72,17 +67,15 @@ class Delivery:
         self.failover = Failover(self.name, settings.retry.failover_after, self._elsewhere)
         self.stood_in = 0
         self.health = HealthStage(self.name, bus.emit)
-        self.delivered_at = 0
-        self._at_work = 0  # lanes with a batch on its way
         self._bus = bus
         self._dead_letters = dead_letters
-        self._clock = clock
         self._others = others
         self._flowing = asyncio.Event()
         self._own = send = partial(self._send, bridge)
         self._beside = Beside(settings, bus, self._is_away)
         self.profiling = ProfilingStage(profiler, f"deliver:{self.name}", settings.batch.size)
         self._leaves_out = bridge.leaves_out if isinstance(bridge, Selective) else Flag.NONE
+        self._lanes = Lanes(settings, clock, self._flowing, self._chain, self._leaves_out)
         self._again = Again(
             self.name, settings, bus, self.pool, send, self._dead_letter, bus.emit,
             self._leaves_out,
@@ -114,8 +107,8 @@ class Delivery:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.upkeep.run())
                 for lane in self.subscription.lanes:
-                    group.create_task(self._lane(lane), name=f"{self.name}/{lane.number}")
-                backlog = self._lane(self.subscription.backlog)
+                    group.create_task(self._lanes.work(lane), name=f"{self.name}/{lane.number}")
+                backlog = self._lanes.work(self.subscription.backlog)
                 group.create_task(backlog, name=f"{self.name}/backlog")
                 group.create_task(self._again.run(self.subscription))
         finally:
@@ -125,37 +118,11 @@ class Delivery:
         """Begin nothing more, and let what is on its way arrive, for at most `within` seconds:
         cancelled in between, it would be sent again."""
         self._flowing.clear()
+        lanes, retry = self._lanes, self.retry
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                while self._at_work and not self.retry.failing:  # noqa: ASYNC110 - lanes end singly
+                while lanes.at_work and not retry.failing:  # noqa: ASYNC110 - lanes end singly
                     await asyncio.sleep(_LOOK)
-
-    async def _lane(self, lane: Lane | Backlog) -> None:
-        batching, chain = self.settings.batch, self._chain(lane)
-        while True:
-            batch = await lane.next_batch(batching.size, batching.wait, self._on_hold)
-            if not batch:
-                await self._clock.wait(self._hold_left())
-                continue
-            await self._flowing.wait()
-            self._at_work += 1
-            began, full = time.monotonic(), len(batch) >= batching.size
-            try:
-                if self._leaves_out:
-                    batch.leave_out(self._leaves_out)
-                if self.settings.retry.summaries != "never":
-                    summarise(batch, self.settings.retry.summaries)
-                if batch:
-                    await chain(batch)
-                lane.done(batch)
-            except SetAside:
-                continue
-            finally:
-                self._at_work -= 1
-            if full:
-                # A backlog: it would take the machine from what comes in and from other bridges.
-                await asyncio.sleep(min(time.monotonic() - began, _GIVE_WAY))
-            self.delivered_at = time.time_ns()
 
     def _is_away(self) -> bool:
         """Whether nothing goes out, neither here nor through the bridge that stands in."""
@@ -194,14 +161,6 @@ class Delivery:
         """Send nothing more until a person resumes the bridge, or the gateway is started again:
         what was wrong may have been put right then."""
         self._flowing.clear()
-
-    def _on_hold(self, block: Block) -> bool:
-        """Whether a block has wrong times that will be put right once the clock is set."""
-        hold = self.settings.unsynced == "hold" and not self._clock.synced
-        return hold and not block.settled and self._hold_left() > 0
-
-    def _hold_left(self) -> float:
-        return _HOLD - self._clock.unset_for()
 
     async def _dead_letter(self, readings: list[Reading], text: str, reason: str) -> None:
         now = time.time_ns()
@@ -292,22 +251,9 @@ class Delivery:
         return self.subscription
 
     def _replay(self) -> dict[str, Any] | None:
-        """The replay that runs, or the last one; times in epoch ms."""
+        """The replay that runs, or the last one."""
         record = self.subscription.replay if self.subscription else None
-        if record is None:
-            return None
-        whole = record.until - record.begin
-        share = (record.position - record.begin) / whole if whole else 1.0
-        return {
-            "state": record.state,
-            "start": record.start // 1_000_000,
-            "end": record.end // 1_000_000,
-            "devices": record.devices,
-            "journal_from": record.reaches // 1_000_000,
-            "progress": round(share, 3),
-            "sent": record.sent,
-            "refused": record.refused,
-        }
+        return None if record is None else shown(record)
 
     # -- what others see --------------------------------------------------------------------
 
@@ -357,7 +303,7 @@ class Delivery:
             "oldest": round(self.oldest(), 3),
             "drops_in": self._drops_in(),
             "set_aside": bool(self.subscription and self.subscription.backlog),
-            "delivered_at": self.delivered_at // 1_000_000 or None,
+            "delivered_at": self._lanes.delivered_at // 1_000_000 or None,
             "last_error": self.retry.failing or None,
             "stood_in": self.stood_in,
             "failed": dict(self.health.failed),

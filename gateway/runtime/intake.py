@@ -16,7 +16,8 @@ from gateway.core.contracts import Burst, Busy, Detailed, Device, Rejected, Stor
 from gateway.core.errors import BerrygateError, ConfigError, Denied
 from gateway.core.events import Failed
 from gateway.core.ledger import SourceLedger
-from gateway.runtime.decoding import Decoded, Decoder
+from gateway.runtime.decoded import Decoded
+from gateway.runtime.decoding import Decoder
 from gateway.runtime.finishing import Finishing
 from gateway.runtime.pieces import Pieces
 from gateway.runtime.refusals import Refusals

@@ -4,6 +4,7 @@ The generic cell rate algorithm (ITU-T I.371): instead of tokens, the time at wh
 be full again, so that one number a device is all there is to keep.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 
 
@@ -32,3 +33,15 @@ class Rates:
                 after = start + allowed * each
             full_at[device] = after
         return over
+
+
+def is_over(left: dict[str, int], device: str, over: Counter[str]) -> bool:
+    """Whether this message is one too many; counted in `over`, or taken off `left`."""
+    passing = left.get(device)
+    if passing is None:
+        return False
+    if passing:
+        left[device] = passing - 1
+        return False
+    over[device] += 1
+    return True

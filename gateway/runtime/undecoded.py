@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gateway.core.events import DeadLettered, Event
-from gateway.runtime.decoding import Bad
+from gateway.runtime.decoded import Bad
 from gateway.runtime.refusals import Refusals
 from gateway.store.dead_letters import DeadLetter, DeadLetters
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from gateway.bus import block as blocks
 from gateway.bus.block import Block
 from gateway.bus.records import Meta, Stamp
-from gateway.bus.segment import SEGMENT_SIZE, SegmentWriter
+from gateway.bus.segment import SEGMENT_SIZE
+from gateway.bus.segment_writer import SegmentWriter
 from gateway.core.contracts import Reading, boottime
 from tests.benchmarks.ingest.measure import cpu_seconds
 from tests.benchmarks.startup import installed

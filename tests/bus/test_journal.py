@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.bus import journal as journals
-from gateway.bus import segment as segments
+from gateway.bus import segment_writer
 from gateway.bus.gather import Entry
 from gateway.bus.records import RepeatKeys
 from gateway.bus.segment import START
@@ -176,7 +176,7 @@ async def test_keys_of_a_block_of_many_small_bursts_are_all_given_back(tmp_path:
 async def test_where_commits_are_far_apart_no_zeros_are_written_for_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "_STEP", 4096)
+    monkeypatch.setattr(segment_writer, "STEP", 4096)
     zeros = 0
 
     def pwrite(fd: int, data: bytes, offset: int) -> int:
@@ -186,9 +186,9 @@ async def test_where_commits_are_far_apart_no_zeros_are_written_for_the_next(
 
     async with open_bus(tmp_path) as bus, running(bus):
         await publish(bus, numbered(0, 10))
-        monkeypatch.setattr(segments, "os", SimpleNamespace(**vars(os) | {"pwrite": pwrite}))
+        monkeypatch.setattr(segment_writer, "os", SimpleNamespace(**vars(os) | {"pwrite": pwrite}))
         for round_, (apart, written) in enumerate(((0.0, False), (60.0, True), (0.0, False))):
-            monkeypatch.setattr(segments, "_APART", apart)
+            monkeypatch.setattr(segment_writer, "_APART", apart)
             zeros = 0
             for batch in range(20):
                 begin = 10 + (round_ * 20 + batch) * 100
@@ -202,7 +202,7 @@ async def test_where_commits_are_far_apart_each_is_in_as_few_pages_as_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of blocks of nearly a page, back to back, each would be in two."""
-    monkeypatch.setattr(segments, "_APART", 0.0)
+    monkeypatch.setattr(segment_writer, "_APART", 0.0)
     random = Random(3)
     some = [
         [Reading("a", n, {"x": random.random()}) for n in range(size)] for size in (490, 480, 470)
@@ -225,7 +225,7 @@ async def test_a_segment_has_a_bounded_number_of_blocks_and_gives_back_its_room(
 ) -> None:
     """A start looks at every block of the last one: at one a second a file of 64 MB would have
     half a million, and a start would take minutes."""
-    monkeypatch.setattr(segments, "MOST_BLOCKS", 10)
+    monkeypatch.setattr(segment_writer, "MOST_BLOCKS", 10)
     async with open_bus(tmp_path) as bus, running(bus):
         for number in range(25):
             await publish(bus, numbered(number, number + 1))
@@ -283,7 +283,7 @@ async def test_a_disk_without_room_costs_no_files_while_it_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is tried each second: a file left open each time would be the end within minutes."""
-    monkeypatch.setattr(segments, "MOST_BLOCKS", 5)
+    monkeypatch.setattr(segment_writer, "MOST_BLOCKS", 5)
     monkeypatch.setattr(journals, "_RETRY", 0.001)
     room, tries = os.posix_fallocate, 0
 

@@ -8,19 +8,12 @@ from typing import Any
 import pytest
 
 from gateway.bus import block as blocks
-from gateway.bus import reader
+from gateway.bus import reader, segment_writer
 from gateway.bus import segment as segments
 from gateway.bus.block import Block, Header
 from gateway.bus.recovery import recover
-from gateway.bus.segment import (
-    Damage,
-    Segment,
-    SegmentWriter,
-    open_segment,
-    read_raw,
-    scan,
-    spare_path,
-)
+from gateway.bus.segment import Damage, Segment, open_segment, read_raw, scan, spare_path
+from gateway.bus.segment_writer import SegmentWriter
 from gateway.core.contracts import Reading
 from tests.support.journal import SEGMENT, numbered, numbers, open_bus, options, publish, running
 
@@ -101,7 +94,7 @@ def test_a_damaged_block_before_others_is_found_among_old_ones(tmp_path: Path) -
 def test_a_start_does_not_look_through_all_that_was_there_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "_STEP", 4096)
+    monkeypatch.setattr(segments, "STEP", 4096)
     writer = SegmentWriter.reuse(spare(tmp_path, 200), 2, 201, SIZE)
     written(writer, 201, 3)
     writer.close()
@@ -120,7 +113,7 @@ def test_a_start_does_not_look_through_all_that_was_there_before(
 def test_what_was_written_before_is_not_zeroed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "_STEP", 4096)
+    monkeypatch.setattr(segment_writer, "STEP", 4096)
     write, amount = os.pwrite, 0
 
     def counted(fd: int, data: bytes, offset: int) -> int:

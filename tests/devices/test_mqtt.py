@@ -287,13 +287,13 @@ async def test_qos_2_is_completed() -> None:
 async def test_of_a_mixed_burst_only_qos_0_is_thrown_away() -> None:
     found = Listener(Endpoint())
     device = found.device
-    device._handover = Handover(frames=1)
+    device._receiver.handover = Handover(frames=1)
     client = make_client(Endpoint(), "x", clean=True, factory=BulkClient)
     assert isinstance(client, BulkClient)
     mixed = Frames([b"a", b"b", b"c"], [b"1", b"2", b"3"], [0, 7, 0], [0x30, 0x32, 0x30])
     for _ in range(3):
-        device._frames(client, mixed, 0)
-    taken = [burst.payloads for burst in device._handover._bursts]
+        device._receiver.frames(client, mixed, 0)
+    taken = [burst.payloads for burst in device._receiver.handover._bursts]
     assert taken == [[b"1", b"2", b"3"], [b"2"], [b"2"]]
     assert device.dropped["overload"] == 4
 

@@ -1,4 +1,4 @@
-"""The serial device on a pseudo-terminal: frames, unplugging, requests, commands."""
+"""The serial device on a pseudo-terminal: frames, unplugging, the port."""
 
 import asyncio
 import os
@@ -6,103 +6,19 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devices.serial import SerialDevice, SerialSettings
 from gateway.config import InvalidConfig, loads
-from gateway.core.contracts import (
-    Actuator,
-    Burst,
-    Command,
-    Context,
-    Described,
-    Detailed,
-    Endpoint,
-    Reply,
-    Stored,
-    Watched,
-)
-from gateway.core.events import Connected, Disconnected, Event, Failed
+from gateway.core.contracts import Actuator, Described, Detailed, Watched
+from gateway.core.events import Connected, Disconnected, Failed
 from gateway.io import serial_port
 from tests.support.cable import Cable
+from tests.support.serial_listener import Listener, at_work, connected, listening, until
 from tests.support.usb import adapter, gone
-
-
-class Listener:
-    """A device at work, and what came of it."""
-
-    def __init__(self, directory: Path, port: str, root: Path = Path("/"), **settings: Any) -> None:
-        self.events: list[Event] = []
-        self.bursts: list[Burst] = []
-        self.acknowledge = True
-        self.open = asyncio.Event()
-        self.open.set()
-        context = Context("gw", "berrygate", directory, Endpoint(), self.events.append)
-        built = SerialSettings.model_validate({"port": port, **settings})
-        self.device = SerialDevice("scale", built, context, root)
-
-    async def pump(self) -> None:
-        async for burst in self.device.listen():
-            await self.open.wait()
-            self.bursts.append(burst)
-            if self.acknowledge:
-                burst.done(Stored())
-
-    @property
-    def payloads(self) -> list[bytes]:
-        return [
-            payload
-            for burst in self.bursts
-            for payload, fault in zip(
-                burst.payloads, burst.faults or [None] * len(burst), strict=True
-            )
-            if fault is None
-        ]
-
-    @property
-    def faults(self) -> list[tuple[str, bytes]]:
-        return [
-            (fault[0], payload)
-            for burst in self.bursts
-            for payload, fault in zip(burst.payloads, burst.faults, strict=False)
-            if fault is not None
-        ]
-
-
-async def until(condition: Callable[[], bool], timeout: float = 30) -> None:
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-async def connected(found: Listener) -> None:
-    await until(lambda: found.device.trouble == "")
-    await asyncio.sleep(0.1)  # what comes sooner may have begun before
-
-
-@asynccontextmanager
-async def listening(cable: Cable, **settings: Any) -> AsyncIterator[Listener]:
-    found = Listener(cable.link.parent, str(cable.link), **settings)
-    task = asyncio.create_task(found.pump())
-    try:
-        await connected(found)
-        yield found
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-def cable(tmp_path: Path) -> Any:
-    found = Cable(tmp_path / "by-id-scale")
-    yield found
-    found.unplug()
 
 
 async def test_what_it_is(cable: Cable) -> None:
@@ -184,16 +100,12 @@ async def test_a_loop_that_was_held_up_is_no_silence(cable: Cable) -> None:
 async def test_what_had_begun_before_it_was_opened_is_no_reading(cable: Cable) -> None:
     cable.plug()
     found = Listener(cable.link.parent, str(cable.link))
-    task = asyncio.create_task(found.pump())
-    try:
+    async with at_work(found):
         await until(lambda: found.device.trouble == "")
         cable.say(b"2.5\n13.5\n")
         await until(lambda: bool(found.payloads))
         assert found.payloads == [b"13.5"]
         assert found.faults == [("cut", b"2.5")]
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_unplugged_and_back_under_another_name(cable: Cable) -> None:
@@ -223,8 +135,7 @@ async def test_an_adapter_is_known_again_by_its_serial_number(cable: Cable, tmp_
     cable.plug()
     port = adapter(root, "ttyUSB0", cable.paths[-1])
     found = Listener(tmp_path, str(port), root)
-    task = asyncio.create_task(found.pump())
-    try:
+    async with at_work(found):
         await connected(found)
         assert found.device.info()["model"] == "FT232R USB UART"
         gone(root, "ttyUSB0")
@@ -234,9 +145,6 @@ async def test_an_adapter_is_known_again_by_its_serial_number(cable: Cable, tmp_
         await connected(found)
         cable.say(b"1\n")
         await until(lambda: found.payloads == [b"1"])
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_many_times_in_and_out(cable: Cable) -> None:
@@ -277,8 +185,7 @@ async def test_a_port_that_another_program_has(cable: Cable) -> None:
     assert other.stdout is not None
     await other.stdout.readline()
     found = Listener(cable.link.parent, str(cable.link))
-    task = asyncio.create_task(found.pump())
-    try:
+    async with at_work(found):
         await until(lambda: "in use" in found.device.trouble)
         assert f"({other.pid})" in found.device.trouble
         other.kill()
@@ -286,9 +193,6 @@ async def test_a_port_that_another_program_has(cable: Cable) -> None:
         await connected(found)
         with pytest.raises(OSError, match=r"busy|unavailable"):  # root may open it all the same
             lock(cable.link)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
     lock(cable.link)  # given back
 
 
@@ -309,16 +213,12 @@ async def test_a_port_that_we_may_not_use_is_tried_again(
 
     monkeypatch.setattr(serial_port.serial, "Serial", refuses)
     found = Listener(cable.link.parent, str(cable.link))
-    task = asyncio.create_task(found.pump())
-    try:
+    async with at_work(found):
         await until(lambda: found.device.denied)
         assert "may not use" in found.device.trouble
         await connected(found)
         assert not found.device.denied
         assert [type(event) for event in found.events] == [Failed, Connected]
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_how_the_port_is_set_up(cable: Cable) -> None:
@@ -337,12 +237,8 @@ async def test_how_the_port_is_set_up(cable: Cable) -> None:
 
 async def test_what_is_no_serial_port(tmp_path: Path) -> None:
     found = Listener(tmp_path, "/dev/null")
-    task = asyncio.create_task(found.pump())
-    try:
+    async with at_work(found):
         await until(lambda: "cannot be opened" in found.device.trouble)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.mark.parametrize("flow", ["none", "rtscts"])
@@ -372,183 +268,6 @@ async def test_while_the_disk_refuses_memory_is_bounded(
         else:
             assert not found.device.dropped
             await until(lambda: len(found.payloads) >= sent)
-
-
-# -- requests ---------------------------------------------------------------------------------
-
-
-def counter() -> Callable[[bytes], bytes]:
-    """A device that answers each request with its number."""
-    numbers = iter(range(10_000))
-    return lambda line: b"%s=%d\r\n" % (line[:1], next(numbers))
-
-
-async def test_the_next_request_goes_out_after_the_commit(cable: Cable) -> None:
-    cable.answer = counter()
-    cable.plug()
-    async with listening(cable, poll=[{"request": "R\\r\\n", "every": "20ms"}]) as found:
-        await until(lambda: len(found.bursts) > 5)
-        found.acknowledge = False
-        await asyncio.sleep(0.1)
-        waiting, asked = found.bursts[-1], len(cable.heard)
-        await asyncio.sleep(0.3)
-        assert len(cable.heard) == asked  # ten were due
-        assert waiting.urgent
-        found.acknowledge = True
-        waiting.done(Stored())
-        await until(lambda: len(cable.heard) > asked + 5)
-        numbers = [int(payload[2:]) for payload in found.payloads]
-        assert numbers == list(range(len(numbers)))
-
-
-async def test_several_requests_in_turn_each_at_its_pace(cable: Cable) -> None:
-    cable.answer = counter()
-    cable.plug()
-    poll = [
-        {"request": "A\\n", "every": "50ms", "prefix": "fast:"},
-        {"request": "B\\n", "every": "200ms", "prefix": "slow:"},
-        {"request": "hex:430a", "every": "10s"},
-    ]
-    async with listening(cable, poll=poll) as found:
-        await until(lambda: len(found.bursts) >= 30)
-        kinds = [payload.partition(b"=")[0] for payload in found.payloads[:30]]
-        assert set(kinds) == {b"fast:A", b"slow:B", b"C"}
-        assert kinds.count(b"C") == 1
-        assert 2 <= kinds.count(b"fast:A") / kinds.count(b"slow:B") <= 6
-        assert [asked["failing"] for asked in found.device.details()["polls"]] == [None] * 3
-
-
-async def test_an_answer_that_can_wait_for_its_commit_does(cable: Cable) -> None:
-    cable.answer = counter()
-    cable.plug()
-    async with listening(cable, poll=[{"request": "R\\n", "every": "60s"}]) as found:
-        await until(lambda: bool(found.bursts))
-        assert not found.bursts[0].urgent  # nothing else is due before it is committed anyway
-
-
-async def test_a_device_that_is_silent_is_told_of_and_asked_more_rarely(cable: Cable) -> None:
-    answers = True
-    number = counter()
-    cable.answer = lambda line: number(line) if answers else b""
-    cable.plug()
-    poll = [{"request": "R?\\n", "every": "50ms", "timeout": "50ms", "retries": 1}]
-    async with listening(cable, poll=poll) as found:
-        await until(lambda: len(found.payloads) > 3)
-        answers = False
-        await until(lambda: found.device.trouble == '"R?": no answer within 50ms')
-        asked = len(cable.heard)
-        await asyncio.sleep(1.5)
-        assert 2 <= len(cable.heard) - asked <= 12  # at its own pace they were 15, each twice
-        answers = True
-        await until(lambda: found.device.trouble == "")
-        count = len(found.payloads)
-        await until(lambda: len(found.payloads) > count + 3)
-    kinds = [type(event) for event in found.events]
-    assert kinds == [Connected, Disconnected, Connected]
-
-
-async def test_one_of_several_that_is_not_answered_is_a_concern(cable: Cable) -> None:
-    number = counter()
-    cable.answer = lambda line: number(line) if line == b"A" else b""
-    cable.plug()
-    poll = [
-        {"request": "A\\n", "every": "50ms"},
-        {"request": "B\\n", "every": "50ms", "timeout": "50ms", "retries": 0},
-    ]
-    async with listening(cable, poll=poll) as found:
-        await until(lambda: bool(found.device.concern))
-        assert found.device.concern == '"B": no answer within 50ms'
-        assert found.device.trouble == ""
-        count = len(found.payloads)
-        await until(lambda: len(found.payloads) > count + 5)
-
-
-async def test_what_nobody_asked_for_is_no_answer(cable: Cable) -> None:
-    number = counter()
-    cable.answer = lambda line: line + b"\r\n" + number(line)  # it echoes
-    cable.plug()
-    poll = [{"request": "READ\\n", "every": "50ms", "answer": "R="}]
-    async with listening(cable, poll=poll) as found:
-        await until(lambda: len(found.payloads) >= 5)
-        assert all(payload.startswith(b"R=") for payload in found.payloads)
-        assert found.device.dropped["unasked"] >= 4
-
-
-async def test_unplugged_between_request_and_answer(cable: Cable) -> None:
-    cable.plug()
-    async with listening(
-        cable, poll=[{"request": "R\\n", "every": "50ms", "timeout": "30s"}]
-    ) as found:
-        await asyncio.sleep(0.2)  # it waits for an answer, for long
-        cable.unplug()
-        cable.answer = counter()
-        cable.plug()
-        await until(lambda: len(found.payloads) > 3)
-
-
-async def test_confirmed_once_it_is_on_disk(cable: Cable) -> None:
-    number = counter()
-    cable.answer = lambda line: number(line) if line == b"R" else b""
-    cable.plug()
-    poll = [{"request": "R\\n", "every": "30ms", "confirm": "DEL\\n"}]
-    async with listening(cable, poll=poll) as found:
-        await until(lambda: len(found.payloads) >= 5)
-        found.acknowledge = False
-        await asyncio.sleep(0.3)
-        heard = list(cable.heard)
-        assert heard == [b"R", b"DEL"] * (len(heard) // 2) + [b"R"]
-        found.bursts[-1].done(Stored())
-        await until(lambda: cable.heard[len(heard) :] == [b"DEL", b"R"])
-
-
-# -- commands ---------------------------------------------------------------------------------
-
-COMMANDS: dict[str, Any] = {
-    "tare": {"write": "T\\r\\n", "reply": "OK", "error": "ERR", "timeout": "300ms"},
-    "set": {"write": "SP {value}\\r\\n", "reply": "OK"},
-    "reset": {"write": "hex:5a0d0a"},
-}
-
-
-async def test_commands(cable: Cable) -> None:
-    def answer(line: bytes) -> bytes:
-        return {b"T": b"W:1\r\nOK done\r\n", b"SP 2.5": b"OK\r\n"}.get(line, b"")
-
-    cable.answer = answer
-    cable.plug()
-    async with listening(cable, commands=COMMANDS) as found:
-        execute = found.device.execute
-        assert await execute(Command("tare")) == Reply("ok", result="OK done")
-        await until(lambda: found.payloads == [b"W:1"])  # a reading in between is a reading
-        assert await execute(Command("set", {"value": 2.5})) == Reply("ok", result="OK")
-        assert await execute(Command("reset")) == Reply("ok")
-        await until(lambda: cable.heard == [b"T", b"SP 2.5", b"Z"])
-        assert (await execute(Command("set", {"value": "1\r\nT"}))).status == "rejected"
-        assert (await execute(Command("set"))).status == "rejected"
-        assert (await execute(Command("fly"))).error == 'no command "fly"; known: reset, set, tare'
-        assert (await execute(Command("tare", expires=1))).status == "expired"
-        cable.answer = lambda line: b"ERR 7\r\n"
-        assert await execute(Command("tare")) == Reply("failed", error="ERR 7")
-        cable.answer = lambda line: b""
-        assert await execute(Command("tare")) == Reply("failed", error="no answer within 300ms")
-        cable.unplug()
-        await until(lambda: bool(found.device.trouble))
-        assert (await execute(Command("tare"))).status == "failed"
-        assert len(cable.heard) == 5
-
-
-async def test_commands_take_their_turn_between_requests(cable: Cable) -> None:
-    number = counter()
-    cable.answer = lambda line: b"OK\r\n" if line.startswith(b"SP") else number(line)
-    cable.plug()
-    poll = [{"request": "R\\n", "every": "20ms", "answer": "R="}]
-    async with listening(cable, poll=poll, commands=COMMANDS) as found:
-        replies = await asyncio.gather(
-            *(found.device.execute(Command("set", {"value": value})) for value in range(20))
-        )
-        assert {reply.status for reply in replies} == {"ok"}
-        await until(lambda: len(found.payloads) > 10)
-        assert not found.device.dropped
 
 
 # -- configuration ----------------------------------------------------------------------------

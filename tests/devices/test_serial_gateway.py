@@ -1,7 +1,6 @@
 """A serial device at a gateway as its users have it: unplugged, killed, between rubbish."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,6 @@ from tests.support.faults import runs, seeded
 from tests.support.gateway import Gateway, gateway
 from tests.support.ports import free_port
 from tests.support.subscriber import Subscriber, subscriber
-
-
-@pytest.fixture
-def cable(tmp_path: Path) -> Iterator[Cable]:
-    found = Cable(tmp_path / "by-id-scale")
-    yield found
-    found.unplug()
 
 
 def source(house: Gateway) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from gateway.codecs.json import JsonSettings
 from gateway.codecs.line import LineSettings
 from gateway.codecs.sparkplug import SparkplugSettings
 from gateway.core.contracts import Burst, Codec, Value
-from gateway.runtime.decoding import Decoded, Decoder, Limits
+from gateway.runtime.decoded import Decoded, Limits
+from gateway.runtime.decoding import Decoder
 from tests.codecs.cases import sparkplug
 
 NOW = 1_795_000_000 * 10**9

@@ -29,7 +29,8 @@ async def with_spare(work: Work, sink: Sink, spares: dict[str, Delivery]) -> Del
     """Another bridge on the same bus, which takes no readings of its own."""
     settings = BridgeSettings.model_validate({"type": "test", **QUICK, "devices": ["!*"]})
     profiler = Profiler(CollectorRegistry())
-    spare = Delivery(sink, settings, work.bus, work.letters, profiler, work.delivery._clock)
+    clock = work.delivery._lanes._clock
+    spare = Delivery(sink, settings, work.bus, work.letters, profiler, clock)
     await spare.subscribe()
     spares["spare"] = spare
     return spare

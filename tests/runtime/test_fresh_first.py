@@ -1,6 +1,5 @@
 """After an outage what is new goes first, where a bridge asks for it; nothing is lost by that."""
 
-import asyncio
 import re
 import threading
 import time
@@ -10,29 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 
-from gateway.core.contracts import Batch
-from gateway.core.errors import Unavailable
-from gateway.runtime.beside import Beside
-from gateway.stages.fresh_first import FreshFirst, SetAside
-from tests.support.delivering import QUICK, delivering, now_numbered
 from tests.support.gateway import Gateway
 from tests.support.http_peer import Asked, Said, http_peer
 from tests.support.influx import Influx1, influx_1
-from tests.support.journal import publish
 from tests.support.mosquitto import mosquitto
 from tests.support.publisher import Publisher
-from tests.support.sink import Sink
 
 DEVICES, RATE, BATCH = 8, 250, 50
 OUTAGE = 14.0
 FRESH = 5.0  # the least that can be asked for
-ASKED = {**QUICK["retry"], "fresh_first": "5s"}
 _LINE = re.compile(rb"seq=(\d+).* (\d{19})$", re.MULTILINE)
 
 
@@ -193,123 +183,3 @@ def test_a_kill_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     again = times.total() - len(times)
     print(f"taken again after two kills: {again} of {len(times)} (at most {most})")
     assert again <= most
-
-
-# -- the parts, without a server ------------------------------------------------------------------
-
-
-async def test_a_batch_of_which_a_part_was_taken_does_not_make_way() -> None:
-    sent: list[Batch] = []
-
-    class Reader:
-        batch: Batch | None = Batch(0, 4, now_numbered(0, 4))
-        leaves = True
-
-        async def set_aside(self) -> bool:
-            return self.leaves
-
-    async def send(batch: Batch) -> None:
-        sent.append(batch)
-
-    reader = Reader()
-    assert reader.batch is not None
-    stage = FreshFirst(reader, lambda: True)
-    with pytest.raises(SetAside):
-        await stage(reader.batch, send)
-    await stage(reader.batch.part(0, 2), send)
-    reader.leaves = False
-    await stage(reader.batch, send)
-    await FreshFirst(reader, lambda: False)(reader.batch, send)
-    assert [len(each) for each in sent] == [2, 4, 4]
-
-
-async def test_a_backlog_goes_out_although_nothing_new_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink = Sink()
-    sink.fails = Unavailable("away")
-    old = [False]
-    monkeypatch.setattr(Beside, "old", lambda self, lane: old[0])
-    async with delivering(tmp_path, sink, pool={"max": 2}, retry=ASKED) as work:
-        await publish(work.bus, now_numbered(0, 1_000))
-        await work.until(lambda: work.delivery.state == "failing")
-        await publish(work.bus, now_numbered(1_000, 1_010))
-        old[0] = True
-        await work.until(lambda: work.delivery.as_dict()["set_aside"])
-        assert work.ledger["pending"] == 1_010
-        sink.fails = None
-        await work.settled()
-        assert sorted(sink.numbers()) == list(range(1_010))
-        assert work.ledger["delivered"] == 1_010
-        assert not work.delivery.as_dict()["set_aside"]
-        assert work.delivery.state == "running"
-
-
-async def test_what_is_set_aside_waits_while_new_ones_try(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What goes through first after an outage is new, although the backlog was on its way, too."""
-    sink = Sink()
-    sink.fails = Unavailable("away")
-    old = [True]
-    monkeypatch.setattr(Beside, "old", lambda self, lane: old[0])
-    async with delivering(tmp_path, sink, pool={"max": 1}, retry=ASKED) as work:
-        await publish(work.bus, now_numbered(0, 100))
-        await work.until(lambda: work.delivery.state == "failing")
-        await publish(work.bus, now_numbered(100, 200))
-        backlog = work.delivery._subscribed().backlog
-        await work.until(lambda: backlog.in_flight > 0)  # nothing new: it tries
-        old[0] = False
-        await publish(work.bus, now_numbered(200, 210))
-        await work.until(lambda: not backlog.in_flight)  # and makes way
-        sink.fails = None
-        await work.settled()
-        numbers = sink.numbers()
-        assert sorted(numbers[:10]) == list(range(200, 210))
-        assert sorted(numbers) == list(range(210))
-        assert work.ledger["delivered"] == 210
-
-
-async def test_a_replay_leaves_the_backlog_to_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink = Sink()
-    old = [False]
-    monkeypatch.setattr(Beside, "old", lambda self, lane: old[0])
-    async with delivering(tmp_path, sink, pool={"max": 2}, retry=ASKED) as work:
-        await publish(work.bus, now_numbered(0, 50))
-        await work.settled()
-        sink.fails = Unavailable("away")
-        await publish(work.bus, now_numbered(50, 100))
-        await work.until(lambda: work.delivery.state == "failing")
-        old[0] = True
-        await publish(work.bus, now_numbered(100, 101))
-        await work.until(lambda: work.delivery.as_dict()["set_aside"])
-        old[0] = False
-        await publish(work.bus, now_numbered(101, 150))
-        lanes = work.delivery._subscribed().lanes
-        await work.until(lambda: all(lane.in_flight for lane in lanes))
-        now = time.time_ns()
-        asked = asyncio.create_task(work.delivery.replay(now - 3600 * 10**9, now, "*"))
-        await asyncio.sleep(0.1)
-        sink.fails = None
-        await asked
-        await work.settled()
-        await work.until(lambda: (work.delivery._replay() or {}).get("state") == "done")
-        again = sink.numbers(4)
-        assert sorted(sink.numbers()) == list(range(150))
-        assert set(again) >= set(range(50))
-        assert len(again) == len(set(again))
-        assert work.ledger["delivered"] == 150
-
-
-def test_age_is_told_by_the_clock_that_stored_it() -> None:
-    settings = cast(Any, SimpleNamespace(
-        retry=SimpleNamespace(fresh_first=5.0), batch=SimpleNamespace(wait=2.0)
-    ))  # fmt: skip
-    times = SimpleNamespace(of=lambda stamp: stamp)
-    journal = SimpleNamespace(now=lambda: 100 * 10**9, times=times)
-    bus = cast(Any, SimpleNamespace(journal=journal))
-    beside = Beside(settings, bus, cast(Any, None))
-    assert beside.old(cast(Any, SimpleNamespace(stored=92.9 * 10**9)))
-    assert not beside.old(cast(Any, SimpleNamespace(stored=93.1 * 10**9)))

@@ -16,7 +16,8 @@ from gateway.bus.bus import Bus
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Flag, Outcome, Stored
 from gateway.io.sqlite import Database
-from gateway.runtime.decoding import Decoded, Decoder, Limits
+from gateway.runtime.decoded import Decoded, Limits
+from gateway.runtime.decoding import Decoder
 from gateway.runtime.intake import Intake, Services, _gather
 from gateway.runtime.letters import Letters
 from gateway.stages.profiling import Profiler

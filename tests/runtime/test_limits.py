@@ -20,7 +20,8 @@ from gateway.core.contracts import Burst, Outcome, Reading, Stored
 from gateway.core.errors import DecodeError
 from gateway.core.events import Event, Limited
 from gateway.io.sqlite import Database
-from gateway.runtime.decoding import Decoder, Limits
+from gateway.runtime.decoded import Limits
+from gateway.runtime.decoding import Decoder
 from gateway.runtime.finishing import Finishing
 from gateway.runtime.intake import Intake, Services
 from gateway.runtime.rates import Rates

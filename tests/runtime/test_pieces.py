@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.core.contracts import Burst, Stored
-from gateway.runtime.decoding import Decoded
+from gateway.runtime.decoded import Decoded
 from gateway.runtime.intake import Intake
 from gateway.runtime.pieces import Pieces
 from tests.runtime.test_intake import frame, pumping, settled, stored

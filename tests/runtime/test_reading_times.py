@@ -6,7 +6,8 @@ import pytest
 
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Flag, Reading, Value
-from gateway.runtime.decoding import Decoder, Limits
+from gateway.runtime.decoded import Limits
+from gateway.runtime.decoding import Decoder
 
 SECOND = 10**9
 DAY = 86_400 * SECOND

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import math
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -95,19 +96,33 @@ def plain(first: int, last: int) -> list[Reading]:
 
 
 @pytest.fixture
-def tight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taking, "AIM", 8_000)
+def aim() -> int:
+    """How much open buffers are to hold (bytes)."""
+    return 8_000
+
+
+@pytest.fixture
+async def history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aim: int
+) -> AsyncIterator[History]:
+    monkeypatch.setattr(taking, "AIM", aim)
+    found = History(tmp_path, MONTH)
+    yield found
+    await found.close()
+
+
+def fill(history: History, count: int) -> None:
+    """So many readings of `plain`, fifty at a time."""
+    for first in range(0, count, 50):
+        history.add(first + 1, plain(first, first + 50))
 
 
 async def values(history: History, metric: str, device: str = "d") -> list[object]:
     return [value for _, value in await history.query(device, metric, BEGIN, END)]
 
 
-@pytest.mark.usefixtures("tight")
-async def test_questions_see_packed_samples(tmp_path: Path) -> None:
-    history = History(tmp_path, MONTH)
-    for first in range(0, 900, 50):
-        history.add(first + 1, plain(first, first + 50))
+async def test_questions_see_packed_samples(history: History) -> None:
+    fill(history, 900)
     (stream,) = history.streams()
     buffers = stream.pending()
     assert any(buffer.pieces for buffer in buffers)
@@ -122,14 +137,10 @@ async def test_questions_see_packed_samples(tmp_path: Path) -> None:
     )
     await history.flush()
     assert await values(history, "t") == [row.values["t"] for row in rows]
-    await history.close()
 
 
-@pytest.mark.usefixtures("tight")
-async def test_another_kind_of_value_may_follow(tmp_path: Path) -> None:
-    history = History(tmp_path, MONTH)
-    for first in range(0, 500, 50):
-        history.add(first + 1, plain(first, first + 50))
+async def test_another_kind_of_value_may_follow(history: History) -> None:
+    fill(history, 500)
     (stream,) = history.streams()
     assert stream.open is not None
     assert stream.open.pieces
@@ -141,14 +152,11 @@ async def test_another_kind_of_value_may_follow(tmp_path: Path) -> None:
     assert await values(history, "t") == expected
     await history.flush()
     assert await values(history, "t") == expected
-    await history.close()
 
 
-@pytest.mark.usefixtures("tight")
-async def test_times_are_put_right_in_what_is_packed(tmp_path: Path) -> None:
+async def test_times_are_put_right_in_what_is_packed(history: History) -> None:
     """Also where only some of them were marked."""
     base, marked = 99 * SECOND, Flag.UNSYNCED.value
-    history = History(tmp_path, MONTH)
     history.times = times = Times()
     times.boots["boot"] = Boot("boot", 0, 0)
     for first in range(0, 800, 40):
@@ -166,14 +174,12 @@ async def test_times_are_put_right_in_what_is_packed(tmp_path: Path) -> None:
     assert (series["first"], series["last"]) == (
         BEGIN // 1_000_000, (BEGIN + 799 * SECOND) // 1_000_000,
     )  # fmt: skip
-    await history.close()
 
 
+@pytest.mark.parametrize("aim", [160_000])  # 8 kB a device
 async def test_many_devices_stay_below_the_aim_with_large_chunks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    history: History, aim: int
 ) -> None:
-    monkeypatch.setattr(taking, "AIM", 160_000)  # 8 kB a device
-    history = History(tmp_path, MONTH)
     sequence, most = 1, 0
     for number in range(2_200):
         rows = [
@@ -185,10 +191,9 @@ async def test_many_devices_stay_below_the_aim_with_large_chunks(
         sequence += len(rows)
         most = max(most, history._held())
         await asyncio.sleep(0.001)
-    assert most < 1.3 * 160_000
+    assert most < 1.3 * aim
     found = await history.database.read(lambda c: c.execute("SELECT count FROM chunk").fetchall())
     assert found
     assert min(count for (count,) in found) >= 256
     await history.flush()
     assert await values(history, "n", "d7") == [float(n) for n in range(2_200)]
-    await history.close()

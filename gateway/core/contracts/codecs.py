@@ -1,0 +1,71 @@
+"""Bytes to readings: what a codec does, and what it may be able to do."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from gateway.core.contracts.readings import Value
+
+
+class Codec(Protocol):
+    """Bytes to readings. One instance serves one source and may keep caches."""
+
+    def decode(
+        self, device: str, payload: bytes, received: int
+    ) -> Iterable[tuple[int | None, dict[str, Value]]]:
+        """(time in ns or None where the payload has none, values) of each report in `payload`.
+
+        Raises DecodeError; a payload is taken whole or not at all.
+        """
+        ...
+
+
+@runtime_checkable
+class Plain(Protocol):
+    """A codec with a quick way for payloads that are like those before."""
+
+    def plain(self, payloads: Sequence[bytes]) -> Sequence[dict[str, Value] | None]:
+        """What is in each payload by name, if that is one flat object; None where it is not, or
+        may be over a limit. It is what `decode` would give if that has given, of another payload
+        with the same names in the same order, one report without a time and with these names.
+        Never raises."""
+        ...
+
+
+@runtime_checkable
+class Addressed(Protocol):
+    """A codec that goes by the topic, or whose payloads tell of several devices."""
+
+    def addressed(
+        self, topic: str, device: str, payload: bytes, received: int
+    ) -> Iterable[tuple[str, int | None, dict[str, Value]]]:
+        """As `decode`; with each report the original name of its device, or "" for the device that
+        the topic names, whose id `device` is. There may be no report where a payload is of no
+        concern."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A codec that knows units."""
+
+    def units(self, device: str) -> Mapping[str, str]:
+        """Unit by metric, as far as the configuration or the device itself has told."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A codec that now and then needs something of whoever sends. ask: publishes a payload on a
+    topic; set from outside where the source is Publishing."""
+
+    ask: Callable[[str, bytes], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """Where senders look whether somebody hears them. message: the payload, which is retained, by
+    whether we are online and the time since when (ms)."""
+
+    topic: str
+    message: Callable[[bool, int], bytes]
