@@ -1,0 +1,170 @@
+"""An I2C bus: transfers with the chips on it, one after the other in one thread.
+
+By Linux's i2c-dev (Documentation/i2c/dev-interface, I2C_RDWR), through smbus2. What an errno of an
+adapter means is in Documentation/i2c/fault-codes.
+"""
+
+import errno
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from smbus2 import I2cFunc, SMBus, i2c_msg
+
+from gateway.core.errors import BerrygateError, Denied, Unavailable
+from gateway.io.blocking import Blocking
+from gateway.io.chips.chip import NoAnswer
+
+T = TypeVar("T")
+
+_PATIENCE = 10.0  # how long a measurement may take; adapters give a transfer up after 1 s (s)
+_NACK = (errno.EREMOTEIO, errno.ENXIO)
+_GONE = (errno.ENODEV, errno.EBADF, errno.ESHUTDOWN)
+_SWITCH_ON = (
+    "sudo raspi-config nonint do_i2c 0 (or dtparam=i2c_arm=on in /boot/firmware/config.txt), and "
+    "restart the machine"
+)
+
+
+class BusLost(Unavailable):
+    """The adapter is gone: it must be opened again."""
+
+
+class Bus:
+    """See the module. path: the bus, such as /dev/i2c-1. root: where the file system of kernel and
+    devices begins; another one in tests."""
+
+    def __init__(self, path: str, name: str, root: Path = Path("/")) -> None:
+        self.path = path
+        self._root = root
+        self._threads = Blocking(name)
+        self._smbus: SMBus | None = None
+        self._at_work = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether transfers can be made."""
+        return self._smbus is not None
+
+    async def open(self) -> None:
+        """Raises Unavailable, or Denied where we may not."""
+        self._smbus = await self.run(lambda: _open(self.path, self._root))
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call something that makes transfers, in the bus's thread. Raises what it raises, and
+        Unavailable where it hangs."""
+        if self._at_work:  # not a second thread beside one that hangs
+            raise Unavailable(_HANGS, fix=_HANGS_FIX)
+        self._at_work = True
+
+        def guarded() -> T:
+            try:
+                return function()
+            finally:
+                self._at_work = False
+
+        try:
+            return await self._threads.call(guarded, _PATIENCE)
+        except TimeoutError:
+            raise Unavailable(_HANGS, fix=_HANGS_FIX) from None
+
+    async def close(self) -> None:
+        """Give it back. Never raises but when cancelled."""
+        smbus, self._smbus = self._smbus, None
+        if smbus is not None:
+            with suppress(Unavailable, OSError):
+                await self.run(smbus.close)
+
+    def port(self, address: int) -> "BusPort":
+        """The way to a chip."""
+        return BusPort(self, address)
+
+    def transfer(self, address: int, *messages: i2c_msg) -> None:
+        """Blocks. Raises NoAnswer, BusLost or Unavailable."""
+        if self._smbus is None:
+            raise BusLost("the bus is closed")
+        try:
+            self._smbus.i2c_rdwr(*messages)
+        except OSError as error:
+            raise _reason(self.path, address, error) from error
+
+    def holder(self, address: int) -> str:
+        """The kernel's driver that has a chip, or "": transfers of ours would disturb it."""
+        number = Path(self.path).resolve().name.removeprefix("i2c-")
+        driver = self._root / f"sys/bus/i2c/devices/{number}-{address:04x}/driver"
+        try:
+            return driver.resolve(strict=True).name
+        except OSError:
+            return ""
+
+
+class BusPort:
+    """The way to one chip; see gateway.io.chips.chip.Port."""
+
+    def __init__(self, bus: Bus, address: int) -> None:
+        self._bus = bus
+        self._address = address
+
+    def write(self, data: bytes) -> None:
+        """One transfer to the chip."""
+        self._bus.transfer(self._address, i2c_msg.write(self._address, data))
+
+    def read(self, count: int) -> bytes:
+        """One transfer from the chip."""
+        message = i2c_msg.read(self._address, count)
+        self._bus.transfer(self._address, message)
+        return bytes(list(message))
+
+    def ask(self, data: bytes, count: int) -> bytes:
+        """Write, and read without letting go of the bus in between."""
+        message = i2c_msg.read(self._address, count)
+        self._bus.transfer(self._address, i2c_msg.write(self._address, data), message)
+        return bytes(list(message))
+
+
+_HANGS = f"a transfer has not come back within {_PATIENCE:g} s"
+_HANGS_FIX = "restart the machine; then take chips off until it does not come again"
+
+
+def _open(path: str, root: Path) -> SMBus:
+    try:
+        smbus = SMBus(path)
+    except OSError as error:
+        raise _unopened(path, root, error) from error
+    if not smbus.funcs & I2cFunc.I2C:
+        smbus.close()
+        message = f"{path} is an adapter for SMBus only"
+        raise Unavailable(message, fix="use an adapter that makes plain I2C transfers")
+    return smbus
+
+
+def _unopened(path: str, root: Path, error: OSError) -> BerrygateError:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        fix = "sudo usermod -aG i2c USER for the gateway's user, then restart the gateway"
+        return Denied(f"we may not use {path}", fix=fix)
+    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        here = sorted(str(each) for each in (root / "dev").glob("i2c-*"))
+        if here:
+            message = f"{path} is not there; here are: {', '.join(here)}"
+            return Unavailable(message, fix="correct bus, or switch it on with a dtoverlay")
+        return Unavailable(f"{path} is not there: I2C is switched off", fix=_SWITCH_ON)
+    if error.errno in (errno.ENOTTY, errno.EINVAL):
+        return Unavailable(f"{path} is no I2C bus", fix="bus: 1, or the path of an I2C bus")
+    return Unavailable(f"{path} cannot be opened: {error.strerror}", fix="see the kernel's log")
+
+
+def _reason(path: str, address: int, error: OSError) -> Unavailable:
+    if error.errno in _NACK:
+        number = path.rpartition("-")[2]
+        fix = f"see whether `i2cdetect -y {number}` shows {address:02x}; check wiring and supply"
+        return NoAnswer("no answer", fix=fix)
+    if error.errno in _GONE:
+        return BusLost(f"{path} is gone", fix="plug the adapter in again")
+    if error.errno == errno.ETIMEDOUT:
+        fix = "check SDA and SCL for a short and for pull-ups; switch its supply off and on"
+        return Unavailable("the bus is held: timed out", fix=fix)
+    if error.errno == errno.EAGAIN:
+        return Unavailable("another master has the bus", fix="check SDA and SCL for noise")
+    fix = "shorten the wires, or slow the bus: dtparam=i2c_arm_baudrate=50000"
+    return Unavailable(f"the transfer failed: {error.strerror}", fix=fix)
