@@ -21,7 +21,8 @@ from gateway.core.settings import DeviceSettings, wrong
 from gateway.io.chips.chip import Chip, Port
 from gateway.io.chips.codec import ChipCodecSettings
 from gateway.io.chips.settings import ChipSettings, Interval, hexed
-from gateway.io.i2c_bus import Bus, BusLost
+from gateway.io.i2c_bus import Bus
+from gateway.io.i2c_faults import BusLost
 from gateway.io.turns import Turn, Turns
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,8 @@
 """An I2C bus: transfers with the chips on it, one after the other in one thread.
 
-By Linux's i2c-dev (Documentation/i2c/dev-interface, I2C_RDWR), through smbus2. What an errno of an
-adapter means is in Documentation/i2c/fault-codes.
+By Linux's i2c-dev (Documentation/i2c/dev-interface, I2C_RDWR), through smbus2.
 """
 
-import errno
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,23 +10,13 @@ from typing import TypeVar
 
 from smbus2 import I2cFunc, SMBus, i2c_msg
 
-from gateway.core.errors import BerrygateError, Denied, Unavailable
+from gateway.core.errors import Unavailable
 from gateway.io.blocking import Blocking
-from gateway.io.chips.chip import NoAnswer
+from gateway.io.i2c_faults import BusLost, failed, unopened
 
 T = TypeVar("T")
 
 _PATIENCE = 10.0  # how long a measurement may take; adapters give a transfer up after 1 s (s)
-_NACK = (errno.EREMOTEIO, errno.ENXIO)
-_GONE = (errno.ENODEV, errno.EBADF, errno.ESHUTDOWN)
-_SWITCH_ON = (
-    "sudo raspi-config nonint do_i2c 0 (or dtparam=i2c_arm=on in /boot/firmware/config.txt), and "
-    "restart the machine"
-)
-
-
-class BusLost(Unavailable):
-    """The adapter is gone: it must be opened again."""
 
 
 class Bus:
@@ -87,7 +75,7 @@ class Bus:
         try:
             self._smbus.i2c_rdwr(*messages)
         except OSError as error:
-            raise _reason(self.path, address, error) from error
+            raise failed(self.path, address, error) from error
 
     def holder(self, address: int) -> str:
         """The kernel's driver that has a chip, or "": transfers of ours would disturb it."""
@@ -131,40 +119,9 @@ def _open(path: str, root: Path) -> SMBus:
     try:
         smbus = SMBus(path)
     except OSError as error:
-        raise _unopened(path, root, error) from error
+        raise unopened(path, root, error) from error
     if not smbus.funcs & I2cFunc.I2C:
         smbus.close()
         message = f"{path} is an adapter for SMBus only"
         raise Unavailable(message, fix="use an adapter that makes plain I2C transfers")
     return smbus
-
-
-def _unopened(path: str, root: Path, error: OSError) -> BerrygateError:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        fix = "sudo usermod -aG i2c USER for the gateway's user, then restart the gateway"
-        return Denied(f"we may not use {path}", fix=fix)
-    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        here = sorted(str(each) for each in (root / "dev").glob("i2c-*"))
-        if here:
-            message = f"{path} is not there; here are: {', '.join(here)}"
-            return Unavailable(message, fix="correct bus, or switch it on with a dtoverlay")
-        return Unavailable(f"{path} is not there: I2C is switched off", fix=_SWITCH_ON)
-    if error.errno in (errno.ENOTTY, errno.EINVAL):
-        return Unavailable(f"{path} is no I2C bus", fix="bus: 1, or the path of an I2C bus")
-    return Unavailable(f"{path} cannot be opened: {error.strerror}", fix="see the kernel's log")
-
-
-def _reason(path: str, address: int, error: OSError) -> Unavailable:
-    if error.errno in _NACK:
-        number = path.rpartition("-")[2]
-        fix = f"see whether `i2cdetect -y {number}` shows {address:02x}; check wiring and supply"
-        return NoAnswer("no answer", fix=fix)
-    if error.errno in _GONE:
-        return BusLost(f"{path} is gone", fix="plug the adapter in again")
-    if error.errno == errno.ETIMEDOUT:
-        fix = "check SDA and SCL for a short and for pull-ups; switch its supply off and on"
-        return Unavailable("the bus is held: timed out", fix=fix)
-    if error.errno == errno.EAGAIN:
-        return Unavailable("another master has the bus", fix="check SDA and SCL for noise")
-    fix = "shorten the wires, or slow the bus: dtparam=i2c_arm_baudrate=50000"
-    return Unavailable(f"the transfer failed: {error.strerror}", fix=fix)

@@ -79,7 +79,8 @@ class Turns:
         turn.met, turn.misses = now, 0
         if read:
             turn.answered += 1
-            turn.due += turn.every * max(1, int((now - turn.due) // turn.every) + 1)
+            due = min(turn.due, now)
+            turn.due = due + turn.every * (int((now - due) // turn.every) + 1)
         self._fails(turn, "", "")
 
     def missed(self, turn: Turn, reason: str, now: float, fix: str | None = None) -> None:

@@ -4,6 +4,7 @@ come, buses that cannot be had."""
 import asyncio
 import errno
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,6 +21,8 @@ from gateway.config import InvalidConfig, loads
 from gateway.core.contracts import Burst, Context, Detailed, Endpoint, Stored, TopicMapped, Watched
 from gateway.core.errors import DecodeError
 from gateway.core.events import Connected, Disconnected, Event, Failed
+from gateway.doctor import sensor_buses
+from gateway.doctor.findings import Scene
 from gateway.io import i2c_bus, turns
 from tests.support.i2c_chips import (
     EXAMPLE,
@@ -34,6 +37,7 @@ from tests.support.i2c_chips import (
     plug,
     trimming,
 )
+from tests.support.thermometers import Thermometers
 
 ALL: list[dict[str, Any]] = [
     {"id": "outside", "kind": "bme280"},
@@ -440,6 +444,8 @@ async def test_buses_that_cannot_be_had_say_why(
     (tmp_path / "dev/i2c-3").touch()
     found = await trouble(tmp_path / "dev/i2c-1")
     assert found.device.trouble.endswith(f"is not there; here are: {tmp_path}/dev/i2c-3")
+    assert "raspi-config" in found.device.details()["fix"]
+    assert "dtoverlay" in (await trouble(tmp_path / "dev/i2c-4")).device.details()["fix"]
     found = await trouble(Path("/dev/null"))  # the real ioctl
     assert found.device.trouble == "/dev/null is no I2C bus"
 
@@ -515,3 +521,42 @@ devices:
     assert paths == ["/dev/i2c-1", "/dev/i2c-3", "/dev/i2c-cellar"]
     with pytest.raises(InvalidConfig):
         loads("devices: [{type: i2c, bus: i2c-1, chips: [{kind: sht3x}]}]")
+
+
+def test_without_smbus2_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "smbus2", None)
+    for name in ("devices.i2c", "gateway.io.i2c_bus"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(InvalidConfig, match=r"'i2c' needs: pip install berrygate\[i2c\]"):
+        loads("devices: [{type: i2c, chips: [{kind: sht3x}]}]")
+
+
+def test_the_doctor_looks_at_buses(tmp_path: Path) -> None:
+    config = loads("""
+devices:
+  - {type: i2c, chips: [{kind: sht3x}]}
+  - {type: i2c, id: odd, bus: 2, chips: [{kind: sht3x}]}
+  - {type: i2c, id: good, bus: /dev/null, chips: [{kind: sht3x}]}
+  - {type: onewire, names: {28-0316a2790bff: boiler}}
+""")
+
+    def seen(root: Path) -> dict[str, tuple[str, str, str]]:
+        found = sensor_buses.buses(Scene(config=config, root=root))
+        return {each.subject: (each.state.value, each.seen, each.fix) for each in found}
+
+    found = seen(Path("/"))
+    assert found["good"] == ("OK", "/dev/null is there", "")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/i2c-2").touch()
+    found = seen(tmp_path)
+    assert found["i2c"][:2] == ("FAIL", f"/dev/i2c-1 is not there; here are: {tmp_path}/dev/i2c-2")
+    assert found["odd"][:2] == ("FAIL", "/dev/i2c-2 is no I2C bus")
+    assert found["onewire"][0] == "FAIL"
+    assert "dtoverlay=w1-gpio" in found["onewire"][2]
+    (tmp_path / "dev/i2c-2").unlink()
+    assert "raspi-config" in seen(tmp_path)["i2c"][2]
+    onewire = Thermometers(tmp_path).switch_on()
+    onewire.plug("28-3c01b556f1d2", 20.0)
+    assert seen(tmp_path)["onewire"][:2] == ("WARN", "not on the bus: 28-0316a2790bff")
+    onewire.plug("28-0316a2790bff", 20.0)
+    assert seen(tmp_path)["onewire"][0] == "OK"
