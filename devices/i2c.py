@@ -7,29 +7,26 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gateway.core.contracts import Burst, Context, Device
-from gateway.core.errors import DecodeError, Denied, Unavailable
+from gateway.core.errors import Denied, Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import DeviceSettings, wrong
-from gateway.io.chips.chip import Chip, Port
 from gateway.io.chips.codec import ChipCodecSettings
 from gateway.io.chips.settings import ChipSettings, Interval, hexed
 from gateway.io.i2c_bus import Bus
+from gateway.io.i2c_chip import OnBus
 from gateway.io.i2c_faults import BusLost
 from gateway.io.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_TRIES, _AGAIN = 3, 0.05  # how often a chip is tried at once, and the pause in between (s)
+_EARLY = 0.001  # a timer may come so much before its time (s)
 _FIRST, _LONGEST = 0.5, 5.0  # pauses between two attempts to open the bus (s)
 
 
@@ -108,7 +105,7 @@ class I2cDevice:
         self._away = "connecting"  # why the bus cannot be had, or ""
         self._fix = ""
         self._pause = _FIRST
-        self._chips = {chip: _OnBus(s, self._bus) for chip, s in settings.named_chips.items()}
+        self._chips = {chip: OnBus(s, self._bus) for chip, s in settings.named_chips.items()}
         self._turns = Turns(
             name,
             context.emit,
@@ -141,6 +138,16 @@ class I2cDevice:
         """A frame's topic is the name of its chip."""
         return topic
 
+    def trouble_of(self, device: str) -> str:
+        """Why nothing comes from one of the chips at the moment, or ""."""
+        turn = self._turns.get(device)
+        return self._away or (turn.failing if turn is not None else "")
+
+    def info_of(self, device: str) -> Mapping[str, Any]:
+        """What one of the chips is."""
+        each = self._chips.get(device)
+        return {"source": "i2c", "bus": self._bus.path} | (each.about if each else {})
+
     async def listen(self) -> AsyncIterator[Burst]:
         """A frame from each chip, each interval."""
         loop = asyncio.get_running_loop()
@@ -165,19 +172,27 @@ class I2cDevice:
         try:
             await self._bus.open()
         except (Unavailable, Denied) as error:
-            self._lost(error)
-            await asyncio.sleep(self._pause)
-            self._pause = min(2 * self._pause, _LONGEST)
+            await self._lost(error)
             return
         for each in self._chips.values():
             each.ready = False
-        if self._away:
-            self._emit(Connected(kind="device", name=self.name, detail=self._bus.path))
-        self._away, self._fix, self._pause, self.denied = "", "", _FIRST, False
         # What is on it has waited long enough.
         self._turns.begin(asyncio.get_running_loop().time())
 
-    def _lost(self, error: Unavailable | Denied) -> None:
+    def _is_there(self) -> None:
+        """A transfer was made, whatever came of it: that a bus can be opened says little."""
+        if self._away:
+            self._emit(Connected(kind="device", name=self.name, detail=self._bus.path))
+        self._away, self._fix, self._pause, self.denied = "", "", _FIRST, False
+
+    async def _lost(self, error: Unavailable | Denied) -> None:
+        """Say it, and wait a little."""
+        await self._bus.close()
+        self._tell(error)
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST)
+
+    def _tell(self, error: Unavailable | Denied) -> None:
         reason, before = str(error), self._away
         self.denied = isinstance(error, Denied)
         self._away, self._fix = reason, error.fix or ""
@@ -194,90 +209,19 @@ class I2cDevice:
     async def _met(self, turn: Turn) -> bytes | None:
         """Read a chip whose turn it is; or ask it for a sign of life, which gives no frame."""
         loop = asyncio.get_running_loop()
-        each, read = self._chips[turn.name], turn.due <= loop.time() or turn.misses > 0
+        each, read = self._chips[turn.name], turn.due <= loop.time() + _EARLY
         try:
             frame = await self._bus.run(each.read if read else each.look)
         except BusLost as error:
-            self._lost(error)
-            await self._bus.close()
+            await self._lost(error)
             return None
         except Unavailable as error:
+            self._is_there()
             self._turns.missed(turn, str(error), loop.time(), error.fix)
             return None
+        self._is_there()
         if frame is not None and (fault := each.fault(frame)) is not None:
             self._turns.missed(turn, str(fault), loop.time(), fault.fix)
         else:
             self._turns.answered(turn, loop.time(), read)
         return frame
-
-
-class _OnBus:
-    """A chip, and whether it is set up. Its methods but `label` and `fault` block."""
-
-    def __init__(self, settings: ChipSettings, bus: Bus) -> None:
-        self.chip: Chip = settings.build()
-        self.interval = settings.interval
-        self.ready = False
-        self._kind = settings.kind
-        self._address = settings.place
-        self._bus = bus
-        self._port: Port = bus.port(settings.place)
-
-    def label(self, name: str) -> str:
-        """For people."""
-        kind = "" if self._kind == name else f"{self._kind} "
-        return f"{name} ({kind}at {hexed(self._address)})"
-
-    def fault(self, frame: bytes) -> DecodeError | None:
-        """Why a frame is no reading."""
-        try:
-            self.chip.decode(frame)
-        except DecodeError as error:
-            return error
-        return None
-
-    def read(self) -> bytes:
-        """A frame; set up first, where that is due. One that is damaged is given only when there is
-        no better. Raises Unavailable."""
-        tries = _TRIES
-        while True:
-            tries -= 1
-            frame = self._tried(partial(self.chip.read, self._port), tries)
-            if frame is not None and (not tries or self.fault(frame) is None):
-                return frame
-            time.sleep(_AGAIN)
-
-    def look(self) -> None:
-        """A sign of life. Raises Unavailable."""
-        tries = _TRIES
-        while True:
-            tries -= 1
-            if self._tried(self._alive, tries):
-                return
-            time.sleep(_AGAIN)
-
-    def _alive(self) -> bool:
-        self.chip.look(self._port)
-        return True
-
-    def _tried(self, action: Callable[[], T], left: int) -> T | None:
-        """Once; None where it may be tried again."""
-        try:
-            if not self.ready:
-                self._begin()
-            return action()
-        except BusLost:
-            raise
-        except Unavailable:
-            self.ready = False
-            if not left:
-                raise
-            return None
-
-    def _begin(self) -> None:
-        if driver := self._bus.holder(self._address):
-            message = f"the kernel's driver {driver} has the chip"
-            fix = "take its dtoverlay out of /boot/firmware/config.txt and restart the machine"
-            raise Unavailable(message, fix=fix)
-        self.chip.begin(self._port)
-        self.ready = True

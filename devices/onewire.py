@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,8 +19,8 @@ from gateway.core.errors import DecodeError, Unavailable
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import DeviceSettings, Duration, Id
 from gateway.io import onewire
-from gateway.io.blocking import Blocking
 from gateway.io.onewire_codec import OneWireCodecSettings, decoded
+from gateway.io.single import Single
 from gateway.io.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,8 @@ class OneWireDevice:
         self._settings = settings
         self._emit = context.emit
         self._root = root
-        self._threads = Blocking(f"onewire-{name}")
+        hangs = f"the kernel has not answered within {_PATIENCE:g} s"
+        self._calls = Single(f"onewire-{name}", _PATIENCE, hangs, "restart the machine")
         self._away = "connecting"  # why no sensor can be had, or ""
         self._fix = ""
         self._here: dict[str, Path] = {}
@@ -113,6 +114,17 @@ class OneWireDevice:
         """The name of the sensor that a frame's topic begins with."""
         return self._name(topic.partition("/")[0])
 
+    def trouble_of(self, device: str) -> str:
+        """Why nothing comes from one of the sensors at the moment, or ""."""
+        turn = self._turns.get(device)
+        return self._away or (turn.failing if turn is not None else "")
+
+    def info_of(self, device: str) -> Mapping[str, Any]:
+        """What one of the sensors is."""
+        sensor = self._sensor(device)
+        model = onewire.FAMILIES.get(sensor.partition("-")[0], "")
+        return {"source": "onewire", "model": model, "serial": sensor}
+
     async def listen(self) -> AsyncIterator[Burst]:
         """A frame from each sensor, each interval."""
         loop = asyncio.get_running_loop()
@@ -138,10 +150,10 @@ class OneWireDevice:
 
     async def _find(self) -> None:
         try:
-            here = await self._threads.call(lambda: onewire.sensors(self._root), _PATIENCE)
-        except (Unavailable, TimeoutError) as error:
+            here = await self._calls.run(lambda: onewire.sensors(self._root))
+        except Unavailable as error:
             here = {}
-            self._is_away(str(error) or "the kernel does not answer", getattr(error, "fix", ""))
+            self._is_away(str(error), error.fix)
         else:
             nobody = not here and self._turns.next() is None
             fix = "check the wires: data at GPIO 4, with 4.7 kΩ to 3.3 V"
@@ -187,12 +199,9 @@ class OneWireDevice:
         loop, sensor = asyncio.get_running_loop(), self._sensor(turn.name)
         path = self._here.get(sensor, self._root / "sys/bus/w1/devices" / sensor)
         try:
-            file, frame, fault = await self._threads.call(
-                partial(self._tried, sensor, path), _PATIENCE
-            )
-        except (Unavailable, TimeoutError) as error:
-            reason = str(error) or f"the kernel has not answered within {_PATIENCE:g} s"
-            self._turns.missed(turn, reason, loop.time(), getattr(error, "fix", None))
+            file, frame, fault = await self._calls.run(partial(self._tried, sensor, path))
+        except Unavailable as error:
+            self._turns.missed(turn, str(error), loop.time(), error.fix)
             self._notes.pop(sensor, None)  # it may have lost its resolution with its supply
             return None
         if fault is None:

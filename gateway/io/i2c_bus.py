@@ -6,17 +6,19 @@ By Linux's i2c-dev (Documentation/i2c/dev-interface, I2C_RDWR), through smbus2.
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from smbus2 import I2cFunc, SMBus, i2c_msg
 
 from gateway.core.errors import Unavailable
-from gateway.io.blocking import Blocking
 from gateway.io.i2c_faults import BusLost, failed, unopened
+from gateway.io.single import Single
 
 T = TypeVar("T")
 
 _PATIENCE = 10.0  # how long a measurement may take; adapters give a transfer up after 1 s (s)
+_HANGS = f"a transfer has not come back within {_PATIENCE:g} s"
+_HANGS_FIX = "restart the machine; then take chips off until it does not come again"
 
 
 class Bus:
@@ -26,9 +28,8 @@ class Bus:
     def __init__(self, path: str, name: str, root: Path = Path("/")) -> None:
         self.path = path
         self._root = root
-        self._threads = Blocking(name)
+        self._calls = Single(name, _PATIENCE, _HANGS, _HANGS_FIX)
         self._smbus: SMBus | None = None
-        self._at_work = False
 
     @property
     def is_open(self) -> bool:
@@ -42,33 +43,20 @@ class Bus:
     async def run(self, function: Callable[[], T]) -> T:
         """Call something that makes transfers, in the bus's thread. Raises what it raises, and
         Unavailable where it hangs."""
-        if self._at_work:  # not a second thread beside one that hangs
-            raise Unavailable(_HANGS, fix=_HANGS_FIX)
-        self._at_work = True
-
-        def guarded() -> T:
-            try:
-                return function()
-            finally:
-                self._at_work = False
-
-        try:
-            return await self._threads.call(guarded, _PATIENCE)
-        except TimeoutError:
-            raise Unavailable(_HANGS, fix=_HANGS_FIX) from None
+        return await self._calls.run(function)
 
     async def close(self) -> None:
-        """Give it back. Never raises but when cancelled."""
+        """Give it back, once no transfer is on its way. Never raises but when cancelled."""
         smbus, self._smbus = self._smbus, None
         if smbus is not None:
             with suppress(Unavailable, OSError):
-                await self.run(smbus.close)
+                await self._calls.last(smbus.close)
 
     def port(self, address: int) -> "BusPort":
         """The way to a chip."""
         return BusPort(self, address)
 
-    def transfer(self, address: int, *messages: i2c_msg) -> None:
+    def transfer(self, address: int, *messages: Any) -> None:
         """Blocks. Raises NoAnswer, BusLost or Unavailable."""
         if self._smbus is None:
             raise BusLost("the bus is closed")
@@ -100,19 +88,15 @@ class BusPort:
 
     def read(self, count: int) -> bytes:
         """One transfer from the chip."""
-        message = i2c_msg.read(self._address, count)
+        message: Any = i2c_msg.read(self._address, count)  # smbus2's own type says `str`
         self._bus.transfer(self._address, message)
-        return bytes(list(message))
+        return bytes(message)
 
     def ask(self, data: bytes, count: int) -> bytes:
         """Write, and read without letting go of the bus in between."""
-        message = i2c_msg.read(self._address, count)
+        message: Any = i2c_msg.read(self._address, count)
         self._bus.transfer(self._address, i2c_msg.write(self._address, data), message)
-        return bytes(list(message))
-
-
-_HANGS = f"a transfer has not come back within {_PATIENCE:g} s"
-_HANGS_FIX = "restart the machine; then take chips off until it does not come again"
+        return bytes(message)
 
 
 def _open(path: str, root: Path) -> SMBus:

@@ -90,6 +90,9 @@ async def test_sensors_are_found_and_named(bus: Thermometers) -> None:
         assert found.codec.units("boiler") == {"temperature": "°C"}
         assert device.trouble == device.concern == ""
         rows = {row["sensor"]: row["label"] for row in device.details()["sensors"]}
+        assert device.info_of("boiler") == {
+            "source": "onewire", "model": "DS18B20", "serial": BOILER,
+        }  # fmt: skip
         assert rows == {BOILER: f"boiler (DS18B20 {BOILER})", GARDEN: f"{GARDEN} (DS18B20)"}
     assert device.trouble == "stopped"
 
@@ -103,6 +106,8 @@ async def test_a_sensor_that_comes_later_and_one_that_goes(bus: Thermometers) ->
         bus.unplug(BOILER)
         await until(lambda: found.device.concern, 10)
         assert found.device.concern == f"{BOILER} (DS18B20): it is not on the bus"
+        assert found.device.trouble_of(BOILER) == "it is not on the bus"
+        assert found.device.trouble_of(GARDEN) == ""
         before = len(found.values(GARDEN))
         await until(lambda: len(found.values(GARDEN)) > before + 3)
         assert [type(each) for each in found.events] == [Connected, Disconnected]

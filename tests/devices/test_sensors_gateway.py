@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.gateway import Gateway
-from tests.support.i2c_chips import plug
+from tests.support.i2c_wires import plug
 from tests.support.ports import free_port
 from tests.support.subscriber import Subscriber, subscriber
 from tests.support.thermometers import Thermometers, scratchpad, w1_slave

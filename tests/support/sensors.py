@@ -11,7 +11,8 @@ import smbus2.smbus2
 
 from devices.onewire import OneWireDevice, OneWireSettings
 from gateway.cli import main
-from tests.support.i2c_chips import EXAMPLE, HUMID, Bme280, Ina219, Sht3x, Wires, trimming
+from tests.support.i2c_chips import EXAMPLE, HUMID, Bme280, Ina219, Sht3x, trimming
+from tests.support.i2c_wires import Wires
 
 wires = Wires()
 if path := os.environ.get("I2C_BUS"):
