@@ -14,7 +14,7 @@ from gateway.core.events import Connected, Disconnected, Event
 log = logging.getLogger(__name__)
 
 SLOWEST = 30.0
-"""What nobody answers for is asked so often at least, or as often as set (s)."""
+"""What does not answer is asked so often at least, also where it is read more rarely (s)."""
 LOOK = 5.0
 """Between readings that are further apart, a sign of life is asked for so often (s)."""
 _NEVER = -1e9  # s, of the loop
@@ -87,8 +87,7 @@ class Turns:
         """It has not, or not with anything that can be read."""
         turn.unanswered += 1
         turn.misses += 1
-        pause = min(turn.every * 2.0 ** min(turn.misses, 20), max(turn.every, SLOWEST))
-        turn.due = now + pause
+        turn.due = now + min(turn.every * 2.0 ** min(turn.misses, 20), SLOWEST)
         self._fails(turn, reason, fix or "")
 
     def _fails(self, turn: Turn, reason: str, fix: str) -> None:

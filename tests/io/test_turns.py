@@ -50,7 +50,7 @@ def test_who_does_not_answer_is_asked_ever_more_rarely_and_told_of_once() -> Non
     assert dead.due == pytest.approx(now + 1, abs=1)
     rare = Turn("rare", "rare", 3_600.0)
     both.missed(rare, "no answer", 0.0)
-    assert rare.due == 3_600.0
+    assert rare.due == SLOWEST  # it is to heal before it is read next
 
 
 def test_a_sign_of_life_comes_between_readings_that_are_far_apart() -> None:
@@ -66,7 +66,7 @@ def test_a_sign_of_life_comes_between_readings_that_are_far_apart() -> None:
     three.answered(rare, 15.2, read=False)
     assert (rare.wake, rare.due, rare.answered) == (15.2 + LOOK, 70.0, 1)
     three.missed(rare, "no answer", 20.0)
-    assert rare.wake == rare.due == 80.0
+    assert rare.wake == rare.due == 20.0 + SLOWEST
 
 
 def test_nobody() -> None:

@@ -149,4 +149,4 @@ def _humidity(raw: int, fine: float, frame: bytes) -> float:
         h2 / 65536.0 * (1.0 + h6 / 67108864.0 * var * (1.0 + h3 / 67108864.0 * var))
     )
     var = var * (1.0 - h1 * var / 524288.0)
-    return min(max(var, 0.0), 100.0)
+    return float(min(max(var, 0.0), 100.0))
