@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway import registry
 from gateway.config import InvalidConfig, Problem, load, loads, render
 from gateway.config.problems import SHOWN, wants_color
 
 INFLUX = "bridges: [{type: influxdb, url: http://x, bucket: b, %s}]"
+KNOWN = ", ".join(registry.known(registry.DEVICES))
 
 # text, line:column, part of the message, fix
 TABLE = [
@@ -71,9 +73,9 @@ TABLE = [
     ("broker: {url: 'mqtt://u:p/w@h'}", "1:15", "write / as %2F", ""),
     ("broker: {url: 'mqtt://x', cert_file: a}", "1:38", "needs its key", "add key_file:"),
     # drivers
-    ("devices: [{type: mqt}]", "1:18", '"mqt" (known: coap, mqtt, serial, system)', "type: mqtt"),
+    ("devices: [{type: mqt}]", "1:18", f'"mqt" (known: {KNOWN})', "type: mqtt"),
     ("bridges: [{type: influx}]", "1:18", 'unknown bridge type "influx"', "type: influxdb"),
-    ("devices: [{id: a}]", "1:11", "a type is missing", "type: one of coap, mqtt, serial, system"),
+    ("devices: [{id: a}]", "1:11", "a type is missing", f"type: one of {KNOWN}"),
     ("devices: [a]", "1:11", "a type is missing", ""),
     ("devices: {}", "1:10", "devices is a list", "- type: …"),
     ("devices: [{type: mqtt, codec: jsn}]", "1:31", 'codec type "jsn"', "type: json"),
