@@ -183,15 +183,31 @@ class TopicMapped(Protocol):
         ...
 
 
+@runtime_checkable
+class Several(Protocol):
+    """A source of several devices at wires of ours, each by its original name: such a device is
+    offline as soon as its source says so."""
+
+    def trouble_of(self, device: str) -> str:
+        """Why nothing comes from it at the moment, or ""."""
+        ...
+
+    def info_of(self, device: str) -> Mapping[str, Any]:
+        """As Described.info, of one of them; may read files."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """What somebody wants a device to do. name: what; args: with which values. id: the asker's,
-    the same when it asks again. expires: when it is too late (ns since the epoch), 0 for never."""
+    the same when it asks again. expires: when it is too late (ns since the epoch), 0 for never.
+    device: which one of a source that has several, by its original name."""
 
     name: str
     args: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
     expires: int = 0
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
