@@ -67,7 +67,7 @@ class ModbusSettings(DeviceSettings):
     retries: Annotated[int, Field(ge=0, le=5)] = 1
     """How often a request is made again at once. Then the unit counts as away, and is asked ever
     more rarely until it answers."""
-    units: Annotated[tuple[UnitSettings, ...], Field(min_length=1)]
+    units: tuple[UnitSettings, ...]
     """The devices on the line."""
 
     @model_validator(mode="after")
@@ -89,6 +89,8 @@ class ModbusSettings(DeviceSettings):
         return self._named()
 
     def _named(self) -> "ModbusSettings":
+        if not self.units:
+            raise wrong("units", "there is none", "units: [{device: meter, map: sdm120}]")
         counts = Counter(unit.device for unit in self.units)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise wrong("units", f'the device "{twice[0]}" is there twice', "rename one")

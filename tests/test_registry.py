@@ -78,7 +78,8 @@ def test_only_what_is_asked_for_is_imported() -> None:
 
 def test_unknown_names_offer_the_nearest_and_all() -> None:
     with pytest.raises(
-        ConfigError, match=r'unknown device type "mqt" \(known: coap, modbus, mqtt, serial, system\)'
+        ConfigError,
+        match=r'unknown device type "mqt" \(known: coap, modbus, mqtt, serial, system\)',
     ) as e:
         registry.resolve(registry.DEVICES, "mqt")
     assert e.value.fix == "type: mqtt"

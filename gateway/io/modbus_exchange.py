@@ -91,7 +91,8 @@ class Exchange:
         self._expected_echo = b""
         self._odd = 0  # bytes that were no answer
         self._quiet_from = 0.0  # when the last frame was over (s, of the loop)
-        self._late: dict[int, tuple[float, bytes]] = {}  # until when answers may come, and to what
+        # By unit: until when answers to earlier requests may come, and to which request.
+        self._late: dict[int, tuple[float, bytes]] = {}
         self.unheard = 0
 
     async def ask(self, unit: int, request: ModbusPDU, timeout: float) -> ModbusPDU:
@@ -160,6 +161,8 @@ class Exchange:
     ) -> ModbusPDU:
         loop = asyncio.get_running_loop()
         self._forget()
+        again = loop.time() < self._late.pop(unit, (0.0, b""))[0]
+        latest = loop.time() + 2 * timeout  # when the answer to this one may come, however late
         self._buffer, self._odd = b"", 0
         self._expected_echo = frame if self._echo else b""
         self._request, answer = request, loop.create_future()
@@ -167,14 +170,17 @@ class Exchange:
         try:
             await self._write(frame, timeout)
             async with asyncio.timeout(timeout):
-                return await answer
+                found = await answer
+            if again:  # this may have been the answer to the one before, and another is to come
+                self._late[unit] = (latest, b"")
+            return found
         except TimeoutError:
             # Where the loop was held up, what came in time was read late.
             if answer.done() and not answer.cancelled() and not answer.exception():
                 return answer.result()
             self.unheard += 1
             if not self._numbered:
-                self._late[unit] = (loop.time() + timeout, frame)
+                self._late[unit] = (latest, frame)
             raise NoAnswer(self._why(timeout)) from None
         finally:
             self._request = self._answer = None

@@ -153,11 +153,13 @@ class MapSettings(Settings):
     in one request."""
     largest: Annotated[int, Field(ge=1, le=125)] = 125
     """Most registers in one request."""
-    registers: Annotated[tuple[RegisterSettings, ...], Field(min_length=1)]
+    registers: tuple[RegisterSettings, ...]
     """What is in them."""
 
     @model_validator(mode="after")
     def _together(self) -> "MapSettings":
+        if not self.registers:
+            raise wrong("registers", "there is none", "registers: [{name: power, address: 0}]")
         counts = Counter(metric for each in self.registers for metric in each.metrics)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise wrong("registers", f'"{twice[0]}" is there twice', "give one another name")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pymodbus.constants import ExcCodes
-from pymodbus.pdu import ModbusPDU
+from pymodbus.exceptions import NoSuchIdException
+from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -22,16 +23,16 @@ Tables = Mapping[str, Mapping[int, int]]
 """Values by table (holding, input, coil, discrete) and address; no other addresses are there."""
 
 _TABLES = ("coil", "discrete", "holding", "input")
-_NOBODY = 250
-_OF = {1: "coil", 5: "coil", 15: "coil", 2: "discrete", 4: "input"}
+_CODES = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 
 
 class Server:
     """Units on a line. make: makes the server, in the thread where it runs.
 
     requests: what was asked, as (unit, function, address, count). silent: units that do not answer
-    now; they count requests all the same. refused: (unit, table, address) of registers that there
-    are none of, for those that ask. stuck: units that take what is written and keep what they have.
+    now; what they are asked is noted all the same. exceptions: what units answer, whatever they are
+    asked. lacks: functions that no unit has. stuck: units that take what is written and keep what
+    they have.
     """
 
     def __init__(self, units: Mapping[int, Tables], make: Callable[..., Any]) -> None:
@@ -39,7 +40,7 @@ class Server:
         self.requests: list[tuple[int, int, int, int]] = []
         self.silent: set[int] = set()
         self.exceptions: dict[int, int] = {}
-        self.lacks: set[int] = set()  # function codes
+        self.lacks: set[int] = set()
         self.stuck: set[int] = set()
         self._make = make
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -66,18 +67,16 @@ class Server:
 
     def set(self, unit: int, table: str, address: int, value: int) -> None:
         """Let a register have another value."""
-        code = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}[table]
         values = [bool(value)] if table in ("coil", "discrete") else [value]
-        self._call(self._server.async_setValues(unit, code, address, values))
+        self._call(self._server.async_setValues(unit, _CODES[table], address, values))
 
     def get(self, unit: int, table: str, address: int) -> int:
         """What a register has."""
-        code = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}[table]
-        return int(self._call(self._server.async_getValues(unit, code, address, 1))[0])
+        return int(self._call(self._server.async_getValues(unit, _CODES[table], address, 1))[0])
 
     def asked(self, unit: int) -> list[tuple[int, int, int]]:
         """What a unit was asked: (function, address, count)."""
-        return [rest for one, *rest in list(self.requests) if one == unit]  # type: ignore[misc]
+        return [(code, at, n) for one, code, at, n in list(self.requests) if one == unit]
 
     def _call(self, work: Any) -> Any:
         assert self._loop is not None
@@ -114,16 +113,18 @@ class Server:
             return pdu
         count = pdu.count or len(pdu.registers) or len(pdu.bits)
         self.requests.append((pdu.dev_id, pdu.function_code, pdu.address, count))
-        if pdu.dev_id in self.silent:
-            pdu.dev_id = _NOBODY
+        if pdu.dev_id in self.silent or pdu.dev_id not in self.units:
+            pdu.datastore_update = _be_silent  # type: ignore[method-assign]
         elif (code := self.exceptions.get(pdu.dev_id, 0)) or pdu.function_code in self.lacks:
             pdu.datastore_update = _refuse(pdu.function_code, code or 1)  # type: ignore[method-assign]
         return pdu
 
 
-def _refuse(function: int, code: int) -> Any:
-    from pymodbus.pdu import ExceptionResponse
+async def _be_silent(context: Any, unit: int) -> ModbusPDU:
+    raise NoSuchIdException  # which the server is told to keep to itself
 
+
+def _refuse(function: int, code: int) -> Any:
     async def update(context: Any, unit: int) -> ModbusPDU:
         return ExceptionResponse(function, code)
 
