@@ -68,7 +68,8 @@ class ModbusSettings(DeviceSettings):
     """How often a request is made again at once. Then the unit counts as away, and is asked ever
     more rarely until it answers."""
     units: tuple[UnitSettings, ...]
-    """The devices on the line."""
+    """The devices on the line. `map` of each is the name of one that comes with the gateway, the
+    path of a file of your own (with a `/` in it), or the map itself, written here."""
 
     @model_validator(mode="after")
     def _line(self) -> "ModbusSettings":

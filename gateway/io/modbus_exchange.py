@@ -152,7 +152,8 @@ class Exchange:
         loop = asyncio.get_running_loop()
         until, asked = self._late.get(unit, (0.0, b""))
         # The same request again may well be answered by the answer to the first.
-        ready = max(self._quiet_from + self._pause, until if asked != frame else 0.0)
+        until = 0.0 if self._numbered or asked == frame else until
+        ready = max(self._quiet_from + self._pause, until)
         if (wait := ready - loop.time()) > 0:
             await asyncio.sleep(wait)
 
@@ -174,13 +175,15 @@ class Exchange:
             if again:  # this may have been the answer to the one before, and another is to come
                 self._late[unit] = (latest, b"")
             return found
+        except asyncio.CancelledError:
+            self._late[unit] = (latest, b"")  # the answer comes all the same
+            raise
         except TimeoutError:
             # Where the loop was held up, what came in time was read late.
             if answer.done() and not answer.cancelled() and not answer.exception():
                 return answer.result()
             self.unheard += 1
-            if not self._numbered:
-                self._late[unit] = (latest, frame)
+            self._late[unit] = (latest, frame)
             raise NoAnswer(self._why(timeout)) from None
         finally:
             self._request = self._answer = None

@@ -145,13 +145,14 @@ class Units:
         for unit in self._units:
             for group in unit.groups:
                 group.due = loop.time()
-        while True:
+        while any(unit.groups for unit in self._units):
             await self._up.wait()
             unit, group, due = self._next()
             if (wait := due - loop.time()) > 0:
                 await self._pause(wait)
                 continue
             await self._read(unit, group)
+        await asyncio.Event().wait()  # there is nothing to read: all of it can only be set
 
     async def _pause(self, seconds: float) -> None:
         self._woken.clear()
@@ -163,9 +164,9 @@ class Units:
 
     def _next(self) -> tuple[Unit, Group, float]:
         """Who is to be asked next for what, and when (s, of the loop)."""
-        others = any(not unit.away for unit in self._units)
+        others = any(unit.groups and not unit.away for unit in self._units)
         wanted = []
-        for unit in self._units:
+        for unit in filter(lambda each: each.groups, self._units):
             group = min(unit.groups, key=lambda each: each.due)
             if not unit.away:
                 wanted.append((group.due, unit, group))
