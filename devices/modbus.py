@@ -6,7 +6,7 @@ A line has one or more units, each a device of its own; a map says what is in it
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -250,7 +250,7 @@ class ModbusDevice:
         await self._waiting.put(Burst(when, readings=[Reading(device, when, values)]))
         self._arrived.set()
 
-    def _pieces(self, pieces: list[Piece]) -> None:
+    def _pieces(self, pieces: Sequence[Piece]) -> None:
         self._heard(b"".join(piece.payload for piece in pieces))
 
     def _heard(self, data: bytes) -> None:

@@ -98,7 +98,7 @@ class Own(dict[str, bool]):
             return await asyncio.to_thread(driver.info) if isinstance(driver, Described) else {}
         known = self._registry.get(device)
         source = self._sources.get(known.source)
-        if isinstance(source, Several):
+        if source is not None and isinstance(source, Several):
             return await asyncio.to_thread(source.info_of, known.original)
         return {"source": known.source, "name": known.original}
 

@@ -166,8 +166,8 @@ class Exchange:
         latest = loop.time() + 2 * timeout  # when the answer to this one may come, however late
         self._buffer, self._odd = b"", 0
         self._expected_echo = frame if self._echo else b""
-        self._request, answer = request, loop.create_future()
-        self._answer = answer
+        answer: asyncio.Future[ModbusPDU] = loop.create_future()
+        self._request, self._answer = request, answer
         try:
             await self._write(frame, timeout)
             async with asyncio.timeout(timeout):

@@ -56,7 +56,7 @@ def _validated(text: str, path: Path, model: type[BaseModel]) -> BaseModel:
         data = _Builder().data(node, 0)
     except yaml.YAMLError as error:
         raise _syntax(error, path) from None
-    if not isinstance(data, dict):
+    if node is None or not isinstance(data, dict):
         raise wrong("", f"{path}: not keys and values", "begin with registers:")
     try:
         return model.model_validate(data)
