@@ -6,7 +6,7 @@ A line has one or more units, each a device of its own; a map says what is in it
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,18 +20,16 @@ from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import DeviceSettings, Duration, wrong
 from gateway.io import modbus_commands as commands
 from gateway.io.framing import Piece
-from gateway.io.modbus_exchange import Exchange
+from gateway.io.modbus_exchange import Exchange, silence
 from gateway.io.modbus_settings import UnitSettings
 from gateway.io.modbus_units import Units
 from gateway.io.serial_line import Line
 from gateway.io.serial_names import USB, find, known_as
 from gateway.io.serial_port import PortOptions
 from gateway.io.tcp_line import TcpLine
+from gateway.io.unframed import Unframed
 
 _BACKLOG = 100  # bursts that may wait while the disk refuses; nothing is read meanwhile
-_SILENCE = 3.5  # characters between two frames, by the standard
-_SHORTEST = 0.00175  # that silence above 19,200 baud (s)
-_BITS = 11  # of a character
 _ONLY_SERIAL = ("baudrate", "parity", "stopbits", "exclusive", "echo", "pause")
 _ONLY_TCP = ("encoding",)
 
@@ -110,14 +108,12 @@ class ModbusSettings(DeviceSettings):
         parity = self.parity[0].upper()
         return PortOptions(self.baudrate, 8, parity, self.stopbits, "none", self.exclusive)
 
-    @property
-    def silence(self) -> float:
-        """How long a serial line has to be quiet before a request (s)."""
-        return max(self.pause, _SHORTEST, _SILENCE * _BITS / self.baudrate)
-
 
 class ModbusDevice:
     """See the module. root: where the file system begins; another one in tests."""
+
+    _line: Line | TcpLine
+    _exchange: Exchange
 
     def __init__(
         self, name: str, settings: ModbusSettings, context: Context, root: Path = Path("/")
@@ -134,28 +130,31 @@ class ModbusDevice:
         self._waiting: asyncio.Queue[Burst] = asyncio.Queue(_BACKLOG)
         self._arrived = asyncio.Event()
         self._all = {each.device: each.build(settings.timeout) for each in settings.units}
-        self._line: Line | TcpLine
-        drop: Any = lambda: None  # noqa: E731 - a serial line is not made anew
-        if isinstance(settings.port, str):
-            self._line = Line(
-                name, settings.port, settings.options, _Bytes(), 0.0, self._pieces,
-                self._changed, root,
-            )  # fmt: skip
-            forget = self._line.forget
-            self._exchange = Exchange(
-                "rtu", self._line.write, forget, settings.silence, settings.echo
-            )
-        else:
-            tcp = self._line = TcpLine(
-                name, settings.host or "", settings.port, self._heard, self._lost,
-                partial(self._changed, denied=False),
-            )  # fmt: skip
-            drop = tcp.drop
-            self._exchange = Exchange(settings.encoding, tcp.write, lambda: None)
+        drop = self._on_serial() if isinstance(settings.port, str) else self._over_tcp()
         self._units = Units(
             name, list(self._all.values()), self._exchange, self._line.up, self._put,
             settings.retries, self._tell, drop,
         )  # fmt: skip
+
+    def _on_serial(self) -> Callable[[], None]:
+        """A serial line, which is never made anew by us."""
+        settings = self._settings
+        line = self._line = Line(
+            self.name, str(settings.port), settings.options, Unframed(), 0.0, self._pieces,
+            self._changed, self._root,
+        )  # fmt: skip
+        pause = max(settings.pause, silence(settings.baudrate))
+        self._exchange = Exchange("rtu", line.write, line.forget, pause, settings.echo)
+        return lambda: None
+
+    def _over_tcp(self) -> Callable[[], None]:
+        """A connection; what makes it anew."""
+        settings, changed = self._settings, partial(self._changed, denied=False)
+        line = self._line = TcpLine(
+            self.name, settings.host or "", int(settings.port), self._heard, self._lost, changed
+        )
+        self._exchange = Exchange(settings.encoding, line.write, lambda: None)
+        return line.drop
 
     # -- what it says of itself ---------------------------------------------------------------
 
@@ -294,21 +293,3 @@ class ModbusDevice:
         if reply.result and not self._waiting.full():  # else it is told with what is read next
             await self._put(name, reply.result, time.time_ns())
         return reply
-
-
-class _Bytes:
-    """A framing that finds none: frames of Modbus end where what was asked for says."""
-
-    waiting = False
-
-    def feed(self, data: bytes) -> list[Piece]:
-        return [Piece(data)]
-
-    def midway(self) -> None:
-        return
-
-    def idle(self) -> list[Piece]:
-        return []
-
-    def lost(self) -> list[Piece]:
-        return []

@@ -24,6 +24,9 @@ Encoding = Literal["tcp", "rtu"]
 _LONGEST = 1_024  # bytes that are no whole frame yet; one has 260 at most
 _LAST_NUMBER = 65_000  # of a request
 _ERROR = 0x80
+_SILENCE = 3.5  # characters between two frames on a serial line, by the standard
+_SHORTEST = 0.00175  # that silence above 19,200 baud (s)
+_BITS = 11  # of a character
 _CODES = {
     1: "illegal function: it cannot do that",
     2: "illegal data address: it has no such register",
@@ -56,6 +59,11 @@ class Refused(Unavailable):
     def lasting(self) -> bool:
         """Whether it will say the same again."""
         return self.code in (FUNCTION, ADDRESS, VALUE)
+
+
+def silence(baudrate: int) -> float:
+    """How long a serial line has to be quiet between two frames (s)."""
+    return max(_SILENCE * _BITS / baudrate, _SHORTEST)
 
 
 class Exchange:
