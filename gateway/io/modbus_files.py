@@ -14,12 +14,13 @@ MAX_BYTES = 200_000
 _MAX_DEPTH = 20
 _MAX_NODES = 50_000  # aliases of aliases grow without end
 _HERE = Path(__file__).resolve().parent
-_PLACES = (_HERE / "modbus_maps", _HERE.parent.parent / "config/modbus")  # installed, a checkout
+PLACES = (_HERE / "modbus_maps", _HERE.parent.parent / "config/modbus")
+"""Where those are that come with the gateway: as installed, and in a checkout."""
 
 
 def known() -> dict[str, Path]:
     """The maps that come with the gateway, by name."""
-    return {path.stem: path for place in _PLACES for path in sorted(place.glob("*.yaml"))}
+    return {path.stem: path for place in PLACES for path in sorted(place.glob("*.yaml"))}
 
 
 def loaded(name: str, model: type[BaseModel]) -> BaseModel:

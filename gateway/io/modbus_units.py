@@ -172,7 +172,8 @@ class Units:
                 wanted.append((group.due, unit, group))
             else:
                 wanted.append((max(unit.due, self._probe) if others else unit.due, unit, group))
-        due, unit, group = min(wanted, key=lambda each: each[0])
+        # Of those that are away, who was not asked for longest: else it would always be the first.
+        due, unit, group = min(wanted, key=lambda each: (each[0], each[1].due))
         return unit, group, due
 
     async def _read(self, unit: Unit, group: Group) -> None:

@@ -31,6 +31,7 @@ from gateway.core.contracts import (
     Watched,
 )
 from gateway.core.events import Connected, Disconnected, Event
+from gateway.io.modbus_requests import read_request
 from tests.support.modbus import NullModem, Server, Tables, rtu_server, tcp_server
 from tests.support.ports import free_port
 
@@ -281,6 +282,22 @@ async def test_many_that_are_away_take_no_more_than_one(tcp: Line) -> None:
     # 50 ms each: 80 at best.
     assert live > 0.8 * 80
     assert 0 < all_of_them - live < 6  # 4 s, of which 5 % are two requests of 100 ms
+
+
+async def test_those_that_are_away_take_turns(monkeypatch: pytest.MonkeyPatch, tcp: Line) -> None:
+    monkeypatch.setattr("gateway.io.modbus_units._SLOWEST", 0.1)  # less than what their share lets
+    server = tcp.serve({n: {"holding": {0: n, 1: n}} for n in range(1, 5)})
+    server.silent |= {2, 3, 4}
+    units = [unit(f"n{n}", n) for n in range(1, 5)]
+    async with listening(**tcp.settings, timeout="50ms", retries=0, units=units) as found:
+        await until(lambda: found.device.concern.count("no answer") == 3)
+        begun = len(server.requests)
+        await asyncio.sleep(4)
+        asked = [one for one, *_ in server.requests[begun:] if one > 1]
+        assert sorted(asked[:3]) == [2, 3, 4]
+        server.silent.clear()
+        await until(lambda: found.device.concern == "")
+        assert {"n2", "n3", "n4"} <= {r.device for b in found.bursts for r in b.readings or ()}
 
 
 async def test_all_away_and_back(line: Line) -> None:
@@ -563,6 +580,20 @@ async def test_a_device_that_knows_only_the_function_for_several(line: Line) -> 
         assert server.get(1, "coil", 3) == 1
 
 
+async def test_what_can_only_be_set_is_never_read(tcp: Line) -> None:
+    server = tcp.serve({1: {"holding": {8: 0}}, 2: {"holding": {0: 1, 1: 2}}})
+    only = {"registers": [{"name": "reset", "address": 8, "write": True, "read": False}]}
+    units = [unit("button", 1, map=only), unit("other", 2)]
+    async with listening(**tcp.settings, units=units) as found:
+        await until(lambda: len(found.readings("other")) > 2)
+        assert server.asked(1) == []
+        assert (await found.tell(device="button", reset=1)).result == {"reset": 1}
+        assert server.asked(1) == [(6, 8, 1)]
+    async with listening(**tcp.settings, units=units[:1]) as found:
+        await until(lambda: found.device.trouble == "")
+        assert (await found.tell(reset=0)).status == "ok"
+
+
 async def test_a_device_that_is_away_cannot_be_told(tcp: Line) -> None:
     server = tcp.serve({1: VALUES})
     units = [unit("one", map=SETTABLE)]
@@ -622,7 +653,7 @@ def reply_to(request: bytes, first: int | None = None) -> bytes:
     return FramerRTU(DecodePDU(True)).buildFrame(pdu)
 
 
-APART = {
+APART: dict[str, Any] = {
     "gap": 0,
     "every": "50ms",
     "registers": [{"name": "low", "address": 10}, {"name": "high", "address": 20}],
@@ -648,6 +679,27 @@ async def test_a_late_answer_is_not_taken_for_that_to_the_next_request(
         await until(lambda: len(found.readings("a")) > 20, 60)
     for reading in found.readings("a"):
         assert reading.values.items() <= {"low": 10.0, "high": 20.0}.items()
+
+
+async def test_a_command_that_is_given_up_leaves_nothing_behind(rtu: Line, slave: Slave) -> None:
+    """Its answer comes all the same, when something else is being asked."""
+    slave.answer = lambda request: [
+        (0.2 if request[2:4] == b"\x00\x63" else 0.0, reply_to(request))
+    ]
+    registers = [*APART["registers"], {"name": "slow", "address": 99, "every": "1d"}]
+    units = [unit("a", map={**APART, "registers": registers})]
+    async with listening(**rtu.settings, units=units) as found:
+        await until(lambda: len(found.readings("a")) > 5)
+        block = found.device._all["a"].groups[1].blocks[0]
+        for _ in range(4):
+            asking = asyncio.create_task(found.device._exchange.ask(1, read_request(block), 0.3))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            seen = len(found.readings("a"))
+            await until(lambda n=seen: len(found.readings("a")) > n)
+    for reading in found.readings("a"):
+        assert reading.values.items() <= {"low": 10.0, "high": 20.0, "slow": 99.0}.items()
 
 
 async def test_an_answer_in_pieces_and_behind_rubbish(rtu: Line, slave: Slave) -> None:

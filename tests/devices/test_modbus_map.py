@@ -2,6 +2,7 @@
 
 import math
 import struct
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Config, InvalidConfig, loads
 from gateway.io import modbus_values as values
-from gateway.io.modbus_files import known
+from gateway.io.modbus_files import PLACES, known
 from gateway.io.modbus_map import MapSettings
 from gateway.io.modbus_plan import Memory, items, plan
 
@@ -54,6 +55,13 @@ def test_every_map_that_comes_with_us_is_here() -> None:
     assert set(known()) == {path.stem for path in LIBRARY} >= {
         "sdm120", "sdm630", "sunspec-inverter", "pzem-004t", "pzem-016", "xy-md02", "relay-8",
     }  # fmt: skip
+
+
+def test_they_go_where_an_installed_gateway_looks_for_them() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {PROJECT / place for place in wheel["force-include"].values()} == {PLACES[0]}
+    assert PLACES[1] == PROJECT / "config/modbus"
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
