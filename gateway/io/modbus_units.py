@@ -250,9 +250,10 @@ class Units:
         unit.misses += 1
         now = asyncio.get_running_loop().time()
         unit.due = now + min(unit.timeout * 2.0 ** min(unit.misses, 20), _SLOWEST)
-        self._probe = now + took * (1 / _SHARE - 1)
         before, unit.away = unit.away, reason
-        if not before:
+        if before:
+            self._probe = now + took * (1 / _SHARE - 1)
+        else:
             log.warning("device %s: %s: %s", self._name, unit.name, reason)
             self._changed()
 
