@@ -18,8 +18,8 @@ from gateway.core.contracts import Burst, Command, Context, Device, Reading, Rep
 from gateway.core.errors import DecodeError, Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import DeviceSettings, Duration, wrong
-from gateway.io import modbus_commands as commands
 from gateway.io.framing import Piece
+from gateway.io.modbus_commands import SET, execute, schema
 from gateway.io.modbus_exchange import Exchange, silence
 from gateway.io.modbus_settings import UnitSettings
 from gateway.io.modbus_units import Units
@@ -195,8 +195,6 @@ class ModbusDevice:
         if (unit := self._all.get(device)) is None:
             return about
         about |= {"unit": unit.address, "model": unit.model, "adapter": self._adapter}
-        if unit.settable:
-            about["commands"] = {commands.SET: commands.schema(unit)}
         return {key: value for key, value in about.items() if value != ""}
 
     def units(self, device: str) -> Mapping[str, str]:
@@ -278,18 +276,23 @@ class ModbusDevice:
 
     # -- commands -----------------------------------------------------------------------------
 
+    def commands(self, device: str) -> Mapping[str, Mapping[str, Any]]:
+        """What a device can be told: a JSON schema of the arguments, by command."""
+        unit = self._all.get(device)
+        return {SET: schema(unit)} if unit is not None and unit.settable else {}
+
     async def execute(self, command: Command) -> Reply:
         """See gateway.core.contracts.Actuator."""
         name = command.device or (next(iter(self._all)) if len(self._all) == 1 else "")
         unit = self._all.get(name)
         if unit is None:
             return Reply("rejected", error=f'no device "{name}"; known: {", ".join(self._all)}')
-        if command.name != commands.SET:
-            known = commands.SET if unit.settable else "none"
+        if command.name != SET:
+            known = SET if unit.settable else "none"
             return Reply("rejected", error=f'no command "{command.name}"; known: {known}')
         if command.expires and time.time_ns() > command.expires:
             return Reply("expired", error="it came too late")
-        reply = await commands.execute(unit, command.args, self._exchange)
+        reply = await execute(unit, command.args, self._exchange)
         if reply.result and not self._waiting.full():  # else it is told with what is read next
             await self._put(name, reply.result, time.time_ns())
         return reply

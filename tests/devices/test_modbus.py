@@ -158,7 +158,8 @@ async def test_what_it_is(line: Line) -> None:
         assert device.trouble == ""
         info = device.info_of("pump")
         assert (info["source"], info["unit"], info["model"]) == ("modbus", 1, "Pump 3")
-        assert info["commands"]["set"]["properties"] == {"y": {"type": "number"}}
+        assert device.commands("pump")["set"]["properties"] == {"y": {"type": "number"}}
+        assert device.commands("nobody") == {}
         assert device.units("pump") == {"x": "m³/h"}
         assert device.details()["opened"] == 1
         assert [type(event) for event in found.events] == [Connected]
