@@ -4,6 +4,8 @@ other end of a serial cable."""
 import asyncio
 import os
 import select
+import subprocess
+import sys
 import threading
 import tty
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from tests.support.cable import Cable
+from tests.support.ports import end, wait_for_port
 
 Tables = Mapping[str, Mapping[int, int]]
 """Values by table (holding, input, coil, discrete) and address; no other addresses are there."""
@@ -182,3 +185,29 @@ def rtu_server(port: str, units: Mapping[int, Tables]) -> Server:
         return ModbusSerialServer(devices, port=port, baudrate=9600, **more)
 
     return Server(units, make)
+
+
+class Apart:
+    """A Modbus TCP server in a process of its own: unit 1 with register 0."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Apart":
+        """Serve."""
+        command = [sys.executable, "-m", "tests.support.modbus", str(self._port)]
+        self._process = subprocess.Popen(command)
+        wait_for_port(self._port, self._process)
+        return self
+
+    def stop(self) -> None:
+        """Be gone."""
+        if self._process is not None:
+            end(self._process)
+        self._process = None
+
+
+if __name__ == "__main__":
+    tcp_server(int(sys.argv[1]), {1: {"holding": {0: 1}}}).start()
+    threading.Event().wait()
