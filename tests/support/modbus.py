@@ -173,9 +173,9 @@ class NullModem(Cable):
     def _serve(self, master: int) -> None:
         ends = {master: self._far, self._far: master}
         while not self._pulled.is_set():
-            for end in select.select(list(ends), [], [], 0.02)[0]:
+            for one in select.select(list(ends), [], [], 0.02)[0]:
                 with suppress(OSError):
-                    os.write(ends[end], os.read(end, 4096))
+                    os.write(ends[one], os.read(one, 4096))
 
 
 def rtu_server(port: str, units: Mapping[int, Tables]) -> Server:
