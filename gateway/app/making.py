@@ -7,7 +7,15 @@ from gateway.app.opening import broker_saves_every
 from gateway.broker import BrokerOptions, EmbeddedBroker, Lan, LanControl, Listener
 from gateway.config import Config
 from gateway.config.models import ListenerSettings
-from gateway.core.contracts import Asking, Codec, CodecMapped, Device, Publishing, TopicMapped
+from gateway.core.contracts import (
+    Asking,
+    Codec,
+    CodecMapped,
+    Device,
+    Measured,
+    Publishing,
+    TopicMapped,
+)
 from gateway.core.settings import DeviceSettings
 from gateway.runtime.announce import Announcer
 from gateway.runtime.broker_drops import BrokerDrops
@@ -68,6 +76,8 @@ def intake_of(
         house.clock.received,
         device.codec_of if isinstance(device, CodecMapped) else None,
     )
+    if isinstance(device, Measured):
+        decoder.units = device.units
     return Intake(device, decoder, services, house.bus.recovered_keys(name))
 
 

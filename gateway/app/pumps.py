@@ -13,7 +13,7 @@ from gateway.bus.passages import passages
 from gateway.bus.table import Table
 from gateway.bus.times import base_of
 from gateway.core.collector import keep
-from gateway.core.contracts import Described, Device, TopicMapped
+from gateway.core.contracts import Described, Device, Several, TopicMapped
 from gateway.core.events import Event
 from gateway.runtime.announce import ReadingsAnnouncer
 from gateway.runtime.house import House
@@ -97,6 +97,9 @@ class Own(dict[str, bool]):
         if driver is not None:
             return await asyncio.to_thread(driver.info) if isinstance(driver, Described) else {}
         known = self._registry.get(device)
+        source = self._sources.get(known.source)
+        if source is not None and isinstance(source, Several):
+            return await asyncio.to_thread(source.info_of, known.original)
         return {"source": known.source, "name": known.original}
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import time
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
-from gateway.core.contracts import TopicMapped, Watched
+from gateway.core.contracts import Several, TopicMapped, Watched
 from gateway.core.events import DeadLettered, Event, StateSeen
 from gateway.core.topics import Topics
 from gateway.io.polling import second
@@ -72,6 +74,8 @@ class Report:
 
     def _probe(self, device: Device) -> DeviceProbe:
         intake = self._house.intakes.get(device.source)
+        if intake is not None and isinstance(intake.device, Several):
+            return Attached(device, replace(self._around, failing=partial(self._gone, device)))
         if intake is None or device.original != device.source:
             return Listening(device, self._around)
         source = intake.device
@@ -84,6 +88,13 @@ class Report:
     def _failing(self, source: str) -> str:
         intake = self._house.intakes.get(source)
         return intake.failing if intake is not None else ""
+
+    def _gone(self, device: Device, source: str) -> str:
+        """Why nothing comes from one of a source's several devices, or ""."""
+        intake = self._house.intakes.get(source)
+        several = intake.device if intake is not None else None
+        own = several.trouble_of(device.original) if isinstance(several, Several) else ""
+        return self._failing(source) or own
 
     def _second(self, turn: int) -> None:
         """What is to be done each second; `turn`: whose turn it is to be repeated."""

@@ -30,6 +30,7 @@ from gateway.core.contracts.devices import (
     Detailed,
     Device,
     Publishing,
+    Several,
     TopicMapped,
     Watched,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Reply",
     "Selective",
     "Send",
+    "Several",
     "Stage",
     "Stored",
     "Tally",

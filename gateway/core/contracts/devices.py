@@ -64,6 +64,20 @@ class TopicMapped(Protocol):
 
 
 @runtime_checkable
+class Several(Protocol):
+    """A source of several devices at wires of ours, each by its original name: such a device is
+    offline as soon as its source says so."""
+
+    def trouble_of(self, device: str) -> str:
+        """Why nothing comes from it at the moment, or ""."""
+        ...
+
+    def info_of(self, device: str) -> Mapping[str, Any]:
+        """As Described.info, of one of them; may read files."""
+        ...
+
+
+@runtime_checkable
 class CodecMapped(Protocol):
     """A device whose frames carry topics that say how they are written."""
 
