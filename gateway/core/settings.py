@@ -281,6 +281,11 @@ class DeviceSettings(Settings):
         come otherwise. broker: the gateway's. No bridge may publish there: see gateway.config."""
         return None
 
+    def claims(self) -> Mapping[tuple[str, ...], str]:
+        """What of this machine it takes for itself alone, such as a pin, by the place of the key
+        that says so. No two may claim one: see gateway.config.claims."""
+        return {}
+
     def build(self, name: str, context: Context) -> Device:
         """The driver. name: `id`, or the default for it."""
         raise NotImplementedError
