@@ -52,7 +52,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_known() -> None:
-    assert registry.known(registry.DEVICES) == ["coap", "mqtt", "serial", "system"]
+    assert registry.known(registry.DEVICES) == ["coap", "gpio", "mqtt", "serial", "system"]
     assert registry.known(registry.BRIDGES) == ["influxdb", "mqtt"]
     assert registry.known(registry.CODECS) == [
         "cbor", "csv", "json", "line", "msgpack", "nmea", "senml", "sparkplug", "struct", "text",
@@ -78,7 +78,7 @@ def test_only_what_is_asked_for_is_imported() -> None:
 
 def test_unknown_names_offer_the_nearest_and_all() -> None:
     with pytest.raises(
-        ConfigError, match=r'unknown device type "mqt" \(known: coap, mqtt, serial, system\)'
+        ConfigError, match=r'unknown device type "mqt" \(known: coap, gpio, mqtt, serial, system\)'
     ) as e:
         registry.resolve(registry.DEVICES, "mqt")
     assert e.value.fix == "type: mqtt"

@@ -120,6 +120,8 @@ class PinSettings(Settings):
             raise wrong(key, f"a {self.kind} has no {key}", "leave it out")
         if self.min_pulse >= self.max_pulse:
             raise wrong("min_pulse", "not shorter than max_pulse", "make it shorter")
+        if self.min_angle == self.max_angle:
+            raise wrong("max_angle", "the same as min_angle", "make it another one")
         if self.kind in OUTPUTS:
             self._fits("initial", last=True)
             self._fits("safe", last=False)

@@ -48,6 +48,7 @@ class Kept:
         self._synced = -SYNCED
         self._changed = self._unsynced = False
         self._timer: asyncio.TimerHandle | None = None
+        self._is_soon = False  # whether the timer is for a write, and not for the disk only
         self._task: asyncio.Task[None] | None = None
         self.values: dict[str, Any] = {}
         self.trouble = ""
@@ -85,11 +86,22 @@ class Kept:
             return
         self.values[name] = value
         self._changed = True
-        if self._timer is None and self._task is None:
-            self._timer = asyncio.get_running_loop().call_later(WRITTEN, self._begin)
+        if self._task is None and not self._is_soon:
+            self._again(WRITTEN)
+
+    def _again(self, seconds: float) -> None:
+        self._stop_timer()
+        self._is_soon = self._changed
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._begin)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._is_soon = False
 
     def _begin(self) -> None:
-        self._timer = None
+        self._stop_timer()
         self._task = asyncio.create_task(self._save(), name=f"keep {self._path.stem}")
 
     async def _save(self) -> None:
@@ -108,19 +120,16 @@ class Kept:
                 self._synced = loop.time()
         self._task = None
         if self._changed:
-            self._timer = loop.call_later(pause, self._begin)
+            self._again(pause)
         elif self._unsynced:
-            self._timer = loop.call_at(self._synced + SYNCED, self._begin)
+            self._again(self._synced + SYNCED - loop.time())
 
     async def close(self) -> None:
         """Write and tell the disk what is left. Never raises but when cancelled."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self._task is not None:
             await asyncio.wait([self._task])
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop_timer()
         if self._changed or self._unsynced:
             try:
                 data = self._packed()

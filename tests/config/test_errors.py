@@ -71,9 +71,9 @@ TABLE = [
     ("broker: {url: 'mqtt://u:p/w@h'}", "1:15", "write / as %2F", ""),
     ("broker: {url: 'mqtt://x', cert_file: a}", "1:38", "needs its key", "add key_file:"),
     # drivers
-    ("devices: [{type: mqt}]", "1:18", '"mqt" (known: coap, mqtt, serial, system)', "type: mqtt"),
+    ("devices: [{type: mqt}]", "1:18", '"mqt" (known: coap, gpio, mqtt, ', "type: mqtt"),
     ("bridges: [{type: influx}]", "1:18", 'unknown bridge type "influx"', "type: influxdb"),
-    ("devices: [{id: a}]", "1:11", "a type is missing", "type: one of coap, mqtt, serial, system"),
+    ("devices: [{id: a}]", "1:11", "a type is missing", "type: one of coap, gpio, mqtt, "),
     ("devices: [a]", "1:11", "a type is missing", ""),
     ("devices: {}", "1:10", "devices is a list", "- type: …"),
     ("devices: [{type: mqtt, codec: jsn}]", "1:31", 'codec type "jsn"', "type: json"),
