@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gateway.core.contracts import Burst, Command, Context, Device, Reply
-from gateway.core.errors import BerrygateError, Unavailable
+from gateway.core.errors import BerrygateError, Denied, Unavailable
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import DeviceSettings, Duration, Id
 from gateway.io.gpio_changes import Changes
@@ -156,6 +156,7 @@ class GpioDevice:
 
     async def listen(self) -> AsyncIterator[Burst]:
         """Bursts as things change. Raises ConfigError and Denied."""
+        self.denied = False
         self._changes.start()
         self._kept.load()
         self._start(self._open_all())
@@ -169,6 +170,9 @@ class GpioDevice:
                 for task in self._tasks:
                     if task.done():
                         task.result()
+        except Denied:
+            self.denied = True
+            raise
         finally:
             # First of all and without waiting: this may be the last thing that the process does.
             self._close()

@@ -59,6 +59,8 @@ class PulseDrive:
     def set(self, state: State) -> None:
         """See Drive."""
         share = float(state or 0.0) / 100.0
+        if 0 < share < 1:
+            share += 1e-9  # gpiozero cuts: 29 % would be 28
         self._pin.state = share if self._high else 1.0 - share
 
 

@@ -45,6 +45,8 @@ class EdgePin:
     def open(self, factory: Any) -> bool:
         """Begin to listen; the level at that time. Raises what gpiozero does."""
         self._factory = factory
+        self._waiting.clear()
+        self.stormy, self._second, self._count = 0, 0.0, 0
         pin = self._pin = factory.pin(self.number)
         if pin.frequency:
             pin.frequency = None

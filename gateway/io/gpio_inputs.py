@@ -10,7 +10,9 @@ from gateway.io.gpio_edges import EdgePin
 from gateway.io.gpio_part import Part, Tell, argument_errors, number_in
 from gateway.io.gpio_settings import PinSettings
 
-_SWITCH_RATE = 1_000  # changes a second that are believed; a bouncing contact makes some ten
+# Changes a second that are believed; a contact that bounces makes some ten each time.
+_SWITCH_RATE = 1_000
+_BARE_RATE = 200  # without debouncing each is a reading
 _KNOB_RATE = 5_000
 _KNOB_EVERY = 0.1  # how often a position is told while it changes (s)
 _TURN = {0b00: 0, 0b10: 1, 0b11: 2, 0b01: 3}  # clockwise, a goes first
@@ -26,7 +28,8 @@ class Switch(Part):
         super().__init__(name, tell)
         self._settings = settings
         assert settings.pin is not None
-        self._pin = EdgePin(settings.pin, settings.pulled, _SWITCH_RATE, wake)
+        rate = _SWITCH_RATE if settings.window else _BARE_RATE
+        self._pin = EdgePin(settings.pin, settings.pulled, rate, wake)
         self.edges = (self._pin,)
         self._debounce = Debounce(False, settings.window)
         self._factory: Any = None
