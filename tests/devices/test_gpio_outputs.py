@@ -191,9 +191,12 @@ async def test_what_was_asked_last_counts(tmp_path: Path) -> None:
 
 
 async def test_a_command_that_is_too_late_is_not_done(tmp_path: Path) -> None:
-    async with working(Bench(tmp_path, {"pump": {**RELAY, "dwell": "1m"}})) as found:
-        reply = await found.tell("pump", time.time_ns() - 1, value=True)
+    pins = {"pump": {**RELAY, "dwell": "1m"}, "lamp": {"kind": "led", "pin": 22}}
+    async with working(Bench(tmp_path, pins)) as found:
+        reply = await found.tell("lamp", time.time_ns() - 1, value=True)
         assert reply.status == "expired"
+        assert found.pin(22).state == 0
+        assert (await found.tell("lamp", time.time_ns() + 10**10, value=True)).status == "ok"
         # In time now, but not any more when the relay may be switched.
         reply = await found.tell("pump", time.time_ns() + 10**9, value=True)
         assert reply.status == "expired"

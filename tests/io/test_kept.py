@@ -57,33 +57,37 @@ def test_a_killed_process_costs_what_it_had_not_written(tmp_path: Path) -> None:
         assert before > told[0]
 
 
+async def written(found: Kept, path: Path, number: int) -> None:
+    found.put("n", number)
+    for _ in range(1_000):
+        if path.exists() and read(path) == number:
+            break
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(kept.WRITTEN)
+
+
 async def test_a_write_that_is_cut_off_leaves_what_was_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.kept"
-    first = Kept(path)
-    first.put("n", 7)
-    await first.close()  # is on the disk
+    found = Kept(path)
+    monkeypatch.setattr(kept, "SYNCED", 0.0)
+    for number in (15, 26):  # both are told to the disk
+        await written(found, path, number)
     monkeypatch.setattr(kept, "SYNCED", 1_000.0)
-    second = Kept(path)
-    second.load()
-    second._synced = asyncio.get_running_loop().time()
     before = path.read_bytes()
-    second.put("n", 8)
-    await asyncio.sleep(3 * kept.WRITTEN)
-    after = path.read_bytes()
-    assert before != after
-    assert read(path) == 8
-    # Each prefix of what was written since, as a cut in the middle of it would leave it.
-    for end in range(0, len(after), 64):
-        path.write_bytes(after[:end] + before[end:])
-        assert read(path) in (7, 8)
-    for end in range(0, len(after), 64):
-        path.write_bytes(before[:end] + after[end:])
-        assert read(path) in (7, 8)
-    path.write_bytes(before)
-    assert read(path) == 7
-    await second.close()
+    for number in (37, 48):
+        await written(found, path, number)
+        after = path.read_bytes()
+        differ = [n for n, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+        assert differ
+        # Each beginning and each end of what was written, as a cut in the midst would leave it.
+        for at in range(differ[0], differ[-1] + 2):
+            for cut in (after[:at] + before[at:], before[:at] + after[at:]):
+                path.write_bytes(cut)
+                assert read(path) in (26, number)
+        path.write_bytes(after)
+    await found.close()
 
 
 async def test_the_disk_is_told_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
