@@ -243,7 +243,7 @@ class GpioDevice:
         while True:
             try:
                 await work()
-            except (*pin_errors(), TimeoutError) as error:
+            except pin_errors() as error:  # among them, that a thread does not answer
                 part.trouble = f"{part.name}: {error or 'no answer from its pin'}"
             await asyncio.sleep(_FIRST)
 

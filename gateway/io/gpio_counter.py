@@ -72,13 +72,12 @@ class Counter(Part):
         found = self._kept.values.get(self.name)
         if not isinstance(found, dict):
             return
-        base, pulses, per = (found.get(key) for key in ("base", "pulses", "per_unit"))
-        numbers = [number_in(each) for each in (base, pulses, per)]
-        if None in numbers or not per:
+        base, pulses, per = (number_in(found.get(key)) for key in ("base", "pulses", "per_unit"))
+        if base is None or pulses is None or not per:
             return
-        self._base, self._pulses = float(base), int(pulses)
+        self._base, self._pulses = base, int(pulses)
         if per != self._settings.per_unit:  # what was counted was counted with the other
-            self._base, self._pulses = self._base + self._pulses / float(per), 0
+            self._base, self._pulses = base + pulses / per, 0
 
     def _keep(self) -> None:
         self._kept.put(

@@ -29,7 +29,7 @@ class Distance(Part):
         self._trigger: Any = None
         self._echo: Any = None
         self._rise: float | None = None
-        self._fall: float | None = None
+        self._spans: list[float] = []  # of the echo that is waited for (s)
         self._heard = threading.Event()
         self._told = False
 
@@ -57,7 +57,7 @@ class Distance(Part):
         if level:
             self._rise = ticks
         elif self._rise is not None:
-            self._fall = ticks
+            self._spans.append(self._factory.ticks_diff(ticks, self._rise))
             self._heard.set()
 
     @property
@@ -91,12 +91,11 @@ class Distance(Part):
         if trigger is None:
             return None
         with _LOCK:
-            self._rise = self._fall = None
+            self._rise = None
+            self._spans.clear()
             self._heard.clear()
             trigger.state = True
             time.sleep(_TRIGGER)
             trigger.state = False
-            if not self._heard.wait(_ECHO) or self._fall is None or self._rise is None:
-                return None
-            seconds: float = self._factory.ticks_diff(self._fall, self._rise)
-        return seconds * _SOUND / 2
+            self._heard.wait(_ECHO)
+            return self._spans[0] * _SOUND / 2 if self._spans else None

@@ -12,6 +12,7 @@ from typing import Any
 
 _MOST = 20_000  # changes that may wait for the loop
 _FIRST, _LONGEST = 1.0, 30.0  # how long a pin is left alone (s)
+_FILTER = 2.0  # how long a level must last meanwhile to be told at all (s); lgpio takes up to 5
 
 Change = tuple[float, bool]
 """When, in the factory's seconds; the level from then on."""
@@ -74,7 +75,7 @@ class EdgePin:
     def _changed(self, ticks: float, level: Any) -> None:
         """In gpiozero's thread."""
         self.seen += 1
-        if len(self._waiting) >= _MOST:
+        if self.stormy or len(self._waiting) >= _MOST:
             self._overflowed += 1
             return
         self._waiting.append((ticks, bool(level)))
@@ -103,7 +104,9 @@ class EdgePin:
     def _leave_alone(self) -> None:
         loop = asyncio.get_running_loop()
         self.stormy = self._count
-        self._pin.when_changed = None
+        # The filter of lgpio's own thread: hardly anything gets through it, and nothing as far as
+        # Python. Not by taking when_changed away, which a change that is under way stumbles over.
+        self._pin.bounce = _FILTER
         if loop.time() - self._resumed > _LONGEST:
             self._pause = _FIRST
         self._again = loop.call_later(self._pause, self._resume)
@@ -114,6 +117,6 @@ class EdgePin:
         self._thrown += len(self._waiting)
         self._waiting.clear()
         self.stormy, self._second, self._count = 0, 0.0, 0
-        self._pin.when_changed = self._changed
+        self._pin.bounce = None
         # What it is now: the change to it was not seen.
         self._changed(self._factory.ticks(), self._pin.state)

@@ -25,7 +25,7 @@ def pin_factory(directory: Path) -> Any:
     directory: where lgpio may keep its pipe. Raises ConfigError, Unavailable or Denied."""
     named = os.environ.get("GPIOZERO_PIN_FACTORY", "lgpio")
     try:
-        return _lgpio(directory) if named == "lgpio" else _other()
+        return steady(_lgpio(directory) if named == "lgpio" else _other())
     except PinUnknownPi as error:
         fix = f"run it on a Raspberry Pi; to try a configuration elsewhere: {_MOCK} berrygate run"
         raise ConfigError(
@@ -55,6 +55,22 @@ def _other() -> Any:
     # Taken from there: gpiozero closes its own when the program ends, and outputs that are to stay
     # as they are would fall.
     factory, gpiozero.Device.pin_factory = gpiozero.Device.pin_factory, None
+    return factory
+
+
+def steady(factory: Any) -> Any:
+    """The factory, whose pins bear a change that is under way when they are closed. gpiozero's
+    stumble over it, and with lgpio that ends the thread that all pins are heard by."""
+
+    class SteadyPin(factory.pin_class):  # type: ignore[misc]
+        def _call_when_changed(self, *args: Any) -> None:
+            try:
+                super()._call_when_changed(*args)
+            except TypeError:
+                if self._when_changed is not None:
+                    raise
+
+    factory.pin_class = SteadyPin
     return factory
 
 

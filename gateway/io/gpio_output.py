@@ -189,7 +189,8 @@ class Output(Part):
     async def _wait(self, seconds: float) -> bool:
         """Whether it was not superseded meanwhile."""
         loop = asyncio.get_running_loop()
-        self._turn = turn = loop.create_future()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._turn = turn
         timer = loop.call_later(seconds, _settle, turn, True)
         try:
             return await turn

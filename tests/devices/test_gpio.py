@@ -37,7 +37,7 @@ class Bench:
     def __init__(self, directory: Path, pins: dict[str, Any], **settings: Any) -> None:
         self.events: list[Event] = []
         self.bursts: list[Burst] = []
-        self.factory = MockFactory(pin_class=MockPWMPin)
+        self.factory = gpio_factory.steady(MockFactory(pin_class=MockPWMPin))
         self.reachable = True
         self.open = asyncio.Event()
         self.open.set()
@@ -400,6 +400,7 @@ async def test_a_damaged_count_is_told(tmp_path: Path) -> None:
 # -- storms -------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_storm_harms_nobody_else(tmp_path: Path) -> None:
     pins = {
         "wire": {"kind": "motion", "pin": 17},
@@ -434,6 +435,28 @@ async def test_a_storm_harms_nobody_else(tmp_path: Path) -> None:
         print(f"{sent} changes, {dropped} dropped, {len(found.readings)} readings")
         assert dropped > 0
         assert sent > 5 * len(found.readings)
+
+
+def test_a_pin_that_is_closed_while_it_changes() -> None:
+    """As far as gpiozero's thread has come when the loop closes the pin."""
+    pin = gpio_factory.steady(MockFactory(pin_class=MockPWMPin)).pin(17)
+    seen: list[Any] = []
+
+    def changed(ticks: float, level: Any) -> None:
+        seen.append(level)
+
+    pin.when_changed = changed
+    pin.drive_high()
+    pin.when_changed = None
+    pin._call_when_changed()
+    assert len(seen) == 1
+
+    def faulty(ticks: float, level: Any) -> None:
+        raise TypeError("a fault of its own")
+
+    pin.when_changed = faulty
+    with pytest.raises(TypeError, match="of its own"):
+        pin.drive_low()
 
 
 async def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
