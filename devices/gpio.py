@@ -94,7 +94,8 @@ class GpioDevice:
         if settings.kind == "encoder":
             return Encoder(name, settings, tell, wake)
         if settings.kind == "counter":
-            return Counter(name, settings, tell, self._changes.wake_soon, self._kept)
+            soon, look = self._changes.wake_soon, self._changes.look
+            return Counter(name, settings, tell, soon, self._kept, look)
         if settings.kind == "distance":
             return Distance(name, settings, tell)
         return Output(name, settings, tell, self._kept, self._reachable)

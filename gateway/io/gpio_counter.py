@@ -14,6 +14,7 @@ from gateway.io.polling import every
 
 _RATE = 20_000  # changes a second that are believed; more than that Python cannot take
 _STILL = 3_600.0  # without a pulse for so long nothing flows (s)
+_UNEVEN = 1.5  # a pause that is so many times the usual one says that it is slower
 _PER = {"s": 1.0, "m": 60.0, "h": 3_600.0}
 
 
@@ -44,18 +45,24 @@ class Pace:
         silent = now - self._last
         if silent > _STILL:
             self._from, self._rate = None, 0.0
-        elif silent > 0:
+        elif silent * self._rate > _UNEVEN:
             # Since then there was none: it cannot be faster than one in that time.
-            self._rate = min(self._rate, 1.0 / silent)
+            self._rate = 1.0 / silent
         return self._rate
 
 
 class Counter(Part):
     """See the module. `<name>.total` in the meter's unit and `<name>.rate`. kept: where the count
-    is kept."""
+    is kept. look: has what came until now fed."""
 
     def __init__(
-        self, name: str, settings: PinSettings, tell: Tell, wake: Callable[[], None], kept: Kept
+        self,
+        name: str,
+        settings: PinSettings,
+        tell: Tell,
+        wake: Callable[[], None],
+        kept: Kept,
+        look: Callable[[], None],
     ) -> None:
         super().__init__(name, tell)
         assert settings.pin is not None
@@ -63,6 +70,7 @@ class Counter(Part):
         self._pin = EdgePin(settings.pin, settings.pulled, _RATE, wake)
         self.edges = (self._pin,)
         self._kept = kept
+        self._look = look
         self._debounce = Debounce(False, settings.window)
         self._pace = Pace()
         self._factory: Any = None
@@ -139,6 +147,7 @@ class Counter(Part):
 
     def told(self) -> None:
         """Tell how things are."""
+        self._look()  # pulses that gather just now are none that have not come
         per = _PER[self._settings.per]
         rate = self._pace.at(self._factory.ticks()) * per / self._settings.per_unit
         self.tell(None, {f"{self.name}.total": self.total, f"{self.name}.rate": rate})

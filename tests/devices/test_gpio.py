@@ -29,6 +29,7 @@ from gateway.core.errors import ConfigError, Denied
 from gateway.core.events import Connected, Disconnected, Event
 from gateway.io import gpio_edges, gpio_factory
 from gateway.io import gpio_output as output
+from gateway.io.gpio_counter import Pace
 
 
 class Bench:
@@ -351,6 +352,23 @@ async def test_rate(tmp_path: Path) -> None:
         falling = found.seen("meter.rate")[since + 1 :]
         assert falling == sorted(falling, reverse=True)
         assert 0 < falling[-1] < middle / 5
+
+
+def test_rate_of_slow_pulses() -> None:
+    pace = Pace()
+    assert pace.at(0.0) == 0.0
+    pace.pulse(0.0)
+    assert pace.at(100.0) == 0.0  # one says nothing of how fast they come
+    pace.pulse(600.0)
+    assert pace.at(601.0) == pace.at(1_200.0) == pytest.approx(1 / 600)
+    assert pace.at(1_600.0) == pytest.approx(1 / 1_000)
+    pace.pulse(1_800.0)
+    assert pace.at(1_801.0) == pytest.approx(1 / 1_200)
+    assert pace.at(6_000.0) == 0.0
+    pace.pulse(6_000.0)
+    for number in range(1, 11):
+        pace.pulse(6_000.0 + number / 10)
+    assert pace.at(6_001.0) == pytest.approx(10.0)
 
 
 async def test_pulses_of_a_reed_contact_that_bounces(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """How what is at the GPIO header is configured, and what is said of what cannot be."""
 
+import sys
+
 import pytest
 
+from gateway import registry
 from gateway.config import InvalidConfig, loads
+from gateway.core.errors import ConfigError
 from gateway.io.gpio_names import pin_number
 
 
@@ -80,3 +84,12 @@ def test_true_and_false_are_states_too() -> None:
     ).devices
     pin = device.pins["a"]  # type: ignore[attr-defined]
     assert (pin.initial, pin.safe) == ("on", "off")
+
+
+def test_gpiozero_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gpiozero", None)
+    for name in ("devices.gpio", "gateway.io.gpio_factory", "gateway.io.gpio_output"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ConfigError) as error:
+        registry.resolve(registry.DEVICES, "gpio")
+    assert str(error.value) == "'gpio' needs: pip install berrygate[gpio]"
