@@ -1,8 +1,9 @@
 """A few numbers in a file that outlive the process, however it ends: the count of a meter.
 
 They are written where they stand, within WRITTEN of each change, which outlives a process that is
-killed; and told to the disk within SYNCED, which outlives a power cut. A card is so worn by a block
-a minute at most, and only while something changes.
+killed; and told to the disk within SYNCED, which outlives a power cut. The kernel writes what is
+changed twice a minute anyway: some blocks a minute are what a card has to bear, and only while
+something changes.
 
 The file has two places. What is told to the disk stays as it is while the other one is written,
 so that a cut in the middle of a write leaves it.
