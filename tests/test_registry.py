@@ -53,7 +53,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_known() -> None:
     assert registry.known(registry.DEVICES) == [
-        "coap", "i2c", "modbus", "mqtt", "onewire", "serial", "system",
+        "coap", "gpio", "i2c", "modbus", "mqtt", "onewire", "serial", "system",
     ]  # fmt: skip
     assert registry.known(registry.BRIDGES) == ["influxdb", "mqtt"]
     assert registry.known(registry.CODECS) == [

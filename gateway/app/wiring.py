@@ -233,6 +233,7 @@ class Wiring:
             facts={
                 "broker_pid": lambda: self._broker.pid if self._broker else None,
                 "health": house.health_.summary,
+                "broker_connected": lambda: self._announcer.connected,
             },
             codec=registry.codec,
         )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway import registry
 from gateway.config.alert_names import check_alerts
+from gateway.config.claims import claims
 from gateway.config.explain import explain, nearest
 from gateway.config.failovers import failovers
 from gateway.config.loops import loops
@@ -73,6 +74,7 @@ def build(source: Source) -> Config:
     config = _validated(source, (), Config, whole)
     if isinstance(config, Config) and not source.problems:
         source.problems += loops(source, config)
+        source.problems += claims(source, config)
         source.problems += check_alerts(source, config.alerts)
         source.problems += failovers(source, config)
     if not isinstance(config, Config) or source.problems:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -118,7 +118,8 @@ def _rows(
         cells = (f"`{above}{name}`", kind, default, _prose(model, attribute))
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         if (item := _item(field)) is not None:
-            yield from _rows(item, f"{above}{name}[].", (), shown)
+            each = ".NAME" if get_origin(field.annotation) is dict else "[]"
+            yield from _rows(item, f"{above}{name}{each}.", (), shown)
 
 
 def _model(field: FieldInfo) -> type[BaseModel] | None:
@@ -127,9 +128,10 @@ def _model(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _item(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of what a list holds."""
-    first = next(iter(get_args(field.annotation)), None)
-    return first if isinstance(first, type) and issubclass(first, BaseModel) else None
+    """The model of what a list holds, or what stands behind names."""
+    place = 1 if get_origin(field.annotation) is dict else 0
+    found = next(iter(get_args(field.annotation)[place:]), None)
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
 def _listed(field: FieldInfo) -> bool:

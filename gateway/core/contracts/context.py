@@ -38,8 +38,8 @@ class Context:
     gateway: the gateway's id. root: first level of our own MQTT topics. data_dir: where it may
     keep files. broker: the gateway's broker. emit: tell the bus that something happened.
     payload: largest payload taken (bytes); more of one need not be read.
-    facts: what only the house knows: "broker_pid", its broker's process; "health", its health in
-    short.
+    facts: what only the house knows: "broker_pid", its broker's process; "broker_connected",
+    whether it is connected to its broker; "health", its health in short.
     gather: the longest a reading waits for its commit as things are set (s); against it a source
     may weigh how long it lets what comes gather.
     codec: a codec by its name, with its default settings; raises ConfigError where it is not to be

@@ -1,6 +1,6 @@
 """What every source and every codec has; their drivers add the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.core.contracts import Codec, Context, Device, Endpoint, HostState
 from gateway.core.settings.model import Id, Settings
@@ -33,6 +33,11 @@ class DeviceSettings(Settings):
         """An MQTT broker, and the topic filters there that readings come from; None where they
         come otherwise. broker: the gateway's. No bridge may publish there: see gateway.config."""
         return None
+
+    def claims(self) -> Mapping[tuple[str, ...], str]:
+        """What of this machine it takes for itself alone, such as a pin, by the place of the key
+        that says so. No two may claim one: see gateway.config.claims."""
+        return {}
 
     def build(self, name: str, context: Context) -> Device:
         """The driver. name: `id`, or the default for it."""
