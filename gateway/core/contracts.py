@@ -378,6 +378,15 @@ class PooledByDriver(Protocol):
 
 
 @runtime_checkable
+class DriverFigures(Protocol):
+    """A bridge whose driver's own pool can say what it has."""
+
+    def figures(self, conn: Any) -> Mapping[str, int]:
+        """For the status and the API, such as {"connections": 3, "idle": 2}; must not block."""
+        ...
+
+
+@runtime_checkable
 class Selective(Protocol):
     """A bridge that must not be given every reading. leaves_out: readings with any of these flags
     (`Flag`) are counted as dropped, with the flag's name in lower case as the reason."""
