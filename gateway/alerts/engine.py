@@ -49,6 +49,7 @@ class Engine:
             self._alerts[alert.rule, alert.source] = alert
             self._next = max(self._next, alert.id + 1)
             alert.began = monotonic_of(alert.since)
+            alert.heard = {channel: monotonic_of(when) for channel, when in alert.told.items()}
             if alert.rule not in self.rules:
                 self._leave(alert)
                 continue

@@ -153,10 +153,12 @@ class Router:
         self._noted(alert)
         if not alert.active:
             del alert.told[channel]
+            alert.heard.pop(channel, None)
             told["resolved"].append(alert)
             return
         told["still" if channel in alert.told else "firing"].append(alert)
         alert.told[channel] = self._now()
+        alert.heard[channel] = self._monotonic()
 
     def _tells_end(self, name: str) -> bool:
         return any(route.name == name and route.settings.resolved for route in self.routes)
@@ -189,15 +191,15 @@ class Router:
         if route.settings.repeat is None:
             return
         for channel in route.channels:
-            told = alert.told.get(channel)
-            if told is not None and self._ago(told) >= route.settings.repeat:
+            heard = alert.heard.get(channel)
+            if heard is not None and self._monotonic() - heard >= route.settings.repeat:
                 self._gather(route, channel, alert, again=True)
 
     def _escalate(self, route: Route, alert: Alert) -> None:
-        told = [alert.told[c] for c in route.channels if c in alert.told]
+        heard = [alert.heard[c] for c in route.channels if c in alert.heard]
         done = alert.steps.get(route.name, 0)
         for step in route.settings.escalate[done:]:
-            if not told or self._ago(min(told)) < step.after:
+            if not heard or self._monotonic() - min(heard) < step.after:
                 return
             for channel in step.channels:
                 if channel != MQTT:
@@ -205,6 +207,3 @@ class Router:
             done += 1
             alert.steps[route.name] = done
             self._noted(alert)
-
-    def _ago(self, moment: int) -> float:
-        return max(self._now() - moment, 0) / 1e9
