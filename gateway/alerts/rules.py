@@ -97,6 +97,9 @@ class Rule:
         rule = self.settings
         if rule.absent is not None:
             return "{device}: no {metric} for {limit}" if rule.metric else "{device}: silent"
+        if rule.change is not None:
+            within = duration_text(rule.change)
+            return f"{{device}}: {{metric}} changed by {{value}} in {within} (limit {{limit}})"
         if rule.presence:
             return "{device} is {value}: {why}"
         if rule.health:
@@ -104,9 +107,6 @@ class Rule:
         how = "above" if rule.above is not None else "below"
         if rule.equals is not None:
             return "{device}: {metric} is {value}"
-        if rule.change is not None:
-            within = duration_text(rule.change)
-            return f"{{device}}: {{metric}} changed by {{value}} in {within} (limit {{limit}})"
         if rule.above is not None and rule.below is not None:
             return "{device}: {metric} is {value}, outside of {limit}"
         return f"{{device}}: {{metric}} is {{value}}, {how} {{limit}}"
