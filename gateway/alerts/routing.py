@@ -53,6 +53,14 @@ class Route:
             and labels_fit(self.settings.labels, alert.labels)
         )
 
+    def told_of(self, alert: Alert) -> list[str]:
+        """Channels that know of it or are to, those among them that it was escalated to."""
+        if not alert.active:
+            return self.reaches
+        taken = self.settings.escalate[: alert.steps.get(self.name, 0)]
+        later = [channel for step in taken for channel in step.channels if channel != MQTT]
+        return [*self.channels, *later]
+
     def key(self, alert: Alert) -> tuple[str, ...]:
         """What alerts that go into one message have in common."""
         fixed = {"rule": alert.rule, "source": alert.source, "severity": alert.severity}
@@ -90,7 +98,7 @@ class Router:
         for route in self.routes:
             if not route.takes(alert):
                 continue
-            for channel in route.channels if alert.active else route.reaches:
+            for channel in route.told_of(alert):
                 if self._news(alert, channel):
                     self._gather(route, channel, alert)
 

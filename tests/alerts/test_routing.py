@@ -23,6 +23,7 @@ class Telling:
 
     def __init__(self, now: float = NOON, **settings: Any) -> None:
         self.seconds = now
+        self._settings = settings
         self.set_by = 0.0  # by how much the clock on the wall was set
         channels = [{"name": name, "url": "json://example.com"} for name in ("phone", "mail")]
         whole = AlertsSettings.model_validate({"channels": channels, **settings})
@@ -33,6 +34,15 @@ class Telling:
             lambda: int((self.seconds + self.set_by) * 1e9),
         )  # fmt: skip
         self.alerts: list[Alert] = []
+
+    def restarted(self) -> "Telling":
+        """What is stored, in another run."""
+        found = Telling(self.seconds, **self._settings)
+        found.alerts = self.alerts
+        for alert in self.alerts:
+            alert.heard = {channel: when / 1e9 for channel, when in alert.told.items()}
+            found.router.note(alert)
+        return found
 
     def fire(self, source: str = "soil-4", rule: str = "low", **more: Any) -> Alert:
         """An alert begins."""
@@ -170,6 +180,21 @@ def test_escalation_when_nobody_acknowledges() -> None:
     assert telling.later(1_000) == []
     telling.end(alert)
     assert sorted(each.channel for each in telling.later(5)) == ["mail", "phone"]
+
+
+def test_a_restart_forgets_no_escalation_that_waits() -> None:
+    """Its step is stored as taken; that it was told is not."""
+    route = {"channels": "phone", "escalate": [{"after": "10m", "channels": ["mail"]}]}
+    quiet = [{"start": "11:00", "end": "14:00", "timezone": "Europe/Berlin", "channels": "mail"}]
+    telling = Telling(routes=[route], quiet=quiet)
+    alert, seen = telling.fire(rule="a"), telling.fire(rule="b")
+    assert [each.channel for each in telling.later(1_200)] == ["phone", "phone"]
+    assert alert.steps == {"route-1": 1}
+    seen.acknowledged = 1
+    again = telling.restarted()
+    told = again.later(7_200)
+    assert [(each.channel, each.kind, each.alerts) for each in told] == [("mail", "firing", 1)]
+    assert again.restarted().later(3_600) == []
 
 
 @pytest.mark.parametrize("by", [90 * 86_400.0, -90 * 86_400.0], ids=["forward", "back"])
