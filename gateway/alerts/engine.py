@@ -49,6 +49,7 @@ class Engine:
             self._alerts[alert.rule, alert.source] = alert
             self._next = max(self._next, alert.id + 1)
             alert.began = monotonic_of(alert.since)
+            alert.lit = monotonic_of(alert.fired)
             alert.heard = {channel: monotonic_of(when) for channel, when in alert.told.items()}
             if alert.rule not in self.rules:
                 self._leave(alert)
@@ -155,7 +156,7 @@ class Engine:
         if self._monotonic() - alert.began < rule.settings.for_:
             return
         alert.state = State.FIRING
-        alert.fired, alert.ended = self._now(), 0
+        alert.fired, alert.ended, alert.lit = self._now(), 0, self._monotonic()
         alert.acknowledged, alert.by = 0, ""
         alert.count += 1
         self.fired[rule.name] += 1

@@ -188,7 +188,7 @@ class Router:
         if not timed:
             return
         for alert in active:
-            if alert.acknowledged or not alert.told or self._silences.until(alert) is not None:
+            if alert.acknowledged or self._silences.until(alert) is not None:
                 continue
             for route in timed:
                 if route.takes(alert):
@@ -205,6 +205,8 @@ class Router:
 
     def _escalate(self, route: Route, alert: Alert) -> None:
         heard = [alert.heard[c] for c in route.channels if c in alert.heard]
+        if MQTT in route.settings.channels:
+            heard.append(alert.lit)  # its topic says so from the first moment on
         done = alert.steps.get(route.name, 0)
         for step in route.settings.escalate[done:]:
             if not heard or self._monotonic() - min(heard) < step.after:

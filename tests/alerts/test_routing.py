@@ -48,6 +48,7 @@ class Telling:
         """An alert begins."""
         alert = Alert(len(self.alerts) + 1, rule, source, **more)
         alert.state, alert.since = State.FIRING, int(self.seconds * 1e9)
+        alert.lit = self.seconds
         alert.message = f"{source} is low"
         self.alerts.append(alert)
         self.router.note(alert)
@@ -180,6 +181,17 @@ def test_escalation_when_nobody_acknowledges() -> None:
     assert telling.later(1_000) == []
     telling.end(alert)
     assert sorted(each.channel for each in telling.later(5)) == ["mail", "phone"]
+
+
+def test_escalation_of_what_was_told_on_mqtt_alone() -> None:
+    telling = Telling(
+        routes=[{"channels": "mqtt", "escalate": [{"after": "10m", "channels": ["phone"]}]}]
+    )
+    telling.fire()
+    telling.fire(rule="seen").acknowledged = 1
+    assert telling.later(590) == []
+    assert [(each.channel, each.alerts) for each in telling.later(30)] == [("phone", 1)]
+    assert telling.later(3_600) == []
 
 
 def test_a_restart_forgets_no_escalation_that_waits() -> None:
