@@ -58,10 +58,12 @@ def bridge(delivery: Delivery, rules: Rules) -> Probe:
 
     def probe() -> Sequence[Deduction] | None:
         limits, retry, health = rules.of(part), delivery.retry, delivery.health
-        down = down_for(bool(retry.failing), since)
+        paused, doing = delivery.state == "paused", meanwhile.of_bridge(delivery)
+        down = down_for(bool(retry.failing) and not paused, since)
         found = []
-        doing = meanwhile.of_bridge(delivery)
-        if retry.denied:
+        if paused:
+            found.append(Deduction("paused", 1, 0, 10, "paused", doing))
+        elif retry.denied:
             found.append(Deduction("access", "denied", "granted", 80, retry.failing, doing))
         elif down:
             found += over(limits, "availability", down, retry.failing, doing)

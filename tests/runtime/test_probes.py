@@ -239,7 +239,8 @@ def test_a_bridge_says_what_is_wrong_with_it(now: Now) -> None:
         ("denied", True, "it tries again slowly, until a person gives it access"),
         ("stopped", True, "it waits for a person: berrygate bridges resume home"),
         ("failed over", False, "its readings go out through spare"),
-        ("paused", False, "a person has paused it"),
+        ("paused", False, "a person has paused it; its readings are kept"),
+        ("paused", True, "go on: berrygate bridges resume home"),
     ],
 )
 def test_a_bridge_says_what_is_done_about_it(
@@ -251,6 +252,7 @@ def test_a_bridge_says_what_is_done_about_it(
     now.time += 60
     (found,) = probe() or ()
     assert doing in found.doing
+    assert (found.metric == "paused") == (state == "paused")
     assert found.as_dict()["doing"] == found.doing
 
 
