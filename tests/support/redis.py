@@ -101,7 +101,14 @@ class RedisBridge:
 
 async def asked(conn: Conn, *commands: Sequence[str]) -> list[str]:
     """What it answers to each, without the mark of its kind. Raises Unavailable, Denied,
-    Rejected, OSError."""
+    Rejected."""
+    try:
+        return await _asked(conn, commands)
+    except (OSError, EOFError) as error:
+        raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+
+async def _asked(conn: Conn, commands: Sequence[Sequence[str]]) -> list[str]:
     reader, writer = conn
     for command in commands:
         parts = [part.encode() for part in command]
