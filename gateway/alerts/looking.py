@@ -68,7 +68,8 @@ class Looking:
                 self._live = None  # from here on nobody is told, and all seems looked at
 
     async def _again(self, bus: Bus, start: int, end: int) -> None:
-        start = max(start, end - _MOST)
+        # What retention has taken is no gap: asking for it would have the ledgers counted again.
+        start = max(start, end - _MOST, bus.journal.start)
         async for block in bus.blocks(start, follow=False):
             if block.first >= end:
                 break
