@@ -56,9 +56,8 @@ class Report:
         """Bridges and sources of an earlier configuration: what the broker has retained of them
         would say for ever that they are well."""
         with suppress(sqlite3.Error, OSError):  # a database that is damaged knows of none
-            for part in (
-                await self._house.health_log.parts() - self._house.health_.components.keys()
-            ):
+            before = await self._house.health_log.parts()
+            for part in before - self._house.health_.components.keys():
                 kind, _, name = part.partition("/")
                 if kind in ("bridge", "stage"):
                     self._publisher.clear(self._topics("health", kind, name))
