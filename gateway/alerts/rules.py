@@ -27,6 +27,10 @@ class Rule:
         )
         self._gateway = gateway
 
+    def looks_at(self, source: str) -> bool:
+        """Whether this source can be one of its; parts that are there no more are told apart."""
+        return not self.settings.device or ("/" not in source and self.fits(source))
+
     def breached(self, value: Value, active: bool) -> bool | None:
         """Whether this value is an alert; None where it cannot be told. active: it is one
         already, so that it must be back past `clear` before it is none."""
