@@ -151,10 +151,12 @@ class Pool(Generic[ConnT]):
         async with endpoint.opening:
             if endpoint.doubted >= asked:  # whoever was first in here has waited for nothing
                 raise Unavailable(endpoint.last_error or "the driver's pool does not work")
-            if self._ended:
-                raise Unavailable("the bridge has ended")
             if not endpoint.idle:
-                endpoint.idle.append(await self.open(endpoint))
+                lent = await self.open(endpoint)
+                if self._ended:  # meanwhile, and nobody would close it
+                    self.discard_soon(lent, "end")
+                    raise Unavailable("the bridge has ended")
+                endpoint.idle.append(lent)
             elif self._doubtful(endpoint):
                 await self.ask(endpoint.idle[-1])
             return endpoint.idle[-1]

@@ -186,6 +186,18 @@ async def test_cancelled_at_a_look_the_pool_stays_open_for_the_others(server: Po
         assert (pool.opened, pool.closed, bridge.pools[0].closed) == (1, {}, False)
 
 
+async def test_a_pool_that_opens_after_the_end_is_closed(server: Postgres) -> None:
+    bridge = PooledPostgresBridge(server.dsn, [server.port], 2)
+    async with pooling(bridge, min=0, max=2) as pool:
+        task = asyncio.create_task(pool.send(bridge, numbered(1)))
+        await until(lambda: pool.endpoints[0].opening.locked())
+        await pool.close()
+        with pytest.raises(Unavailable, match="the bridge has ended"):
+            await task
+        await until(lambda: bridge.pools[0].closed)
+        assert pool.closed == {"end": 1}
+
+
 async def test_who_waited_for_a_look_that_fails_waits_for_no_other(server: Postgres) -> None:
     looks = 0
 
