@@ -15,7 +15,7 @@ readonly test_packages=(
     prometheus iproute2
 )
 # Not in every Debian release; a test that needs one says so where it is missing.
-readonly test_servers=(influxdb victoria-metrics libcoap3-bin)
+readonly test_servers=(influxdb victoria-metrics libcoap3-bin redis-server)
 python=python3
 
 say() { printf '%s\n' "berrygate: $*" >&2; }
@@ -83,7 +83,7 @@ need_packages() {
     ((EUID == 0)) || die "Debian packages are missing: $*" \
         "sudo apt-get install -y --no-install-recommends $*"
     say "installing Debian packages: $*"
-    if [[ " $* " =~ \ (mosquitto|postgresql|prometheus)\  ]]; then
+    if [[ " $* " =~ \ (mosquitto|postgresql|prometheus|redis-server)\  ]]; then
         without_services "$@"
     else
         apt_install "$@"
@@ -100,15 +100,15 @@ apt_install() {
 }
 
 # Debian's mosquitto starts a broker of its own on port 1883, where ours is to listen, and its
-# PostgreSQL and Prometheus, which only tests need, servers. They are kept from doing so when we
-# install them; one that somebody else installed is left as it is.
+# PostgreSQL, Prometheus and Redis, which only tests need, servers. They are kept from doing so when
+# we install them; one that somebody else installed is left as it is.
 without_services() {
     local policy=/usr/sbin/policy-rc.d name
     if [[ ! -e $policy ]]; then
         # shellcheck disable=SC2064 # the path as it is now
         trap "rm -f '$policy'" EXIT
         # Names these alone, so that no other service is harmed should the power fail now.
-        printf '%s\n' '#!/bin/sh' 'case "$*" in *mosquitto*|*postgresql*|*prometheus*) exit 101 ;; esac' >"$policy"
+        printf '%s\n' '#!/bin/sh' 'case "$*" in *mosquitto*|*postgresql*|*prometheus*|*redis*) exit 101 ;; esac' >"$policy"
         chmod 755 "$policy"
         apt_install "$@"
         rm -f "$policy"
@@ -117,7 +117,7 @@ without_services() {
         apt_install "$@"
     fi
     if [[ -d /run/systemd/system ]]; then
-        for name in mosquitto postgresql prometheus; do
+        for name in mosquitto postgresql prometheus redis-server; do
             [[ " $* " != *" $name "* ]] ||
                 systemctl disable --now --quiet "$name.service" 2>/dev/null || true
         done

@@ -33,8 +33,9 @@ class Alert:
     (ns). steps: by route, how many steps of its escalation were taken.
 
     began, clearing: the same by the monotonic clock, since when it is so, and since when it is
-    not so any more (None: it is). why: what the source itself said last. stored: the state that the
-    store has. source is `soil-4`, `bridge/home`.
+    not so any more (None: it is). lit, heard: fired and told, by the monotonic clock: a clock that
+    is set is no time that has passed. why: what the source itself said last. stored: the state that
+    the store has. source is `soil-4`, `bridge/home`.
     """
 
     id: int
@@ -57,6 +58,8 @@ class Alert:
     steps: dict[str, int] = field(default_factory=dict)
     began: float = 0.0
     clearing: float | None = None
+    lit: float = 0.0
+    heard: dict[str, float] = field(default_factory=dict)
     why: str = ""
     stored: State | None = None
 

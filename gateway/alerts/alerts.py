@@ -5,7 +5,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from gateway.alerts.channels import AppriseChannel
 from gateway.alerts.counts import counts
 from gateway.alerts.defaults import rules_of
 from gateway.alerts.engine import Engine
+from gateway.alerts.looking import Looking
 from gateway.alerts.outbox import Outbox
 from gateway.alerts.parts import PartRules
 from gateway.alerts.readings import ReadingRules
@@ -25,8 +26,8 @@ from gateway.alerts.store import PATIENCE, Store
 from gateway.alerts.wording import Notification
 from gateway.bus.bus import Bus
 from gateway.config.alerting import MQTT, AlertsSettings
+from gateway.core.contracts import Reading
 from gateway.core.errors import Conflict, Unavailable
-from gateway.core.events import Event
 from gateway.core.figures import Figures
 from gateway.core.topics import Topics
 from gateway.io.blocking import Blocking
@@ -38,7 +39,6 @@ from gateway.store.devices import Devices
 log = logging.getLogger(__name__)
 
 _LOGGED = 10  # alerts of one tick that the log tells one by one
-_BURSTS = 10_000  # that may wait to be looked at
 
 
 class Alerts:
@@ -57,7 +57,6 @@ class Alerts:
     ) -> None:
         self.trouble = ""
         self.failed = 0
-        self.dropped = 0
         self._store = Store(database)
         self._generation = database.generation
         rules = [Rule(rule, topics.gateway) for rule in rules_of(settings)]
@@ -69,6 +68,7 @@ class Alerts:
         self._announcing = Announcing(publisher, topics)
         engine = self._engine
         self._readings = ReadingRules(rules, devices, engine.observe, engine.absent, engine.fires)
+        self._looking = Looking(self._readings, self._take)
         self._parts = PartRules(rules, health, figures, engine.observe, engine.gone)
         threads = Blocking("alerts")
         channels = [(AppriseChannel(each, threads), each) for each in settings.channels]
@@ -97,28 +97,29 @@ class Alerts:
                 group.create_task(self._outbox.run())
                 group.create_task(self._tick())
                 if self._readings.rules:
-                    group.create_task(self._listen(bus))
+                    self._looking.begin(bus, stored[3])
+                    group.create_task(self._looking.run(bus))
+                elif stored[3] is not None:
+                    group.create_task(self._unseen())
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
-                    await self._save([])
+                    await self._save([], last=True)
 
-    def _read(self) -> tuple[list[Alert], list[Silence], list[Notification]]:
+    def _read(self) -> tuple[list[Alert], list[Silence], list[Notification], int | None]:
         try:
             store = self._store
-            return store.alerts(), store.silences(), store.notifications()
+            return store.alerts(), store.silences(), store.notifications(), store.seen()
         except (sqlite3.Error, OSError) as error:
             self._failing(str(error))
-            return [], [], []
+            return [], [], [], None
 
-    async def _listen(self, bus: Bus) -> None:
-        """Readings, as they come."""
-        with bus.live(limit=_BURSTS, wants=self._readings.wants) as live:
-            async with aclosing(live.items()) as items:  # type: ignore[type-var]
-                async for item in items:
-                    self.dropped = live.dropped
-                    if not isinstance(item, Event):
-                        self._safely(partial(self._readings.take, item))
+    def _take(self, readings: Sequence[Reading]) -> None:
+        self._safely(partial(self._readings.take, readings))
+
+    async def _unseen(self) -> None:
+        with suppress(sqlite3.Error, OSError):
+            await self._store.unseen()
 
     async def _tick(self) -> None:
         await self._forget(self._outbox.put(self._waiting))
@@ -129,6 +130,7 @@ class Alerts:
             await self._end_silences()
             self._safely(self._engine.tick)
             self._safely(self._decide)
+            self._looking.look()
             self._log()
             await self._store_then_send()
             await second()
@@ -157,18 +159,20 @@ class Alerts:
         # A disk that refuses must not keep the alert from going out that says so.
         self._outbox.put(decided)
 
-    async def _save(self, decided: Sequence[Notification]) -> None:
-        engine = self._engine
+    async def _save(self, decided: Sequence[Notification], last: bool = False) -> None:
+        engine, looking = self._engine, self._looking
         if self._store.database.generation != self._generation:  # a new, empty file
             self._generation = self._store.database.generation
             engine.dirty.update(engine.all())
-        if not (engine.dirty or engine.over or decided):
+        due = looking.moved if last else looking.due
+        if not (engine.dirty or engine.over or decided or due):
             return
+        seen = looking.seen
         dirty, over = list(engine.dirty), list(engine.over)
         engine.dirty.clear()
         engine.over.clear()
         try:
-            await self._store.save(dirty, over, decided)
+            await self._store.save(dirty, over, decided, seen)
         except BaseException as error:
             engine.dirty.update(dirty)
             engine.over.update(over)
@@ -176,6 +180,7 @@ class Alerts:
                 raise
             self._failing(str(error))
         else:
+            looking.noted(seen)
             if self.trouble:
                 log.warning("alerts: stored again")
             self.trouble = ""
@@ -252,7 +257,7 @@ class Alerts:
             "channels": self.channels(),
             "trouble": self.trouble or None,
             "refused": self._engine.refused,
-            "dropped": self.dropped,
+            "dropped": self._looking.dropped,
             "failed": self.failed,
         }
 

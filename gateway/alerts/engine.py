@@ -44,12 +44,15 @@ class Engine:
     # -- what there is ------------------------------------------------------------------------
 
     def load(self, alerts: Iterable[Alert]) -> None:
-        """Take those that were stored. One whose rule is no more is over."""
+        """Take those that were stored. One whose rule is no more, or looks elsewhere, is over."""
         for alert in alerts:
             self._alerts[alert.rule, alert.source] = alert
             self._next = max(self._next, alert.id + 1)
             alert.began = monotonic_of(alert.since)
-            if alert.rule not in self.rules:
+            alert.lit = monotonic_of(alert.fired)
+            alert.heard = {channel: monotonic_of(when) for channel, when in alert.told.items()}
+            rule = self.rules.get(alert.rule)
+            if rule is None or not rule.looks_at(alert.source):
                 self._leave(alert)
                 continue
             if alert.state is not State.RESOLVED:
@@ -154,7 +157,7 @@ class Engine:
         if self._monotonic() - alert.began < rule.settings.for_:
             return
         alert.state = State.FIRING
-        alert.fired, alert.ended = self._now(), 0
+        alert.fired, alert.ended, alert.lit = self._now(), 0, self._monotonic()
         alert.acknowledged, alert.by = 0, ""
         alert.count += 1
         self.fired[rule.name] += 1

@@ -1,7 +1,9 @@
 """What was decided is sent, in order, channel by channel, until it is taken.
 
 At least once: a message is forgotten when its channel has taken it, so a gateway that is killed
-in between sends it again. One that had to wait goes out together with those behind it.
+in between sends it again. One that had to wait goes out together with those behind it. How long it
+has waited is told by the monotonic clock, and none is given up that was not tried in this run: the
+clock is often set in the moment in which the network comes, and would throw away what waits for it.
 """
 
 import asyncio
@@ -41,6 +43,7 @@ class Lane:
         self.trouble = ""
         self._settings = settings
         self._forget = forget
+        self._ends: deque[float] = deque()  # when each that waits is given up (monotonic)
         self._done: set[int] = set()  # taken, and perhaps still stored
         self._more = asyncio.Event()
         self._full_at = 0.0
@@ -48,9 +51,11 @@ class Lane:
 
     def put(self, notification: Notification) -> None:
         """One more."""
+        waited = max(time.time_ns() - notification.created, 0) / 1e9
         self.waiting.append(notification)
+        self._ends.append(time.monotonic() + self._settings.give_up - waited)
         while len(self.waiting) > _WAITING:
-            self._give_up(self.waiting.popleft(), f"more than {_WAITING} wait")
+            self._give_up(f"more than {_WAITING} wait")
         self._more.set()
 
     async def run(self) -> None:
@@ -82,7 +87,7 @@ class Lane:
         self._full_at = max(self._full_at, time.monotonic()) + 3_600.0 / self._settings.rate
         for each in together:
             if self.waiting and self.waiting[0] is each:
-                self.waiting.popleft()
+                self._first()
             self._done.add(each.id)
         await self._tidy()
 
@@ -96,12 +101,17 @@ class Lane:
         pause = _DENIED if isinstance(error, Denied) else growing
         await asyncio.sleep(random.uniform(pause / 2, pause))
 
-    def _expire(self) -> None:
-        limit = time.time_ns() - int(self._settings.give_up * 1e9)
-        while self.waiting and self.waiting[0].created < limit:
-            self._give_up(self.waiting.popleft(), f"not taken: {self.trouble}")
+    def _first(self) -> Notification:
+        """Take the oldest out."""
+        self._ends.popleft()
+        return self.waiting.popleft()
 
-    def _give_up(self, notification: Notification, why: str) -> None:
+    def _expire(self) -> None:
+        while self.trouble and self.waiting and self._ends[0] < time.monotonic():
+            self._give_up(f"not taken: {self.trouble}")
+
+    def _give_up(self, why: str) -> None:
+        notification = self._first()
         self.given_up += 1
         self._done.add(notification.id)
         log.error("alerts: %s was not told %r: %s", self.channel.name, notification.title, why)

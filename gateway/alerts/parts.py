@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from gateway.alerts.changing import Change
 from gateway.alerts.rules import Rule
 from gateway.core.contracts import Value
 from gateway.core.figures import Figure, Figures
@@ -38,6 +39,7 @@ class PartRules:
         self._gone = gone
         self._began = time.monotonic()
         self._fits: dict[tuple[str, str], bool] = {}
+        self._changes: dict[tuple[str, str], Change] = {}
         self._last: dict[str, dict[str, Value | None]] = {rule.name: {} for rule in self._rules}
 
     def look(self) -> None:
@@ -46,14 +48,30 @@ class PartRules:
         settled = time.monotonic() - self._began > _SETTLE
         for rule in self._rules:
             before, now = self._last[rule.name], dict[str, Value | None]()
-            for source, value, why in self._said(rule, figures):
-                now[source] = value
+            for source, said, why in self._said(rule, figures):
+                value = now[source] = self._followed(rule, source, said)
                 # The same again is no news, and there may be ten thousand of them.
                 if source not in before or before[source] != value:
                     self._observe(rule, source, value, why)
+            self._forget(rule, now)
             self._last[rule.name] = now
             if settled:
                 self._gone(rule, set(now))
+
+    def _forget(self, rule: Rule, there: Mapping[str, Value | None]) -> None:
+        """What a part that is gone had changed: one of its name that comes is another one."""
+        if rule.settings.change is not None:
+            for source in self._last[rule.name].keys() - there.keys():
+                self._changes.pop((rule.name, source), None)
+
+    def _followed(self, rule: Rule, source: str, value: Value | None) -> Value | None:
+        """The value, or how much it has changed where the rule looks at that."""
+        within, key = rule.settings.change, (rule.name, source)
+        if within is None or value is None:
+            return value
+        if key not in self._changes:
+            self._changes[key] = Change(within)
+        return self._changes[key].follow(time.monotonic_ns(), value)
 
     def _said(
         self, rule: Rule, figures: Mapping[str, Mapping[str, Figure]]

@@ -1,10 +1,10 @@
 """Rules that look at readings as they come: found once for each device, then one look-up each."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from gateway.alerts.changing import Change
 from gateway.alerts.rules import Rule
 from gateway.bus.live import Item
 from gateway.core.contracts import Flag, Reading, Value
@@ -17,34 +17,21 @@ Absent = Callable[[Rule, str, bool], None]
 """Whether a source has been absent for too long, for one rule."""
 
 _HISTORICAL = Flag.HISTORICAL.value  # an int: arithmetic of flags takes a microsecond
-_POINTS = 64  # of a change that are kept: enough for a 64th of its time
 _WILD = frozenset("*?[!")
 
 
 @dataclass(slots=True)
 class Watch:
     """One rule on one device. heard: when its metric last came (monotonic). low, high: between
-    them a number is no alert. calm: there was none when it was last looked at."""
+    them a number is no alert. calm: there was none when it was last looked at. change: follows the
+    metric, where the rule looks at how much it has changed."""
 
     rule: Rule
     heard: float
     low: float = float("inf")
     high: float = float("-inf")
     calm: bool = False
-    points: deque[tuple[int, float]] = field(default_factory=deque)
-
-    def followed(self, moment: int, value: Value) -> Value | None:
-        """How much the value has changed within the rule's time."""
-        within = self.rule.settings.change
-        assert within is not None, "asked for a rule that follows changes only"
-        if isinstance(value, str | bool):
-            return None
-        points, span = self.points, int(within * 1e9)
-        if not points or moment - points[-1][0] >= span // _POINTS:
-            points.append((moment, float(value)))
-        while len(points) > 1 and moment - points[1][0] >= span:
-            points.popleft()
-        return float(value) - points[0][1]
+    change: Change | None = None
 
 
 @dataclass(slots=True)
@@ -107,7 +94,7 @@ class ReadingRules:
         if rule.settings.absent is not None:
             self._absent(rule, device, False)
             return
-        followed = watch.followed(moment, value) if rule.settings.change is not None else value
+        followed = value if watch.change is None else watch.change.follow(moment, value)
         # Nearly every reading ends here, for the price of two comparisons.
         if watch.calm and type(followed) is float and watch.low <= followed <= watch.high:
             return
@@ -147,6 +134,8 @@ class ReadingRules:
                 continue
             away = rule.settings.absent is not None and self._absent_before(rule, device)
             watch = Watch(rule, float("-inf") if away else time.monotonic(), *rule.calm)
+            if rule.settings.change is not None:
+                watch.change = Change(rule.settings.change)
             if rule.settings.metric is not None:
                 metrics.setdefault(rule.settings.metric, []).append(watch)
             if rule.settings.absent is not None:

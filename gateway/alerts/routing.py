@@ -53,6 +53,14 @@ class Route:
             and labels_fit(self.settings.labels, alert.labels)
         )
 
+    def told_of(self, alert: Alert) -> list[str]:
+        """Channels that know of it or are to, those among them that it was escalated to."""
+        if not alert.active:
+            return self.reaches
+        taken = self.settings.escalate[: alert.steps.get(self.name, 0)]
+        later = [channel for step in taken for channel in step.channels if channel != MQTT]
+        return [*self.channels, *later]
+
     def key(self, alert: Alert) -> tuple[str, ...]:
         """What alerts that go into one message have in common."""
         fixed = {"rule": alert.rule, "source": alert.source, "severity": alert.severity}
@@ -90,7 +98,7 @@ class Router:
         for route in self.routes:
             if not route.takes(alert):
                 continue
-            for channel in route.channels if alert.active else route.reaches:
+            for channel in route.told_of(alert):
                 if self._news(alert, channel):
                     self._gather(route, channel, alert)
 
@@ -153,10 +161,12 @@ class Router:
         self._noted(alert)
         if not alert.active:
             del alert.told[channel]
+            alert.heard.pop(channel, None)
             told["resolved"].append(alert)
             return
         told["still" if channel in alert.told else "firing"].append(alert)
         alert.told[channel] = self._now()
+        alert.heard[channel] = self._monotonic()
 
     def _tells_end(self, name: str) -> bool:
         return any(route.name == name and route.settings.resolved for route in self.routes)
@@ -178,7 +188,7 @@ class Router:
         if not timed:
             return
         for alert in active:
-            if alert.acknowledged or not alert.told or self._silences.until(alert) is not None:
+            if alert.acknowledged or self._silences.until(alert) is not None:
                 continue
             for route in timed:
                 if route.takes(alert):
@@ -189,15 +199,17 @@ class Router:
         if route.settings.repeat is None:
             return
         for channel in route.channels:
-            told = alert.told.get(channel)
-            if told is not None and self._ago(told) >= route.settings.repeat:
+            heard = alert.heard.get(channel)
+            if heard is not None and self._monotonic() - heard >= route.settings.repeat:
                 self._gather(route, channel, alert, again=True)
 
     def _escalate(self, route: Route, alert: Alert) -> None:
-        told = [alert.told[c] for c in route.channels if c in alert.told]
+        heard = [alert.heard[c] for c in route.channels if c in alert.heard]
+        if MQTT in route.settings.channels:
+            heard.append(alert.lit)  # its topic says so from the first moment on
         done = alert.steps.get(route.name, 0)
         for step in route.settings.escalate[done:]:
-            if not told or self._ago(min(told)) < step.after:
+            if not heard or self._monotonic() - min(heard) < step.after:
                 return
             for channel in step.channels:
                 if channel != MQTT:
@@ -205,6 +217,3 @@ class Router:
             done += 1
             alert.steps[route.name] = done
             self._noted(alert)
-
-    def _ago(self, moment: int) -> float:
-        return max(self._now() - moment, 0) / 1e9

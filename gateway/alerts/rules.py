@@ -27,6 +27,10 @@ class Rule:
         )
         self._gateway = gateway
 
+    def looks_at(self, source: str) -> bool:
+        """Whether this source can be one of its; parts that are there no more are told apart."""
+        return not self.settings.device or ("/" not in source and self.fits(source))
+
     def breached(self, value: Value, active: bool) -> bool | None:
         """Whether this value is an alert; None where it cannot be told. active: it is one
         already, so that it must be back past `clear` before it is none."""
@@ -97,6 +101,9 @@ class Rule:
         rule = self.settings
         if rule.absent is not None:
             return "{device}: no {metric} for {limit}" if rule.metric else "{device}: silent"
+        if rule.change is not None:
+            within = duration_text(rule.change)
+            return f"{{device}}: {{metric}} changed by {{value}} in {within} (limit {{limit}})"
         if rule.presence:
             return "{device} is {value}: {why}"
         if rule.health:
@@ -104,9 +111,6 @@ class Rule:
         how = "above" if rule.above is not None else "below"
         if rule.equals is not None:
             return "{device}: {metric} is {value}"
-        if rule.change is not None:
-            within = duration_text(rule.change)
-            return f"{{device}}: {{metric}} changed by {{value}} in {within} (limit {{limit}})"
         if rule.above is not None and rule.below is not None:
             return "{device}: {metric} is {value}, outside of {limit}"
         return f"{{device}}: {{metric}} is {{value}}, {how} {{limit}}"

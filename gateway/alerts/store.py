@@ -37,15 +37,28 @@ class Store:
         rows = self.database.load(lambda c: c.execute(_SQL["notifications"]).fetchall())
         return [Notification(*row) for row in rows]
 
+    def seen(self) -> int | None:
+        """Up to where readings have been looked at; None: that is not known. Blocks."""
+        row = self.database.load(lambda c: c.execute(_SQL["seen"]).fetchone())
+        return None if row is None else int(row[0])
+
+    async def unseen(self) -> None:
+        """Nobody looks at readings any more."""
+        await self.database.write(lambda c: c.execute(_SQL["unseen"]))
+
     def silences(self) -> list[Silence]:
         """Every silence. Blocks."""
         rows = self.database.load(lambda c: c.execute(_SQL["silences"]).fetchall())
         return [_silence(*row) for row in rows]
 
     async def save(
-        self, alerts: Sequence[Alert], over: Iterable[int], notifications: Sequence[Notification]
+        self,
+        alerts: Sequence[Alert],
+        over: Iterable[int],
+        notifications: Sequence[Notification],
+        seen: int | None,
     ) -> None:
-        """All of this or nothing; durable once it returns."""
+        """All of this or nothing; durable once it returns. seen: see there; None: as it was."""
         rows = [_row(alert) for alert in alerts]
         states = [alert.state for alert in alerts]
         gone = [(number,) for number in over]
@@ -55,6 +68,8 @@ class Store:
             connection.executemany(_SQL["forget"], gone)
             connection.executemany(_SQL["save"], rows)
             connection.executemany(_SQL["add_notification"], messages)
+            if seen is not None:
+                connection.execute(_SQL["save_seen"], (seen,))
 
         await self.database.write(write)
         for alert, state in zip(alerts, states, strict=True):

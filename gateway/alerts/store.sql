@@ -15,6 +15,12 @@ INSERT INTO notification (channel, kind, severity, title, body, alerts, created,
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 -- name: sent
 DELETE FROM notification WHERE id = ?
+-- name: seen
+SELECT sequence FROM alerts_seen
+-- name: save_seen
+INSERT OR REPLACE INTO alerts_seen (one, sequence) VALUES (1, ?)
+-- name: unseen
+DELETE FROM alerts_seen
 -- name: silences
 SELECT id, rule, source, start, end, labels, by, comment FROM silence ORDER BY id
 -- name: add_silence

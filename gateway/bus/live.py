@@ -37,6 +37,11 @@ class LiveSubscription:
             self.dropped += 1
         self._ready.set()
 
+    @property
+    def waiting(self) -> int:
+        """Items that were not taken yet."""
+        return len(self._items)
+
     async def items(self) -> AsyncIterator[Item]:
         """Items, as they come, without end."""
         while True:

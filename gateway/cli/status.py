@@ -64,6 +64,8 @@ def _head(found: dict[str, Any]) -> None:
     for reason in health["reasons"]:
         text = reason.get("text") or f"{reason['metric']} {reason['value']} ({reason['limit']})"
         print(f"  -{reason['cost']:<3} {plain(reason.get('component', ''))}  {plain(text)}")
+        if doing := reason.get("doing"):
+            print(f"       {plain(doing)}")
     if active := (alerts := found.get("alerts") or {}).get("active"):
         worst = next(each for each in ("critical", "warning", "info") if alerts.get(each))
         text = f"  {count(active)} active: {count(alerts[worst])} {worst}; see berrygate alerts"

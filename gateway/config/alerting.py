@@ -19,6 +19,7 @@ Figure = Literal[
     "queued",
     "drops_soon",
     "dead_letters",
+    "errors",
     "breaker_open",
     "disk",
     "memory",
@@ -98,7 +99,8 @@ class RuleSettings(Settings):
     clear: float | None = None
     """With above or below: an alert ends only when the value is back past this (hysteresis)."""
     change: Duration | None = None
-    """Look at how much the value has changed within this time instead of the value itself."""
+    """Look at how much the value has changed within this time instead of the value itself: a
+    metric, a figure, or a score of health."""
     absent: Duration | None = None
     """An alert when there was no reading with this metric for so long."""
     level: Literal["GOOD", "WARNING", "CRITICAL", "FAILED"] | None = None
@@ -169,8 +171,6 @@ class RuleSettings(Settings):
     def _check_change(self) -> None:
         if self.change is not None and self.above is None and self.below is None:
             raise wrong("change", "a change is compared with above or below", "add above:")
-        if self.change is not None and not self.device:
-            raise wrong("change", "only a device's metric is followed", "leave out change")
 
 
 _CONDITIONS = ("above", "below", "equals", "absent", "level", "state")

@@ -80,6 +80,7 @@ class HouseFigures:
         yield "lag", Figure(round(delivery.oldest(), 3))
         yield "queued", Figure(delivery.pending)
         yield "breaker_open", Figure(delivery.pool.breaker.state is not BreakerState.CLOSED)
+        yield "errors", Figure(sum(delivery.health.failed.values()), trouble)
         if subscription is not None:
             left = subscription.drops_in
             when = f"{about(left)}" if left is not None else "soon"

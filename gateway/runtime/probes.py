@@ -8,6 +8,7 @@ from gateway.bus.journal import Journal
 from gateway.bus.subscription import Subscription
 from gateway.core.words import about, lasting
 from gateway.io.sqlite import Database
+from gateway.runtime import meanwhile
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
 from gateway.stages.health import Deduction, Flow, Limits, Probe, Rules, over
@@ -30,9 +31,11 @@ def source(intake: Intake, rules: Rules) -> Probe:
         found = []
         if intake.stopped:
             text = intake.failing or "stopped"
-            found.append(Deduction("availability", "stopped", "running", 80, text))
+            doing = meanwhile.of_source(intake)
+            found.append(Deduction("availability", "stopped", "running", 80, text, doing))
         elif down:
-            found += over(limits, "availability", down, intake.failing)
+            doing = meanwhile.of_source(intake)
+            found += over(limits, "availability", down, intake.failing, doing)
         else:
             text = f"{flow.share:.0f} % of what usually comes"
             found += over(limits, "throughput", flow.share, text)
@@ -55,18 +58,21 @@ def bridge(delivery: Delivery, rules: Rules) -> Probe:
 
     def probe() -> Sequence[Deduction] | None:
         limits, retry, health = rules.of(part), delivery.retry, delivery.health
-        down = down_for(bool(retry.failing), since)
+        paused, doing = delivery.state == "paused", meanwhile.of_bridge(delivery)
+        down = down_for(bool(retry.failing) and not paused, since)
         found = []
-        if retry.denied:
-            found.append(Deduction("access", "denied", "granted", 80, retry.failing))
+        if paused:
+            found.append(Deduction("paused", 1, 0, 10, "paused", doing))
+        elif retry.denied:
+            found.append(Deduction("access", "denied", "granted", 80, retry.failing, doing))
         elif down:
-            found += over(limits, "availability", down, retry.failing)
+            found += over(limits, "availability", down, retry.failing, doing)
         share = health.failing
         found += over(limits, "failed_attempts", share, f"{share:.0f} % of its writes fail")
         text = f"a write takes {health.seconds:.1f} s"
         found += over(limits, "response_time", health.seconds, text)
         age = delivery.oldest()
-        found += over(limits, "lag", age, f"oldest reading waits {lasting(age)}")
+        found += over(limits, "lag", age, f"oldest reading waits {lasting(age)}", doing)
         if delivery.subscription is not None:
             found += _owed(delivery.subscription, delivery.pending, limits, bool(down))
         return found
@@ -129,7 +135,8 @@ def journal(log: Journal, rules: Rules, commits: Commits) -> Probe:
 
     def probe() -> Sequence[Deduction]:
         if log.trouble:
-            return [Deduction("disk", log.trouble, "writable", 80, f"disk refuses: {log.trouble}")]
+            text = f"disk refuses: {log.trouble}"
+            return [Deduction("disk", log.trouble, "writable", 80, text, meanwhile.DISK)]
         limits = rules.of("stage/journal")
         text = f"{log.backlog} readings wait to commit"
         found = over(limits, "backlog", log.backlog, text)
@@ -155,7 +162,8 @@ def history(store: History) -> Probe:
         found = replaced(store.database)
         if store.failing:
             text = f"not written: {store.failing}"
-            found.append(Deduction("disk", store.failing, "writable", 40, text))
+            doing = meanwhile.WRITES_LATER
+            found.append(Deduction("disk", store.failing, "writable", 40, text, doing))
         if store.damaged:
             count = len(store.damaged)
             text = f"{count} damaged chunks are left out of answers"
@@ -172,7 +180,8 @@ def state(devices: Devices, dead_letters: DeadLetters) -> Probe:
         found = replaced(devices.database)
         trouble = devices.trouble or dead_letters.trouble
         if trouble:
-            found.append(Deduction("disk", trouble, "writable", 60, f"not written: {trouble}"))
+            text, doing = f"not written: {trouble}", meanwhile.TRIES
+            found.append(Deduction("disk", trouble, "writable", 60, text, doing))
         if dead_letters.dropped:
             text = f"{dead_letters.dropped} dead letters had to go for newer ones"
             found.append(Deduction("dead_letters_dropped", dead_letters.dropped, 0, 10, text))
@@ -201,7 +210,8 @@ def broker(
         found, told = [], state()
         down = down_for(not connected(), since)
         if down:
-            found += over(rules.of("stage/broker"), "availability", down, "not connected")
+            limits = rules.of("stage/broker")
+            found += over(limits, "availability", down, "not connected", meanwhile.CONNECTS)
         if dropped := told.get("dropped_recently"):
             text = f"it threw {dropped} messages away: a client's queue is full"
             found.append(Deduction("dropped", dropped, 0, 30, text))

@@ -1,8 +1,9 @@
 """What the gateway says of itself on MQTT: health, presence of devices, performance."""
 
 import asyncio
+import sqlite3
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -28,6 +29,10 @@ class Publisher(Protocol):
         """Publish as JSON; never blocks, never raises."""
         ...
 
+    def clear(self, topic: str) -> None:
+        """Take back what was retained."""
+        ...
+
 
 class Report:
     """Evaluates health every second and publishes changes at once, everything within 30 s: the
@@ -44,9 +49,20 @@ class Report:
     async def run(self) -> None:
         """Report until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_back())
             group.create_task(self._health())
             group.create_task(self._performance())
             group.create_task(self._events())
+
+    async def _take_back(self) -> None:
+        """Bridges and sources of an earlier configuration: what the broker has retained of them
+        would say for ever that they are well."""
+        with suppress(sqlite3.Error, OSError):  # a database that is damaged knows of none
+            before = await self._house.health_log.parts()
+            for part in before - self._house.health_.components.keys():
+                kind, _, name = part.partition("/")
+                if kind in ("bridge", "stage"):
+                    self._publisher.clear(self._topics("health", kind, name))
 
     async def _health(self) -> None:
         loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@
 
     HEALTHY ──failure──► DEGRADED ──breaker opens──► FAILED
        ▲ ▲                  │ no failure for 30 s      │ ▲
-       │ └──────────────────┘                  a trial │ │ a failure
+       │ └──────────────────┘        a trial goes well │ │ a failure
        └──── 3 successes ──── RECOVERING ◄─────────────┘ │
                                    └─────────────────────┘
 
@@ -12,6 +12,7 @@ the average rises to a peak at once and falls slowly. One that just failed is us
 is no other; one that is DEGRADED or RECOVERING counts as four times as loaded.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -60,7 +61,8 @@ class PoolEndpoint(Generic[ConnT]):
 
     idle: connections nobody uses, the longest unused first. busy: calls in flight. latency: see
     the module (s). failed, ejected: calls that failed, and times that the breaker opened.
-    doubted: connections that came back before then are not to be trusted.
+    doubted: connections that came back before then are not to be trusted. opening: who opens or
+    looks at what the driver pools; one does it for all.
     """
 
     name: str
@@ -74,15 +76,16 @@ class PoolEndpoint(Generic[ConnT]):
     ejected: int = 0
     last_error: str = ""
     doubted: float = -math.inf
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _seen: float = 0.0
     _failed_at: float = -math.inf
     _proof: int = 0
 
     def state(self, now: float) -> EndpointState:
         """How it is doing."""
-        if self.breaker.state is BreakerState.OPEN:
+        if not self.closed:  # also while a trial is under way, which may take as long as it likes
             return EndpointState.FAILED
-        if self.breaker.state is BreakerState.HALF_OPEN or self._proof:
+        if self._proof:
             return EndpointState.RECOVERING
         uneasy = self.breaker.failed_in_row or now - self._failed_at < _UNEASY
         return EndpointState.DEGRADED if uneasy else EndpointState.HEALTHY

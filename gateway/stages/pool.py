@@ -8,18 +8,26 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from types import TracebackType
 from typing import Any, Generic
 
-from gateway.core.contracts import Batch, Bridge, Checkable, ConnT, Endpoints, PooledByDriver
-from gateway.core.errors import Denied, Rejected, Unavailable
+from gateway.core.contracts import (
+    Batch,
+    Bridge,
+    Checkable,
+    ConnT,
+    DriverFigures,
+    Endpoints,
+    PooledByDriver,
+)
+from gateway.core.errors import BerrygateError, Rejected, Unavailable
 from gateway.core.settings import BridgeSettings, PoolSettings
 from gateway.stages.ages import Ages
 from gateway.stages.breaker import Breaker, BreakerState
-from gateway.stages.endpoints import Lent, PoolEndpoint, choose, longest_idle
+from gateway.stages.endpoints import Lent, PoolEndpoint, longest_idle
+from gateway.stages.lease import Lease
 from gateway.stages.places import Places
 
 log = logging.getLogger(__name__)
@@ -40,7 +48,7 @@ class Pool(Generic[ConnT]):
 
     opened: how many connections were opened. closed: how many were closed, by reason (failed,
     cancelled, idle, age, check, moved, probe, end). check: tells whether one works. by_driver:
-    the connection is the driver's own pool, see PooledByDriver.
+    the connection is the driver's own pool, see PooledByDriver; figures: what that says of itself.
     """
 
     def __init__(
@@ -49,18 +57,19 @@ class Pool(Generic[ConnT]):
         settings: PoolSettings,
         check: Check | None = None,
         by_driver: bool = False,
+        figures: Callable[[Any], Mapping[str, int]] | None = None,
     ) -> None:
         self.endpoints = endpoints
         self.settings = settings
         self.check = check
         self.by_driver = by_driver
+        self.figures = figures
         self.opened = 0
         self.closed: Counter[str] = Counter()
         self._ages = Ages(settings)
         self.places = Places(settings.max, settings.acquire_timeout)
         self._ended = False
         self._closing: set[asyncio.Task[None]] = set()
-        self._opening = asyncio.Lock()  # for what the driver pools: one for all
         for endpoint in endpoints:
             endpoint.alone = len(endpoints) == 1
 
@@ -98,12 +107,18 @@ class Pool(Generic[ConnT]):
             "opened": self.opened,
             "closed": dict(self.closed),
             "timeouts": self.places.timeouts,
-            "endpoints": [each.as_dict(now) for each in self.endpoints],
+            "endpoints": [each.as_dict(now) | self._driver(each) for each in self.endpoints],
         }
+
+    def _driver(self, endpoint: PoolEndpoint[ConnT]) -> dict[str, Any]:
+        """What the driver's own pool says of itself; nothing where there is none."""
+        if self.figures is None or not endpoint.idle:
+            return {}
+        return {"driver": dict(self.figures(endpoint.idle[-1].conn))}
 
     # -- lending ----------------------------------------------------------------------------
 
-    def acquire(self) -> "Lease[ConnT]":
+    def acquire(self) -> Lease[ConnT]:
         """A connection for as long as the context lasts; thrown away if it ends in an error that
         may lie with the connection. Raises Unavailable, Throttled or Denied."""
         return Lease(self)
@@ -127,11 +142,43 @@ class Pool(Generic[ConnT]):
         return await self.open(endpoint)
 
     async def _shared(self, endpoint: PoolEndpoint[ConnT]) -> Lent[ConnT]:
-        if not endpoint.idle:
-            async with self._opening:
-                if not endpoint.idle:
-                    endpoint.idle.append(await self.open(endpoint))
-        return endpoint.idle[-1]
+        """The driver's own pool, opened once. What broke one of its connections has mostly broken
+        all: after a failure it is asked first, where it can be, so that a restart of the other
+        side costs one write and not one a connection."""
+        asked = time.monotonic()
+        if endpoint.idle and not self._doubtful(endpoint):
+            return endpoint.idle[-1]
+        async with endpoint.opening:
+            if endpoint.doubted >= asked:  # whoever was first in here has waited for nothing
+                raise Unavailable(endpoint.last_error or "the driver's pool does not work")
+            if not endpoint.idle:
+                lent = await self.open(endpoint)
+                if self._ended:  # meanwhile, and nobody would close it
+                    self.discard_soon(lent, "end")
+                    raise Unavailable("the bridge has ended")
+                endpoint.idle.append(lent)
+            elif self._doubtful(endpoint):
+                await self.ask(endpoint.idle[-1])
+            return endpoint.idle[-1]
+
+    def _doubtful(self, endpoint: PoolEndpoint[ConnT]) -> bool:
+        return self.check is not None and endpoint.idle[-1].looked <= endpoint.doubted
+
+    async def ask(self, lent: Lent[ConnT]) -> None:
+        """Look at a driver's own pool. Raises Unavailable, Denied; it stays open all the same."""
+        assert self.check is not None, "asked for where there is one"
+        limit = self.settings.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self.check(lent.conn)
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {limit:g} s") from error
+        except BerrygateError as error:
+            if not isinstance(error, Rejected):  # else it answered
+                raise
+        except Exception as error:  # a driver's bug in here must not be blamed on a reading
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        lent.looked = time.monotonic()
 
     async def works(self, endpoint: PoolEndpoint[ConnT], lent: Lent[ConnT]) -> bool:
         """Whether a connection is still good; if not it is closed. Without a check: it is not."""
@@ -215,76 +262,6 @@ class Pool(Generic[ConnT]):
             await asyncio.wait(self._closing)
 
 
-class Lease(Generic[ConnT]):
-    """The context in which a connection is somebody's. Written out, for a generator's context costs
-    more than all the rest of a loan."""
-
-    __slots__ = ("_endpoint", "_lent", "_pool", "_since")
-
-    def __init__(self, pool: Pool[ConnT]) -> None:
-        self._pool = pool
-        self._lent: Lent[ConnT] | None = None
-
-    async def __aenter__(self) -> ConnT:
-        pool = self._pool
-        await pool.places.enter()
-        try:
-            now = time.monotonic()
-            endpoint = choose(pool.endpoints, now)
-        except BaseException:
-            pool.places.leave()
-            raise
-        self._endpoint = endpoint
-        self._since = now
-        endpoint.busy += 1
-        try:
-            lent = self._lent = await pool.take(endpoint)
-            if not pool.endpoints[0].alone:
-                self._since = time.monotonic()  # what connecting takes is no measure of a call
-        except BaseException as error:
-            await self._end(error)
-            raise
-        return lent.conn
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            await self._end(error)
-            return
-        self._well()
-
-    def _well(self) -> None:
-        pool, endpoint, lent = self._pool, self._endpoint, self._lent
-        now = time.monotonic()
-        endpoint.succeeded(now, now - self._since)
-        if lent is not None:
-            pool.keep(endpoint, lent, now)
-        endpoint.busy -= 1
-        pool.places.leave()
-
-    async def _end(self, error: BaseException) -> None:
-        """The call, or opening its connection, ended in an error."""
-        if isinstance(error, Rejected):
-            self._well()  # the endpoint is well: it was the batch
-            return
-        pool, endpoint = self._pool, self._endpoint
-        if isinstance(error, Unavailable | Denied | OSError):
-            endpoint.failure(time.monotonic(), error)
-            reason = "failed"
-        else:
-            endpoint.breaker.abandoned()
-            reason = "cancelled"
-        try:
-            await pool.discard(self._lent, reason)
-        finally:
-            endpoint.busy -= 1
-            pool.places.leave()
-
-
 async def _close(lent: Lent[Any]) -> None:
     try:
         # A peer that does not answer must hold up neither the next attempt nor our end, and what
@@ -311,4 +288,5 @@ def pool_of(bridge: Bridge[Any], settings: BridgeSettings) -> Pool[Any]:
         settings.pool,
         bridge.check if isinstance(bridge, Checkable) else None,
         isinstance(bridge, PooledByDriver),
+        bridge.figures if isinstance(bridge, DriverFigures) else None,
     )

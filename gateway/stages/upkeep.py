@@ -65,7 +65,9 @@ class Upkeep:
 
     async def once(self) -> None:
         """Look at everything once."""
-        if not self._pool.by_driver:
+        if self._pool.by_driver:
+            await self._ask()
+        else:
             self._turn()
             self._reap()
             await self._look()
@@ -112,6 +114,20 @@ class Upkeep:
             finally:
                 pool.places.leave()
 
+    async def _ask(self) -> None:
+        """The same of what the driver pools, which finds what is dead in there by itself."""
+        if self._pool.check is None:
+            return
+        now = time.monotonic()
+        for endpoint, lent in all_idle(self._pool.endpoints):
+            if endpoint.missed or not self._ages.due(lent, now):
+                continue  # where the last write failed, the next one asks first
+            try:
+                await self._pool.ask(lent)
+            except BerrygateError as error:
+                log.debug("the driver's pool to %s does not work: %s", endpoint.name, error)
+                endpoint.doubted = now
+
     async def _look_at(self, endpoint: PoolEndpoint[Any], lent: Lent[Any]) -> None:
         endpoint.idle.remove(lent)
         if await self._pool.works(endpoint, lent):
@@ -149,8 +165,17 @@ class Upkeep:
 
     async def _working(self, endpoint: PoolEndpoint[Any]) -> Lent[Any]:
         pool = self._pool
-        lent = await (pool.take if pool.by_driver else pool.open)(endpoint)
-        if pool.check is not None and not await pool.works(endpoint, lent):
+        if pool.by_driver and pool.check is not None:
+            began = time.monotonic()
+            lent = await pool.take(endpoint)
+            if lent.looked < began:
+                await pool.ask(lent)
+            return lent
+        lent = await pool.open(endpoint)
+        if pool.by_driver:
+            # The one that is there cannot be asked: that another one opens is all that tells.
+            pool.discard_soon(lent, "probe")
+        elif pool.check is not None and not await pool.works(endpoint, lent):
             raise Unavailable("a new connection does not work")
         return lent
 

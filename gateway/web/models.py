@@ -25,7 +25,7 @@ class Health(Part):
     """Health of the whole."""
 
     reasons: list[dict[str, Any]]
-    """What points were lost for: metric, value, limit, cost."""
+    """What points were lost for: metric, value, limit, cost, text; doing: what is done about it."""
     components: dict[str, Part]
     """By `<kind>/<name>`; all but devices."""
 

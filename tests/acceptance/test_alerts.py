@@ -45,8 +45,11 @@ class Watching(Gateway):
         if hook is not None:
             channels.append({"name": "hook", "url": hook.url, "allow_private": True, "burst": 100})
         alerts = {"rules": [LOW], "defaults": False, **alerts, "channels": channels}
-        devices = [{"type": "mqtt"}]
-        super().__init__(directory, broker={"port": free_port()}, alerts=alerts, devices=devices)
+        journal = {"gather": alerts.pop("gather", "1s")}
+        super().__init__(
+            directory, broker={"port": free_port()}, alerts=alerts, devices=[{"type": "mqtt"}],
+            journal=journal,
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -130,6 +133,28 @@ def test_a_kill_at_any_moment_loses_none(hook: Receiver, running: Any, after: fl
     time.sleep(3)
     said = " ".join(each["message"] for each in hook.received)
     assert all(f"soil-{n}:" in said for n in range(3))
+
+
+def test_a_kill_as_soon_as_the_journal_has_it_loses_none(hook: Receiver, running: Any) -> None:
+    """Before the alert is stored: that is done once a second. No device says anything twice."""
+    gateway = running(hook, gather="20ms")
+
+    def journalled() -> int:
+        found: int = gateway.api("status")["ledger"]["sources"]["mqtt"]["journalled"]
+        return found
+
+    for number in range(5):
+        before = journalled()
+        say(gateway.broker_port, f"soil-{number}", battery=10)
+        gateway.wait(lambda before=before: journalled() > before)
+        gateway.kill()
+        gateway.start()
+    gateway.wait(lambda: len(gateway.api("alerts")) == 5)
+    gateway.wait(
+        lambda: all(
+            any(f"soil-{n}:" in each["message"] for each in hook.received) for n in range(5)
+        )
+    )
 
 
 def test_flapping_is_one_message(hook: Receiver, running: Any) -> None:

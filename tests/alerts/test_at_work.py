@@ -202,6 +202,37 @@ async def test_it_is_tried_again_and_given_up_in_the_end(hook: Receiver) -> None
         }  # fmt: skip
 
 
+async def test_what_waits_for_the_network_outlasts_that_the_clock_is_set(
+    hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Pi that has no clock of its own: an alert, later the network, and with it the time."""
+    hook.refuse()
+    async with lane(hook) as (found, forgotten):
+        found.put(message(1))
+        await until(lambda: found.failed >= 1)
+        real = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real() + 90 * 86_400 * 10**9)
+        await until(lambda: found.failed >= 2)
+        hook.refuse(False)
+        (told,) = await came(hook, 1)
+        assert (told["title"], found.given_up) == ("gw: 1", 0)
+        await until(lambda: forgotten == [1])
+
+
+async def test_what_an_earlier_run_has_left_is_tried_before_it_is_given_up(hook: Receiver) -> None:
+    old = message(1)
+    old.created -= 90 * 86_400 * 10**9
+    async with lane(hook) as (found, forgotten):
+        found.put(old)
+        await came(hook, 1)
+        assert found.given_up == 0
+    hook.refuse()
+    async with lane(hook) as (found, forgotten):
+        found.put(old)
+        await until(lambda: found.given_up == 1)
+        assert (forgotten, found.failed) == ([1], 1)
+
+
 async def test_one_that_does_not_answer_holds_up_nobody(hook: Receiver) -> None:
     server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -146,6 +146,34 @@ async def test_a_redirect_is_not_followed_there(tmp_path: Path) -> None:
         inside.stop()
 
 
+async def test_a_name_that_leads_elsewhere_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: at first a public address, then, for the redirect, one that is not."""
+    inside = Receiver(tmp_path / "inside", "127.0.0.2").start()
+    real, asked = socket.getaddrinfo, 0
+
+    def resolve(host: Any, *args: Any, **more: Any) -> Any:
+        nonlocal asked
+        if host != "alerts.example.com":
+            return real(host, *args, **more)
+        asked += 1
+        return real("127.0.0.1" if asked % 2 else "127.0.0.2", *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        with receiver(tmp_path / "outside") as outside:
+            name = "alerts.example.com"
+            url = f"json://{name}:{outside.port}/redirect/{name}:{inside.port}/x"
+            await channel(url, allow=True).send("t", "b", "info")
+            assert len(inside.wait(1)) == 1  # that is where it leads
+            with pytest.raises(Denied, match=r"127\.0\.0\.2 is not a public address"):
+                await channel(url, only=[LOCAL]).send("t", "b", "info")
+            assert (asked, len(inside.received)) == (4, 1)
+    finally:
+        inside.stop()
+
+
 async def test_smtp_is_not_connected_to_either() -> None:
     url = "mailto://user:secret-pass@localhost:2525?to=a@example.com&smtp=localhost"
     with pytest.raises(Denied, match="not a public address"):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from gateway.alerts.parts import PartRules
 from gateway.alerts.rules import Rule
 from gateway.config.alerting import RuleSettings
@@ -74,6 +76,32 @@ def test_presence() -> None:
     assert [(source, value) for source, value, _ in looking.look()] == [
         ("a", "online"), ("b", "stale"), ("c", "offline"), ("d", None), ("e", "online"),
     ]  # fmt: skip
+
+
+def test_how_much_a_figure_or_a_score_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr("gateway.alerts.parts.time.monotonic_ns", lambda: int(now[0] * 1e9))
+    looking = Looking(figure="errors", of="bridge/*", change="10s", above=5)
+    found = []
+    for errors in (7, 7, 9, 20, 20, 20, 20, 20):
+        looking.figures = {"bridge/home": {"errors": Figure(errors)}}
+        found += [value for _, value, _ in looking.look()]
+        now[0] += 3.0
+    # What was there before we looked is no change; once it is old it is none any more.
+    assert found == [0.0, 2.0, 13.0, 11.0, 0.0]
+    looking.figures = {}
+    looking.look()
+    looking.figures = {"bridge/home": {"errors": Figure(30)}}
+    assert [value for _, value, _ in looking.look()] == [0.0]
+    cost = [0]
+    looking = Looking(health="bridge/*", change="10s", below=-20)
+    looking.health.register("bridge", "home", lambda: lost("lag", cost[0]))
+    looking.look()
+    cost[0] = 40
+    assert [value for _, value, _ in looking.look()] == [-40.0]
+    rule = RuleSettings.model_validate({"name": "r", "health": "*", "change": "10m", "below": -20})
+    said = Rule(rule, "t").message("bridge/home", -40.0, 0, "lag")
+    assert said == "bridge/home: health changed by -40 in 10m (limit -20)"
 
 
 def test_figures() -> None:

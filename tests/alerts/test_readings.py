@@ -83,7 +83,8 @@ def test_change_within_a_time() -> None:
     for tenth in range(10_000):
         looking.take("a", 40 + tenth / 100, m=1.0)
     watch = looking.rules._known["a"].metrics["m"][0]  # type: ignore[union-attr]
-    assert len(watch.points) <= 66
+    assert watch.change is not None
+    assert len(watch.change._points) <= 66
 
 
 def test_absence_of_a_metric_and_of_a_device() -> None:

@@ -23,20 +23,32 @@ class Telling:
 
     def __init__(self, now: float = NOON, **settings: Any) -> None:
         self.seconds = now
+        self._settings = settings
+        self.set_by = 0.0  # by how much the clock on the wall was set
         channels = [{"name": name, "url": "json://example.com"} for name in ("phone", "mail")]
         whole = AlertsSettings.model_validate({"channels": channels, **settings})
         self.silences = Silences(whole.maintenance)
         self.noted: list[Alert] = []
         self.router = Router(
             whole, "gw", self.silences, {"slow": 10.0}, self.noted.append, lambda: self.seconds,
-            lambda: int(self.seconds * 1e9),
+            lambda: int((self.seconds + self.set_by) * 1e9),
         )  # fmt: skip
         self.alerts: list[Alert] = []
+
+    def restarted(self) -> "Telling":
+        """What is stored, in another run."""
+        found = Telling(self.seconds, **self._settings)
+        found.alerts = self.alerts
+        for alert in self.alerts:
+            alert.heard = {channel: when / 1e9 for channel, when in alert.told.items()}
+            found.router.note(alert)
+        return found
 
     def fire(self, source: str = "soil-4", rule: str = "low", **more: Any) -> Alert:
         """An alert begins."""
         alert = Alert(len(self.alerts) + 1, rule, source, **more)
         alert.state, alert.since = State.FIRING, int(self.seconds * 1e9)
+        alert.lit = self.seconds
         alert.message = f"{source} is low"
         self.alerts.append(alert)
         self.router.note(alert)
@@ -169,6 +181,59 @@ def test_escalation_when_nobody_acknowledges() -> None:
     assert telling.later(1_000) == []
     telling.end(alert)
     assert sorted(each.channel for each in telling.later(5)) == ["mail", "phone"]
+
+
+def test_escalation_of_what_was_told_on_mqtt_alone() -> None:
+    telling = Telling(
+        routes=[{"channels": "mqtt", "escalate": [{"after": "10m", "channels": ["phone"]}]}]
+    )
+    telling.fire()
+    telling.fire(rule="seen").acknowledged = 1
+    assert telling.later(590) == []
+    assert [(each.channel, each.alerts) for each in telling.later(30)] == [("phone", 1)]
+    assert telling.later(3_600) == []
+
+
+def test_a_restart_forgets_no_escalation_that_waits() -> None:
+    """Its step is stored as taken; that it was told is not."""
+    route = {"channels": "phone", "escalate": [{"after": "10m", "channels": ["mail"]}]}
+    quiet = [{"start": "11:00", "end": "14:00", "timezone": "Europe/Berlin", "channels": "mail"}]
+    telling = Telling(routes=[route], quiet=quiet)
+    alert, seen = telling.fire(rule="a"), telling.fire(rule="b")
+    assert [each.channel for each in telling.later(1_200)] == ["phone", "phone"]
+    assert alert.steps == {"route-1": 1}
+    seen.acknowledged = 1
+    again = telling.restarted()
+    told = again.later(7_200)
+    assert [(each.channel, each.kind, each.alerts) for each in told] == [("mail", "firing", 1)]
+    assert again.restarted().later(3_600) == []
+
+
+@pytest.mark.parametrize("by", [90 * 86_400.0, -90 * 86_400.0], ids=["forward", "back"])
+def test_a_clock_that_is_set_is_no_time_that_has_passed(by: float) -> None:
+    route = {
+        "channels": "phone", "repeat": "1h", "escalate": [{"after": "10m", "channels": ["mail"]}]
+    }  # fmt: skip
+    telling = Telling(routes=[route])
+    telling.fire()
+    assert [each.channel for each in telling.later(60)] == ["phone"]
+    telling.set_by = by
+    assert telling.later(480) == []
+    assert [each.channel for each in telling.later(120)] == ["mail"]
+    assert [each.kind for each in telling.later(3_600)] == ["still"]
+
+
+def test_quiet_hours_go_by_the_clock_on_the_wall_when_it_is_set() -> None:
+    quiet = [{"start": "22:00", "end": "07:00", "timezone": "Europe/Berlin"}]
+    telling = Telling(quiet=quiet, **TO_PHONE)
+    telling.set_by = 14 * 3_600.0  # it thinks that it is two in the morning
+    telling.fire()
+    assert telling.later(60) == []
+    telling.set_by = 0.0  # noon
+    assert [each.alerts for each in telling.later(10)] == [1]
+    telling.set_by = -2 * 86_400.0  # noon, two days ago
+    telling.fire("other")
+    assert [each.alerts for each in telling.later(10)] == [1]
 
 
 def test_quiet_hours_across_midnight() -> None:

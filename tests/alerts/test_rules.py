@@ -152,6 +152,15 @@ def test_what_is_gone_is_over() -> None:
     assert watched.states == ["firing", "resolved"]
 
 
+def test_an_alert_on_what_its_rule_does_not_look_at_any_more_is_over_after_a_restart() -> None:
+    watched = Watched(**LOW)
+    for number, source in enumerate(("soil-1", "pump-1", "bridge/home"), 1):
+        state = State.FIRING
+        watched.engine.load([Alert(number, "r", source, state=state, count=1, value=10.0)])
+    assert watched.said == [("pump-1", "resolved"), ("bridge/home", "resolved")]
+    assert [alert.source for alert in watched.engine.active()] == ["soil-1"]
+
+
 def test_an_alert_of_a_rule_that_is_no_more_is_over_after_a_restart() -> None:
     watched = Watched(**LOW)
     watched.engine.load([Alert(5, "old", "soil-1", state=State.FIRING, count=1)])

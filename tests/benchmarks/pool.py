@@ -1,9 +1,11 @@
 """What a write costs with a pool and with a connection of its own, in one run.
 
-python -m tests.benchmarks.pool [--sends 300] [--only mqtt,postgres,https]
+python -m tests.benchmarks.pool [--sends 300] [--only mqtt,postgres,https,redis,psycopg_pool]
 
-Three real servers, all with TLS: mosquitto, PostgreSQL, uvicorn. Each write is one reading, sent by
-the bridge's own code; times are wall time by writes, so that what overlaps is shared.
+Real servers, all with TLS: mosquitto, PostgreSQL, uvicorn, Redis. Each write is one reading, sent
+by the bridge's own code; times are wall time by writes, so that what overlaps is shared.
+psycopg_pool is the PostgreSQL through the pool that its driver brings, which ours wraps: how old
+its connections become is its own matter.
 
 - 1, 10, 100: so many writes at a time. The pool has at most 10 connections.
 - expiry: 10 at a time, each connection is replaced after at most 200 ms.
@@ -16,6 +18,7 @@ the bridge's own code; times are wall time by writes, so that what overlaps is s
 
 import argparse
 import asyncio
+import logging
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -34,7 +37,9 @@ from gateway.stages.upkeep import Upkeep
 from tests.support.certificates import certificates
 from tests.support.mosquitto import mosquitto
 from tests.support.postgres import postgres
+from tests.support.redis import RedisBridge, redis
 from tests.support.sinks import (
+    PooledPostgresBridge,
     PostgresBridge,
     flapping,
     https_bridge,
@@ -43,6 +48,7 @@ from tests.support.sinks import (
 )
 
 Make = Callable[[list[int]], Bridge[Any]]
+Found = dict[str, "tuple[Make, Make, int]"]
 _SETTLE = 0.3  # s
 
 
@@ -140,9 +146,15 @@ async def with_pool(bridge: Bridge[Any], sends: int, case: Case) -> float:
 
 
 @contextmanager
-def servers(chosen: set[str]) -> Iterator[dict[str, tuple[Make, int]]]:
-    """What makes a bridge to ports, and the server's port, by name."""
-    found: dict[str, tuple[Make, int]] = {}
+def servers(chosen: set[str]) -> Iterator[Found]:
+    """What makes a bridge to ports, one for what is measured without a pool and one for what is
+    with it, and the server's port, by name."""
+    found: Found = {}
+
+    def put(name: str, port: int, make: Make, plain: Make | None = None) -> None:
+        if name in chosen:
+            found[name] = (plain or make, make, port)
+
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificates(directory)
@@ -150,17 +162,23 @@ def servers(chosen: set[str]) -> Iterator[dict[str, tuple[Make, int]]]:
         if "mqtt" in chosen:
             tls = f"certfile {directory}/server.crt\nkeyfile {directory}/server.key"
             broker = stack.enter_context(mosquitto(directory / "broker", tls))
-            found["mqtt"] = (lambda ports: mqtt_bridge(ca_file, ports), broker.port)
-        if "postgres" in chosen:
+            put("mqtt", broker.port, lambda ports: mqtt_bridge(ca_file, ports))
+        if chosen & {"postgres", "psycopg_pool"}:
             server = stack.enter_context(postgres())
-            found["postgres"] = (lambda ports: PostgresBridge(server.dsn, ports), server.port)
+            plain: Make = lambda ports: PostgresBridge(server.dsn, ports)  # noqa: E731
+            put("postgres", server.port, plain)
+            wrapped: Make = lambda ports: PooledPostgresBridge(server.dsn, ports)  # noqa: E731
+            put("psycopg_pool", server.port, wrapped, plain)
         if "https" in chosen:
             port = stack.enter_context(https_server(directory))
-            found["https"] = (lambda ports: https_bridge(ca_file, ports), port)
+            put("https", port, lambda ports: https_bridge(ca_file, ports))
+        if "redis" in chosen:
+            store = stack.enter_context(redis(directory / "redis"))
+            put("redis", store.port, lambda ports: RedisBridge(store.ca_file, ports))
         yield found
 
 
-def measure(make: Make, port: int, case: Case, sends: int) -> tuple[float, float]:
+def measure(plain: Make, make: Make, port: int, case: Case, sends: int) -> tuple[float, float]:
     """Without and with (s a write)."""
     with ExitStack() as stack:
         ports = [port]
@@ -169,7 +187,7 @@ def measure(make: Make, port: int, case: Case, sends: int) -> tuple[float, float
                 stack.enter_context(flapping(port, 1.0, 0.0)),
                 stack.enter_context(flapping(port, 0.6, 0.4)),
             ]
-        before = asyncio.run(without(make(ports), max(sends // 3, case.at_a_time), case))
+        before = asyncio.run(without(plain(ports), max(sends // 3, case.at_a_time), case))
         time.sleep(_SETTLE)
         after = asyncio.run(with_pool(make(ports), sends * (10 if case.two else 1), case))
         time.sleep(_SETTLE)
@@ -203,14 +221,15 @@ async def warm(loans: int = 20_000) -> float:
 
 def main(sends: int, chosen: set[str]) -> None:
     """Print the table."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # a way that flaps is meant
     print(f"warm: {asyncio.run(warm()) * 1e6:.2f} us a loan")
-    print(f"{'server':10}{'case':10}{'without ms':>12}{'with ms':>10}{'saved':>8}")
+    print(f"{'server':13}{'case':10}{'without ms':>12}{'with ms':>10}{'saved':>8}")
     with servers(chosen) as found:
-        for name, (make, port) in found.items():
+        for name, (plain, make, port) in found.items():
             for case in CASES:
-                before, after = measure(make, port, case, sends)
+                before, after = measure(plain, make, port, case, sends)
                 print(
-                    f"{name:10}{case.name:10}{before * 1e3:12.2f}{after * 1e3:10.3f}"
+                    f"{name:13}{case.name:10}{before * 1e3:12.2f}{after * 1e3:10.3f}"
                     f"{1 - after / before:8.1%}",
                     flush=True,
                 )
@@ -219,6 +238,6 @@ def main(sends: int, chosen: set[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sends", type=int, default=300)
-    parser.add_argument("--only", default="mqtt,postgres,https")
+    parser.add_argument("--only", default="mqtt,postgres,https,redis,psycopg_pool")
     arguments = parser.parse_args()
     main(arguments.sends, set(arguments.only.split(",")))

@@ -147,6 +147,21 @@ async def test_a_replay_sends_a_stretch_again_marked_and_counted_apart(tmp_path:
             await work.delivery.stop_replay()
 
 
+async def test_a_replay_keeps_to_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.runtime.again._RATE", 500)
+    sink = Sink()
+    async with delivering(tmp_path, sink, batch={"size": 50, "wait": "10ms"}) as work:
+        readings = now_numbered(0, 500)
+        await publish(work.bus, readings)
+        await work.settled()
+        began = time.monotonic()
+        await work.delivery.replay(readings[0].time, readings[-1].time + 1, "*")
+        await work.until(lambda: work.delivery.as_dict()["replay"]["state"] == "done")
+        rate = 500 / (time.monotonic() - began)
+        assert rate <= 500 * 1.05
+        assert work.ledger["replayed"] == 500
+
+
 async def test_a_replay_goes_on_after_a_restart(tmp_path: Path) -> None:
     sink = Sink()
     batch = {"size": 20, "wait": "10ms"}

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.config.health import HealthSettings
 from gateway.core.contracts import Reading
+from gateway.core.settings import BridgeSettings
 from gateway.io.sqlite import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
@@ -208,6 +209,8 @@ def delivery(**other: Any) -> Delivery:
     )  # fmt: skip
     parts: dict[str, Any] = {
         "name": "home",
+        "state": "running",
+        "settings": BridgeSettings.model_validate({"type": "x", "retry": {"failover": "spare"}}),
         "retry": SimpleNamespace(failing="", denied=False),
         "health": SimpleNamespace(failing=0.0, seconds=0.01),
         "oldest": lambda: 0.0,
@@ -227,6 +230,30 @@ def test_a_bridge_says_what_is_wrong_with_it(now: Now) -> None:
         "lag": "oldest reading waits 6 min",
     }
     assert [each.cost for each in found or ()] == [30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("state", "denied", "doing"),
+    [
+        ("failing", False, "its readings wait in the journal; it tries again by itself"),
+        ("denied", True, "it tries again slowly, until a person gives it access"),
+        ("stopped", True, "it waits for a person: berrygate bridges resume home"),
+        ("failed over", False, "its readings go out through spare"),
+        ("paused", False, "a person has paused it; its readings are kept"),
+        ("paused", True, "go on: berrygate bridges resume home"),
+    ],
+)
+def test_a_bridge_says_what_is_done_about_it(
+    now: Now, state: str, denied: bool, doing: str
+) -> None:
+    down = delivery(state=state, retry=SimpleNamespace(failing="no connection", denied=denied))
+    probe = bridge(down, RULES)
+    probe()
+    now.time += 60
+    (found,) = probe() or ()
+    assert doing in found.doing
+    assert (found.metric == "paused") == (state == "paused")
+    assert found.as_dict()["doing"] == found.doing
 
 
 def test_a_bridge_that_is_down_says_when_its_queue_is_full(now: Now) -> None:

@@ -27,12 +27,16 @@ class Told:
     def __init__(self) -> None:
         self.last: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
+        self.cleared: list[str] = []
 
     def publish(self, topic: str, payload: Any, qos: int = 1, retain: bool = False) -> None:
         assert qos == 1
         assert retain
         self.last[topic] = payload
         self.counts[topic] += 1
+
+    def clear(self, topic: str) -> None:
+        self.cleared.append(topic)
 
 
 @pytest.fixture
@@ -81,6 +85,18 @@ def test_repeats_of_many_devices_are_spread_over_the_time(house: House) -> None:
     presences = [topic for topic in told.counts if topic.endswith("/presence")]
     assert len(devices) == len(presences) == DEVICES
     assert all(told.counts[topic] == 1 for topic in (*devices, *presences))
+
+
+async def test_what_an_earlier_configuration_had_is_taken_back(house: House) -> None:
+    for part in ("bridge/home", "bridge/old", "stage/intake-old", "device/d0", "gateway/gateway"):
+        house.health_log.note(part, 100, "EXCELLENT")
+    await house.health_log.saved()
+    house.health_.register("bridge", "home", list)
+    told = Told()
+    await Report(house, told, Topics("berrygate", "gw"))._take_back()
+    assert sorted(told.cleared) == [
+        "berrygate/gw/health/bridge/old", "berrygate/gw/health/stage/intake-old",
+    ]  # fmt: skip
 
 
 def test_a_device_that_comes_later_is_told_of_at_once(house: House) -> None:

@@ -115,6 +115,25 @@ def test_a_device_is_looked_at_when_it_is_due_and_not_before(
     assert health.summary()["devices"] == {"EXCELLENT": 1}
 
 
+def test_what_is_allowed_to_a_device_becomes_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of a new one, so that it may be silent for long; a minute later it is."""
+    real, ahead = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead)
+    health = Health()
+    device = Listener([])
+    health.watch("new", device)
+    health.evaluate()
+    device.later = 60.0
+    ahead += 60
+    health.look(health.devices["new"])  # its turn to be told of again
+    device.found = [Deduction("staleness", 70, 60, 60, "silent")]
+    found = []
+    while not found:
+        ahead += 1
+        found = health.evaluate()
+        assert ahead < 122
+
+
 def test_a_probe_that_says_nothing_of_when_is_looked_at_each_time() -> None:
     health = Health()
     found: list[Deduction] = []

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from bridges.influxdb import InfluxdbSettings
 from bridges.mqtt import MqttBridgeSettings
@@ -50,6 +51,58 @@ class PostgresBridge:
             await conn.execute("SELECT 1")
         except psycopg.OperationalError as error:
             raise Unavailable(str(error)) from error
+
+
+class PooledPostgresBridge(PostgresBridge):
+    """The same through the pool that psycopg brings, as a driver with a pool of its own has it.
+    size: its most connections. pools: each that was opened, the one of now last."""
+
+    pooled_by_driver: Literal[True] = True
+
+    def __init__(self, dsn: str, ports: Sequence[int], size: int = 10) -> None:
+        super().__init__(dsn, ports)
+        self.pools: list[AsyncConnectionPool[Any]] = []
+        self._size = size
+
+    @asynccontextmanager
+    async def connect(self, endpoint: str = "") -> AsyncIterator[Any]:
+        dsn = psycopg.conninfo.make_conninfo(self._dsn, port=endpoint or self.endpoints[0])
+        # It gives a server up after 1 s without one, and then whoever asks makes it try again:
+        # with its own patience (5 min, pauses that double) a server that is back waits for it.
+        pool = AsyncConnectionPool(
+            dsn, min_size=1, max_size=self._size, open=False, timeout=2, reconnect_timeout=1,
+            kwargs={"autocommit": True},
+        )  # fmt: skip
+        async with pool:
+            await _or_unavailable(pool.wait(2))
+            self.pools.append(pool)
+            yield pool
+
+    async def send(self, conn: Any, batch: Batch) -> None:
+        async def write() -> None:
+            async with conn.connection() as connection:
+                await super(PooledPostgresBridge, self).send(connection, batch)
+
+        await _or_unavailable(write())
+
+    async def check(self, conn: Any) -> None:
+        async def look() -> None:
+            await conn.check()  # throws away what is dead; says nothing
+            async with conn.connection() as connection:
+                await super(PooledPostgresBridge, self).check(connection)
+
+        await _or_unavailable(look())
+
+    def figures(self, conn: Any) -> Mapping[str, int]:
+        told = conn.get_stats()
+        return {"connections": told["pool_size"], "idle": told["pool_available"]}
+
+
+async def _or_unavailable(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except (PoolTimeout, psycopg.OperationalError) as error:
+        raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 
 def mqtt_bridge(ca_file: Path, ports: Sequence[int]) -> Bridge[Any]:

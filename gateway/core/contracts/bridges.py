@@ -1,6 +1,6 @@
 """What a sink does, what it may be able to do, and what it is given."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -88,6 +88,15 @@ class PooledByDriver(Protocol):
     `pool.max` allows; closing what is old or broken is left to it."""
 
     pooled_by_driver: Literal[True]
+
+
+@runtime_checkable
+class DriverFigures(Protocol):
+    """A bridge whose driver's own pool can say what it has."""
+
+    def figures(self, conn: Any) -> Mapping[str, int]:
+        """For the status and the API, such as {"connections": 3, "idle": 2}; must not block."""
+        ...
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from gateway.stages.health.levels import Grade, Level
 from gateway.stages.health.rules import Deduction, Rules
+from gateway.stages.health.timetable import Timetable
 from gateway.stages.health.trend import Trend
 
 Probe = Callable[[], Sequence[Deduction] | None]
@@ -27,6 +28,7 @@ EVERY = 1.0
 """How often everything is looked at (s)."""
 _MINUTE = 60.0
 _FRESH = 5.0  # a state that was looked at longer ago is not fresh any more (s)
+_SOON = 90.0  # what is due by then is left so: asking when it would be costs as much as looking (s)
 _STEP = 10  # a device's score that changes by less is told with its next repeat
 _WORST = 20
 
@@ -147,7 +149,7 @@ class Health:
         self.components: dict[str, Component] = {}
         self.devices: dict[str, Component] = {}
         self.whole = Component("gateway", "gateway", lambda: None)
-        self._due: list[tuple[float, str]] = []  # one for each device
+        self._due = Timetable()
         self._restless: dict[str, DeviceProbe] = {}  # devices that are not well, or not known
         self._unwell: dict[str, Component] = {}
         self._levels: Counter[Level] = Counter()
@@ -171,7 +173,7 @@ class Health:
         self.devices[device] = Component("device", device, looking)
         self._restless[device] = looking
         self._levels[Level.UNKNOWN] += 1
-        heapq.heappush(self._due, (0.0, device))
+        self._due.put(device, 0.0)
 
     def evaluate(self) -> list[Component]:
         """Look at every part, and at the devices whose time has come; those that changed."""
@@ -179,18 +181,12 @@ class Health:
         self._count(now)
         changed = [part for part in self.components.values() if part.evaluate(self.rules)]
         changed += [part for part in self._stirred() if self.look(part)]
-        for device in self._whose_time_has_come(now):
+        for device in [self.devices[name] for name in self._due.come(now)]:
             if self.look(device):
                 changed.append(device)
-            heapq.heappush(self._due, (self._next(device, now), device.name))
+            self._due.put(device.name, self._next(device, now))
         self.whole.take(self.score() if self._known() else None, self.rules)
         return changed
-
-    def _whose_time_has_come(self, now: float) -> list[Component]:
-        found = []
-        while self._due and self._due[0][0] <= now:
-            found.append(self.devices[heapq.heappop(self._due)[1]])
-        return found
 
     def _stirred(self) -> list[Component]:
         names = [name for name, probe in self._restless.items() if probe.stirred()]
@@ -217,7 +213,16 @@ class Health:
             self._restless[name] = part.probe  # type: ignore[assignment]
         else:
             self._restless.pop(name, None)
+            self._bring_forward(part)
         return changed
+
+    def _bring_forward(self, part: Component) -> None:
+        """What is allowed to a device becomes less once its rhythm is known."""
+        known = self._due.of(part.name)
+        if known - time.monotonic() > _SOON:
+            due = part.probe.due()  # type: ignore[attr-defined]
+            if due < known:
+                self._due.put(part.name, due)
 
     # -- the whole ---------------------------------------------------------------------------
 

@@ -11,23 +11,26 @@ from gateway.stages.health.levels import Hysteresis
 @dataclass(frozen=True, slots=True)
 class Deduction:
     """Why a score is not 100. metric has reached `value` where `limit` is the most that is well;
-    it costs `cost` points. text: the same for people."""
+    it costs `cost` points. text: the same for people. doing: what the gateway does about it, or
+    ""."""
 
     metric: str
     value: float | str
     limit: float | str
     cost: int
     text: str
+    doing: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For topics and the API."""
-        return {
+        found = {
             "metric": self.metric,
             "value": self.value,
             "limit": self.limit,
             "cost": self.cost,
             "text": self.text,
         }
+        return found | {"doing": self.doing} if self.doing else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,13 @@ Limits = Mapping[str, Limit]
 """Limits by metric."""
 
 
-def over(limits: Limits, metric: str, value: float, text: str) -> list[Deduction]:
+def over(limits: Limits, metric: str, value: float, text: str, doing: str = "") -> list[Deduction]:
     """What `value` of a metric costs; nothing where it is well, or where nobody set a limit."""
     limit = limits.get(metric)
     cost = limit.cost(value) if limit is not None else 0
     if limit is None or not cost:
         return []
-    return [Deduction(metric, round(value, 2), limit.warning, cost, text)]
+    return [Deduction(metric, round(value, 2), limit.warning, cost, text, doing)]
 
 
 @dataclass(frozen=True, slots=True)
