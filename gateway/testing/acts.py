@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_ACTS = ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.fork",
-         "time.sleep")  # fmt: skip
+_ACTS = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname",
+         "subprocess.Popen", "os.fork")  # fmt: skip
 _HARMLESS = ("/dev/null", "/dev/urandom", "/dev/random")
 
 _watching: dict[int, list[str]] = {}  # what was done, by the thread that is looked at

@@ -4,8 +4,8 @@ import asyncio
 import inspect
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from gateway.testing.traces import Traces, leaves_nothing
 from gateway.testing.verdict import Does, do, unfit
 
 _NAME = "checked"
+_TOO_MANY = 0.3  # for so long nothing must arrive that was rejected (s)
 _MEANINGS = "Unavailable, Throttled, Denied or Rejected, all in gateway.core.errors"
 
 
@@ -144,6 +145,10 @@ class _Trial:
                 unfit(f"Rejected names {list(error.indices)}; it was {bad}", fix)
             await self._arrived(before + len(work) - len(bad))
             return
+        await asyncio.sleep(_TOO_MANY)
+        if await do(self._took) > before:
+            fix = "name them: indices=…; or let the other side take all or nothing"
+            unfit("Rejected names none, which means that none was taken, and some were", fix)
         for place in range(len(work)):
             async with self._connected() as conn:
                 what = f"send() of reading {place} of that batch alone"
@@ -219,14 +224,26 @@ class _Trial:
 
     # -- parts ------------------------------------------------------------------------------
 
-    def _connected(self) -> AbstractAsyncContextManager[Any]:
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
+        """A connection, where there is no reason for none."""
+        conn: list[Any] = []
+
+        async def enter() -> None:
+            conn.append(await stack.enter_async_context(self._opening()))
+
+        async with AsyncExitStack() as stack:
+            await self._meaning(enter(), "connect()", ())
+            yield conn[0]
+
+    def _opening(self) -> AbstractAsyncContextManager[Any]:
         made = self._bridge.connect()
         if not isinstance(made, AbstractAsyncContextManager):
             unfit(f"connect() gives {made!r}", "@asynccontextmanager above async def connect(self)")
         return made
 
     async def _connect_and_send(self, work: Batch) -> None:
-        async with self._connected() as conn:
+        async with self._opening() as conn:
             await self._bridge.send(conn, work)
 
     async def _sent(self, conn: Any, work: Batch, what: str) -> None:
@@ -239,13 +256,15 @@ class _Trial:
     ) -> BerrygateError | None:
         """What `work` raised, if that is allowed. Raises Unfit."""
         try:
-            await asyncio.wait_for(work, self._patience)
+            async with asyncio.timeout(self._patience) as limit:
+                await work
         except allowed as error:
             check_secrecy(self._settings, f"{error} {error.fix}", "the text of an error")
             return error
-        except TimeoutError:
-            unfit(f"{what} does not end within {self._patience:g} s", "have a timeout; Unavailable")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+            if limit.expired():
+                fix = "give up earlier, and raise Unavailable"
+                unfit(f"{what} does not end within {self._patience:g} s", fix)
             names = " or ".join(each.__name__ for each in allowed)
             fix = f"raise {names}" if allowed else "it should just work; look at the answer"
             if not isinstance(error, BerrygateError):

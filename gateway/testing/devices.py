@@ -182,10 +182,13 @@ class _Trial:
         if not isinstance(device, Watched):
             fix = "have trouble, denied, dropped and retained: gateway.core.contracts.Watched"
             unfit("it does not tell when its other side is gone", fix)
-        if not await comes_true(lambda: bool(device.trouble or self._concern()), self._patience):
+        await comes_true(
+            lambda: bool(device.trouble or self._concern() or pump.error), self._patience
+        )
+        pump.judge()
+        if not device.trouble and not self._concern():
             fix = "set trouble to the reason for people while nothing can be heard"
             unfit(f"trouble is empty although the other side is gone, {when}", fix)
-        pump.judge()
 
     async def _healed(self) -> None:
         device = self._device

@@ -1,5 +1,6 @@
 """The drivers of docs/howto/write-a-driver.md, installed as its reader would."""
 
+import linecache
 import re
 import sys
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import registry
+from gateway.core import descriptions
 
 PAGE = Path(__file__).parents[2] / "docs/howto/write-a-driver.md"
 _PIECE = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -47,6 +49,8 @@ def importable(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """What is installed there can be had in this process, as long as this lasts."""
     monkeypatch.syspath_prepend(str(directory))
     registry._installed.cache_clear()
+    descriptions._texts.cache_clear()  # another driver of that name may have been there
+    linecache.clearcache()
     names = [path.stem for path in directory.glob("*.py")]
     try:
         yield
