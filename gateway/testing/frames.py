@@ -54,9 +54,9 @@ class Frames:
         device = self._device
         for topic in _ODD:
             if isinstance(device, TopicMapped):
-                _only_decode_errors(lambda topic=topic: device.device_of(topic), "device_of", topic)
+                _only_decode_errors(device.device_of, "device_of", topic)
             if isinstance(device, CodecMapped):
-                _only_decode_errors(lambda topic=topic: device.codec_of(topic), "codec_of", topic)
+                _only_decode_errors(device.codec_of, "codec_of", topic)
 
     def _check_reading(self, reading: Any) -> None:
         if not isinstance(reading, Reading):
@@ -115,9 +115,9 @@ def _check_values(values: dict[str, Any]) -> None:
             unfit(f"{metric} is {type(value).__name__} {value!r}", fix)
 
 
-def _only_decode_errors(call: Callable[[], Any], name: str, topic: str) -> None:
+def _only_decode_errors(call: Callable[[str], Any], name: str, topic: str) -> None:
     try:
-        call()
+        call(topic)
     except DecodeError:
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
