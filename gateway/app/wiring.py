@@ -29,6 +29,7 @@ from gateway.core.contracts import (
     Context,
     Device,
     Endpoint,
+    Measured,
     Publishing,
     TopicMapped,
 )
@@ -324,6 +325,8 @@ class Wiring:
             house.clock.received,
             device.codec_of if isinstance(device, CodecMapped) else None,
         )
+        if isinstance(device, Measured):
+            decoder.units = device.units
         intake = Intake(device, decoder, services, house.bus.recovered_keys(name))
         if (before := house.intakes.get(name)) is not None:
             intake.succeed(before)
