@@ -44,7 +44,8 @@ class Formats:
     def units(self, device: str) -> Mapping[str, str]:
         """Units of a device by metric, as far as any of the codecs knows them."""
         found: dict[str, str] = {}
-        for codec in (self._own, *self._known.values()):
+        codecs: list[object] = [self._own, *self._known.values()]
+        for codec in codecs:
             if isinstance(codec, Measured):
                 found |= codec.units(device)
         return found

@@ -25,7 +25,7 @@ from gateway.core.settings import BridgeSettings
 from gateway.testing.batches import ODD, batch, check_indices, check_unchanged, mixed
 from gateway.testing.holding import Holding
 from gateway.testing.importing import check_building, check_import
-from gateway.testing.settings import check_registered, check_secrecy, check_settings
+from gateway.testing.settings import check_example, check_registered, check_secrecy, check_settings
 from gateway.testing.traces import Traces, leaves_nothing
 from gateway.testing.verdict import Does, do, unfit
 
@@ -45,6 +45,7 @@ async def check_bridge(
     denied: Mapping[str, Any] | None = None,
     busy: Does | None = None,
     broker: Endpoint | None = None,
+    example: Path | None = None,
     patience: float = 30.0,
 ) -> None:
     """Raises Unfit if the driver does not do what the gateway relies on.
@@ -53,9 +54,12 @@ async def check_bridge(
     has, by now. leave, come: have the other side be gone, and back. refused: values that the other
     side does not take for what they are. denied: what of the configuration to change for nobody to
     be let in. busy: have the other side ask for a pause from now on. broker: for what uses the
-    gateway's. patience: how long anything may take (s)."""
+    gateway's. example: a configuration file that shows the driver. patience: how long anything may
+    take (s)."""
     made = check_settings(settings, BridgeSettings, config)
     check_registered(settings, registry.BRIDGES)
+    if example is not None:
+        check_example(settings, example)
     await check_import(settings.__module__)
     with tempfile.TemporaryDirectory() as directory:
         context = Context(

@@ -29,7 +29,7 @@ from gateway.testing.frames import Frames
 from gateway.testing.holding import Holding
 from gateway.testing.importing import check_building, check_import
 from gateway.testing.pump import Pump, Speaker
-from gateway.testing.settings import check_registered, check_secrecy, check_settings
+from gateway.testing.settings import check_example, check_registered, check_secrecy, check_settings
 from gateway.testing.traces import Traces, leaves_nothing
 from gateway.testing.verdict import Does, comes_true, do, unfit
 
@@ -47,6 +47,7 @@ async def check_device(
     come: Does | None = None,
     answered: Callable[[], int] | None = None,
     broker: Endpoint | None = None,
+    example: Path | None = None,
     patience: float = 30.0,
 ) -> None:
     """Raises Unfit if the driver does not do what the gateway relies on.
@@ -54,9 +55,12 @@ async def check_device(
     config: as in the configuration file, without `type`. say: have the other side say something;
     left out for a driver that reads by itself. leave, come: have the other side be gone, and back.
     answered: of how many messages the other side was told that they are stored. broker: for what
-    uses the gateway's. patience: how long anything may take (s)."""
+    uses the gateway's. example: a configuration file that shows the driver. patience: how long
+    anything may take (s)."""
     made = check_settings(settings, DeviceSettings, config)
     check_registered(settings, registry.DEVICES)
+    if example is not None:
+        check_example(settings, example)
     await check_import(settings.__module__)
     with tempfile.TemporaryDirectory() as directory:
         trial = _Trial(made, Path(directory), broker or Endpoint(), patience)

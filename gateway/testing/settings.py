@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from gateway import registry
+from gateway.config import load
 from gateway.core.descriptions import description
 from gateway.core.errors import ConfigError
 from gateway.core.settings import Secret, Settings
@@ -16,6 +18,7 @@ from gateway.testing.verdict import unfit
 S = TypeVar("S", bound=Settings)
 
 _SECRET = re.compile(r"(^|_)(password|passwd|passphrase|secret|token|psk|(api|access)_?key)$")
+_STAND_IN = "5ec4e7" * 6  # for what an example takes from the environment
 _UNKNOWN = "no_such_key"
 
 
@@ -42,6 +45,19 @@ def check_registered(settings: type[Settings], group: str) -> None:
         unfit(f'type "{name}" is not registered: {error}', fix)
     if found is not settings:
         unfit(f'type "{name}" is registered as {found.__module__}:{found.__qualname__}', fix)
+
+
+def check_example(settings: type[Settings], example: Path) -> None:
+    """Raises Unfit unless the file can be used, and shows the driver."""
+    try:
+        text = example.read_text()
+        names = dict.fromkeys(re.findall(r"\$\{(\w+)", text), _STAND_IN)
+        config = load(example, names)
+    except (OSError, ConfigError) as error:
+        unfit(f"the example {example} cannot be used: {error}", "berrygate check -c …")
+    if not any(isinstance(each, settings) for each in (*config.devices, *config.bridges)):
+        tag = settings.model_fields["type"].default
+        unfit(f"the example {example} does not show the driver", f"{{type: {tag}, …}}")
 
 
 def secrets(value: Any) -> Iterator[str]:

@@ -11,6 +11,8 @@ from tests.support.influx2 import BUCKET, ORG, TOKEN, influx_2
 from tests.support.mosquitto import mosquitto
 from tests.support.subscriber import subscriber
 
+EXAMPLES = Path(__file__).parents[2] / "config/examples"
+
 
 async def test_influxdb_1(tmp_path: Path) -> None:
     with influx_1(tmp_path) as server:
@@ -26,6 +28,7 @@ async def test_influxdb_1(tmp_path: Path) -> None:
             come=server.start,
             refused={"temperature": "warm"},
             denied={"database": "nowhere"},
+            example=EXAMPLES / "influxdb-1.yaml",
         )
 
 
@@ -38,6 +41,7 @@ async def test_influxdb_2() -> None:
             refused={"temperature": "warm"},
             denied={"token": "wr0ng-t0ken"},
             busy=lambda: setattr(server, "mode", "overloaded"),
+            example=EXAMPLES / "influxdb-2.yaml",
         )
 
 
@@ -57,6 +61,7 @@ async def test_mqtt(tmp_path: Path) -> None:
             come=broker.start,
             refused={"text": "x" * 5_000},
             denied={"password": "wr0ng-password"},
+            example=EXAMPLES / "mqtt-bridge.yaml",
         )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from tests.support.ports import free_port
 from tests.support.proxy import Proxy
 from tests.support.publisher import Publisher
 
+EXAMPLES = Path(__file__).parents[2] / "config/examples"
+
 
 class Acknowledgements(Proxy):
     """Counts what a client acknowledges to its broker (PUBACK)."""
@@ -41,7 +43,9 @@ class Acknowledgements(Proxy):
 
 
 async def test_system() -> None:
-    await check_device(SystemSettings, {"interval": "100ms"})
+    await check_device(
+        SystemSettings, {"interval": "100ms"}, example=EXAMPLES / "several-sources.yaml"
+    )
 
 
 async def test_mqtt(tmp_path: Path) -> None:
@@ -57,6 +61,7 @@ async def test_mqtt(tmp_path: Path) -> None:
                 come=broker.start,
                 answered=lambda: between.count,
                 broker=Endpoint(port=between.port),
+                example=EXAMPLES / "several-sources.yaml",
             )
         finally:
             between.stop()
@@ -72,6 +77,7 @@ async def test_serial(tmp_path: Path) -> None:
             say=lambda: cable.say(b'{"weight": 81.5}\n'),
             leave=cable.unplug,
             come=cable.plug,
+            example=EXAMPLES / "serial.yaml",
         )
     finally:
         cable.unplug()
@@ -91,4 +97,10 @@ async def test_coap() -> None:
         finally:
             await context.shutdown()
 
-    await check_device(CoapSettings, {"port": port}, say=say, answered=lambda: len(stored))
+    await check_device(
+        CoapSettings,
+        {"port": port},
+        say=say,
+        answered=lambda: len(stored),
+        example=EXAMPLES / "coap.yaml",
+    )

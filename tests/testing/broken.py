@@ -33,6 +33,9 @@ _END = "            self._emit(Connected("
 
 DEVICE = [
     Mistake("not registered", "station = ", "weather = ", 'type "station" is not registered'),
+    Mistake("an example of others", "type: station, id: roof, host: 127.0.0.1, port: 7007, again: "
+            "200ms", "type: system", "does not show the driver"),
+    Mistake("an example that is wrong", "again: 200ms", "agian: 200ms", "cannot be used"),
     Mistake("no settings", "(DeviceSettings)", "(CodecSettings)", "is no DeviceSettings"),
     Mistake("two tags", _TYPE, '    type: str = "station"\n', "type is not one fixed word"),
     Mistake("not described", _AGAIN, "    again: Duration = 5.0\n", "again has no docstring"),

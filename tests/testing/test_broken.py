@@ -53,6 +53,7 @@ async def test_device(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.Monk
                     come=roof.come,
                     # Some of the mistakes are those of a device that cannot answer.
                     answered=(lambda: roof.stored) if "on_done=done" in _driver(tmp_path) else None,
+                    example=tmp_path / "station.yaml",
                     patience=PATIENCE,
                 )
         finally:
@@ -78,6 +79,7 @@ async def test_bridge(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.Monk
                     refused={"poison": 1.0},
                     denied={"token": "guessed-token"},
                     busy=lambda: setattr(book, "busy", True),
+                    example=tmp_path / "logbook.yaml",
                     patience=PATIENCE,
                 )
         finally:
