@@ -175,6 +175,10 @@ class CoapDevice:
         source = self._sources.get(where)
         return codec if source is None else self._formats.named(codec, source.metric)
 
+    def units(self, device: str) -> Mapping[str, str]:
+        """See gateway.core.contracts.Measured: each format has a codec of its own."""
+        return self._formats.units(device)
+
     def reads(self, content_format: int | None) -> bool:
         """See gateway.io.coap_site.Taker."""
         return self._formats.codec(content_format) is not None

@@ -210,6 +210,7 @@ class MqttDevice:
             self._standing.trouble = "stopped"
             self._hosting.leaving(client)
             await asyncio.shield(asyncio.to_thread(connection.stop))
+            self._connection = None  # with it go the sockets that its client keeps for itself
 
     def _renew(self, client: BulkClient) -> None:
         client.renew()

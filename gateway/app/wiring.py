@@ -20,6 +20,7 @@ from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from gateway.runtime.broker_drops import BrokerDrops
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.figures import HouseFigures
+from gateway.runtime.home_assistant import HomeAssistant
 from gateway.runtime.house import House
 from gateway.runtime.limiting import Limiting
 from gateway.runtime.machine import Machine, machine
@@ -31,7 +32,7 @@ from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
 _FINISH = 1.0  # how long a write on its way may take when its bridge ends (s)
-_FACES = ("report", "announce", "announcer")
+_FACES = ("report", "announce", "home assistant", "announcer")
 
 
 class Wiring:
@@ -149,8 +150,9 @@ class Wiring:
             self._start_bridge(name)
         for name in found.devices.come:
             self._start_source(name, config.named_devices[name], context, config)
-        if "broker" in sections or found.devices.gone or found.devices.come:
-            await parts.end("report", "announce")
+        faces = {"broker", "home_assistant"} & sections
+        if faces or found.devices.gone or found.devices.come:
+            await parts.end("report", "announce", "home assistant")
             self._start_faces()
         if "alerts" in sections:
             await parts.end("alerts", "figures")
@@ -190,6 +192,9 @@ class Wiring:
             readings.forget(gone)
         self._own = own
         self._parts.start("announce", pumps.announce(house, readings, own))
+        file = self.config.gateway.data_dir / "home-assistant.json"
+        telling = HomeAssistant(house, self._announcer, own, file, self.config.home_assistant)
+        self._parts.start("home assistant", telling.run())
         self._parts.start("report", Report(house, self._announcer, topics).run())
 
     def _speechless(self) -> dict[str, Device]:

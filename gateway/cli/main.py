@@ -13,6 +13,7 @@ from gateway.cli import (
     bench,
     bridges,
     broker,
+    demo,
     devices,
     doctor,
     export,
@@ -27,8 +28,8 @@ from gateway.cli.common import CliError, Exit, complain
 from gateway.core.errors import BerrygateError, ConfigError
 
 _MODULES = (
-    local, doctor, bench, status, top, alerts, reload, devices, bridges, broker, readings, export,
-    importing,
+    local, demo, doctor, bench, status, top, alerts, reload, devices, bridges, broker, readings,
+    export, importing,
 )  # fmt: skip
 _TIMES = ("--start", "--end")
 _AGO = re.compile(r"-\d")

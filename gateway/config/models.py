@@ -264,6 +264,9 @@ class Config(Settings):
     """How health is judged."""
     reload: ReloadSettings = ReloadSettings()
     """When the configuration is read again."""
+    home_assistant: bool = False
+    """Have Home Assistant find the devices that do not speak MQTT themselves, and the gateway's
+    health (MQTT discovery)."""
     alerts: AlertsSettings = AlertsSettings()
     """What is watched, who is told, and when nobody wants to hear of it."""
 

@@ -1,8 +1,8 @@
 """How CoAP payloads are written, by Content-Format (RFC 7252, section 12.3)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from gateway.core.contracts import Codec, Value
+from gateway.core.contracts import Codec, Measured, Value
 from gateway.core.errors import ConfigError
 from gateway.core.settings import CodecSettings
 
@@ -40,6 +40,15 @@ class Formats:
             except ConfigError:
                 self._known[name] = None
         return self._known[name]
+
+    def units(self, device: str) -> Mapping[str, str]:
+        """Units of a device by metric, as far as any of the codecs knows them."""
+        found: dict[str, str] = {}
+        codecs: list[object] = [self._own, *self._known.values()]
+        for codec in codecs:
+            if isinstance(codec, Measured):
+                found |= codec.units(device)
+        return found
 
     def named(self, codec: Codec, metric: str) -> Codec:
         """The same codec, which calls a bare value `metric`."""

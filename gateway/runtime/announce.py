@@ -80,9 +80,9 @@ class Announcer:
         self._client.max_inflight_messages = _IN_FLIGHT + 1  # ours is the window; and a goodbye
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
-        self._hear = hear
+        self._hear: set[str] = set()
         for topic, take in hear.items():
-            self._client.message_callback_add(topic, partial(_payload, take))
+            self.listen(topic, take)
 
     @property
     def in_flight(self) -> int:
@@ -125,6 +125,13 @@ class Announcer:
                 self._queue.append(_Message(topic, data, qos, False))
                 self._shorten()
         self._pump()
+
+    def listen(self, topic: str, take: Callable[[bytes], None]) -> None:
+        """From now on hear what others publish on a topic, as with `hear`."""
+        self._client.message_callback_add(topic, partial(_payload, take))
+        self._hear.add(topic)
+        if self.connected:
+            self._client.subscribe(topic)
 
     def clear(self, topic: str) -> None:
         """Take back what was retained on a topic, also from a broker that is away just now."""
@@ -212,7 +219,7 @@ class Announcer:
             again = self.trouble != _CONNECTING
             self.connected, self.trouble, self._told = True, "", set()
         if self._hear:
-            client.subscribe([(topic, 0) for topic in self._hear])
+            client.subscribe([(topic, 0) for topic in sorted(self._hear)])
         if again:
             log.warning("announce: connected again")
         self._pump()

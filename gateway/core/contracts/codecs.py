@@ -47,7 +47,7 @@ class Addressed(Protocol):
 
 @runtime_checkable
 class Measured(Protocol):
-    """A codec that knows units."""
+    """A codec that knows units; or a device whose frames have codecs of their own."""
 
     def units(self, device: str) -> Mapping[str, str]:
         """Unit by metric, as far as the configuration or the device itself has told."""
