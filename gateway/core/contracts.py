@@ -269,6 +269,44 @@ class Measured(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class About:
+    """What a device told of itself, or somebody of it. family: how it speaks, such as "Tasmota".
+    name: for people. online: what it or its last will said last; None: nothing. units, classes: by
+    metric; a class is a device class of Home Assistant, such as "temperature". commands: the topic
+    on which each is given, by name. unread: metrics that were announced but cannot be read, and
+    why."""
+
+    family: str
+    name: str = ""
+    model: str = ""
+    manufacturer: str = ""
+    firmware: str = ""
+    online: bool | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """A codec that is told what its devices are."""
+
+    def about(self, name: str) -> About | None:
+        """A device by its original name; None where nothing was told of it."""
+        ...
+
+
+@runtime_checkable
+class Recoding(Protocol):
+    """A device that knows by itself how some of its frames are written."""
+
+    def recoded(self, codec: Codec) -> Codec:
+        """The codec for all of them; `codec` is for those it does not know."""
+        ...
+
+
 @runtime_checkable
 class Asking(Protocol):
     """A codec that now and then needs something of whoever sends. ask: publishes a payload on a
