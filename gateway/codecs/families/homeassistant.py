@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FAMILY = "Home Assistant discovery"
 _MOST = 20_000  # entities
 _MOST_TOPICS = 10_000
-_MOST_TOGETHER = 1_000  # entities that are read from one topic
+_MOST_TOGETHER = 500  # entities that are read from one topic
 _NO_STATE = frozenset((
     "button", "camera", "device_automation", "image", "notify", "scene", "tag", "update", "vacuum",
     "event", "device_tracker",
@@ -140,6 +140,7 @@ class HomeAssistant:
             self._add(made, entity.key, reader)
             if reader.metric != AVAILABILITY:
                 self._known.measure(about, reader.metric, reader.unit, reader.kind)
+                self._known.readable(about, reader.metric)
         for part, why in unread.items():
             if self._known.unread(about, part, why):
                 log.warning("%s: %s of %s is not read: %s", topic, part, device, why)

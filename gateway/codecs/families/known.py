@@ -65,6 +65,11 @@ class Known:
         self._note(about.unread, metric, why, _LONGEST_TOPIC)
         return metric in about.unread
 
+    def readable(self, about: About, metric: str) -> None:
+        """A metric can be read after all."""
+        if about.unread.pop(metric, None) is not None:
+            self._facts -= 1
+
     def _note(self, facts: dict[str, str], key: str, fact: object, most: int = _LONGEST) -> None:
         if not isinstance(fact, str) or not fact.isprintable() or len(fact) > most:
             return

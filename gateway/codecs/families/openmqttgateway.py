@@ -23,7 +23,8 @@ _DROP = frozenset((
     "id", "mac", "name", "brand", "model", "model_id", "type", "track", "tempf", "tempf2_",
     "mic", "protocol", "duration", "servicedata", "servicedatauuid", "manufacturerdata", "adv_type",
     "mac_type", "cidc", "acts", "cont", "dir", "encr", "prmac", "time", "ts", "timestamp", "SSID",
-    "ip", "mqttport", "mqttsecure", "discovery", "BSSID", "channel", "packetSize", "modules", "version", "env", "board", "bssid", "disc", "ohdisc", "auto", "latest_version",
+    "ip", "modules", "version", "env", "board", "bssid", "disc", "ohdisc", "auto", "latest_version",
+    "mqttport", "mqttsecure", "discovery", "BSSID", "channel", "packetSize",
 ))  # fmt: skip
 _KINDS = {
     "tempc": ("°C", "temperature"), "tempc2": ("°C", "temperature"), "hum": ("%", "humidity"),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gateway.codecs.reports import MAX_TEXT
 
-_LONGEST = 512
+_LONGEST = 256
 _DEEPEST = 8
 _WHOLE = re.compile(r"\s*\{\{-?(.*?)-?\}\}\s*", re.DOTALL)
 _TOKEN = re.compile(

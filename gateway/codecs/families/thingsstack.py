@@ -78,9 +78,9 @@ class ThingsStack:
         values, standard = _decoded(message), dict[str, Value]()
         for each in objects(message.get("normalized_payload"), 10):
             standard |= flat(pruned(each, _TIMES))[1]
-        for metric, given in standard.items():
-            for same in _alike(metric, given, values) if values else (metric,):
-                self._known.measure(about, same, *_UNITS.get(metric, ("", "")))
+        for metric in standard.keys() & _UNITS.keys():
+            for same in _alike(metric, standard[metric], values) if values else (metric,):
+                self._known.measure(about, same, *_UNITS[metric])
         values = values or standard
         raw = texts(message, "frm_payload")
         if raw and not values:
