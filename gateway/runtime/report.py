@@ -36,7 +36,7 @@ class Report:
         self._publisher = publisher
         self._topics = topics
         self._presence: dict[str, tuple[str, int]] = {}
-        self._around = Around(house.health_.rules, self._saved, self._failing)
+        self._around = Around(house.health_.rules, self._saved, self._failing, self._gone)
         self._turns: list[list[Component]] = [[] for _ in range(REPEAT)]
 
     async def run(self) -> None:
@@ -84,6 +84,11 @@ class Report:
     def _failing(self, source: str) -> str:
         intake = self._house.intakes.get(source)
         return intake.failing if intake is not None else ""
+
+    def _gone(self, device: Device) -> bool:
+        intake = self._house.intakes.get(device.source)
+        about = intake.decoder.about(device.original) if intake is not None else None
+        return about is not None and about.online is False
 
     def _second(self, turn: int) -> None:
         """What is to be done each second; `turn`: whose turn it is to be repeated."""

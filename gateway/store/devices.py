@@ -35,7 +35,8 @@ IMPORTED = "import"
 class Device:
     """One device. original: its name before it became an id. Times in ns; last_seen 0: never.
 
-    last: its last reading, or what a retained message told of its last state. count: readings
+    last: the last value of each of its metrics, from readings or, before the first of them, from
+    retained messages. count: readings
     since this start, the first of them at `began`, the last at `heard` (s, time.monotonic).
     rhythm: its pauses, once it made one. refused: messages over its rate, since then.
     """
@@ -245,14 +246,16 @@ class Devices:
             # A last time ahead of now is from before the clock was set back.
             if reading.time >= device.last_time or device.last_time > now:
                 device.last_time = reading.time
-                device.last = reading.values
+                # Of one that says one thing at a time, what it said last of each.
+                several = len(device.shapes) > 1
+                device.last = device.last | reading.values if several else reading.values
         self._changed.update({reading.device for reading in readings})
 
     def seed(self, device: str, values: dict[str, Value]) -> None:
         """What a retained message told of a device's last state; never a new reading."""
         known = self._devices[device]
-        if not known.last:
-            known.last = values
+        if not known.last_time:
+            known.last = known.last | values
 
     def list(self) -> "list[Device]":
         """Every device."""

@@ -7,6 +7,7 @@ from typing import Any
 from tests.acceptance.test_codecs import client, hearing
 from tests.support.gateway import gateway
 from tests.support.mosquitto import mosquitto
+from tests.support.subscriber import subscriber
 
 CONFIG = "homeassistant/sensor/greenhouse-node/air/config"
 AIR = {
@@ -77,6 +78,15 @@ def test_devices_appear_with_names_and_units(tmp_path: Path) -> None:
             shown = house.command("devices", "show", "freezer").stdout
             assert "Freezer plug" in shown
             assert "Nous A1T" in shown
+
+            # Its last will is its presence, however slow its rhythm.
+            with subscriber(
+                broker.port, "berrygate/+/status/greenhouse-node/presence", "p"
+            ) as seen:
+                publish("greenhouse-node/status", "offline", retain=True)
+                house.wait(lambda: seen.messages and seen.messages[-1].json["state"] == "offline")
+                publish("greenhouse-node/status", "online", retain=True)
+                house.wait(lambda: seen.messages[-1].json["state"] == "online")
 
             # Who comes later announces itself then.
             level = {"name": "Level", "stat_t": "late/level", "dev": {"ids": "l", "name": "Late"}}

@@ -52,13 +52,14 @@ def _matches(pattern: Sequence[str], levels: Sequence[str]) -> bool:
 
 class FamiliesCodec:
     """See the module. default: the source's own codec. own: whether a topic is one of the source's
-    own. listen: see HomeAssistant."""
+    own. listen, ours: see HomeAssistant."""
 
     def __init__(
         self,
         default: Codec,
         own: Callable[[str], bool],
         listen: Callable[[str, bool], None] = lambda topic, wanted: None,
+        ours: Callable[[str], bool] = lambda topic: False,
     ) -> None:
         self._default = default
         able: object = default
@@ -69,7 +70,7 @@ class FamiliesCodec:
         self._listen_to = listen
         self.known = Known()
         self._fixed = [family(self.known) for family in _FIXED]
-        self._announced = HomeAssistant(self.known, self._taken, self._listen)
+        self._announced = HomeAssistant(self.known, self._taken, self._listen, ours)
         self._filters = [each.split("/") for each in filters()]
         self._of: dict[str, Family | None] = {}
 

@@ -38,7 +38,7 @@ class Discovery:
 
     def recoded(self, codec: Codec) -> Codec:
         """A codec for families; `codec` is for the source's own topics."""
-        self._codec = FamiliesCodec(codec, self._is_own, self._want)
+        self._codec = FamiliesCodec(codec, self._is_own, self._want, self._is_ours)
         return self._codec
 
     def device_of(self, topic: str) -> str | None:
@@ -68,7 +68,10 @@ class Discovery:
     def _is_own(self, topic: str) -> bool:
         return any(each.device_of(topic) is not None for each in self._templates)
 
+    def _is_ours(self, topic: str) -> bool:
+        """What the gateway publishes itself never comes back in."""
+        return topic.startswith(self._own)
+
     def _want(self, topic: str, wanted: bool) -> None:
-        # What the gateway announces itself never comes back in.
         if not topic.startswith((self._own, "$")):
             self._listen(topic, wanted)

@@ -44,17 +44,23 @@ class _Entity:
 
 class HomeAssistant:
     """See gateway.codecs.families.Family. taken: whether a topic is read by somebody else.
-    listen: told the topics that are to be subscribed to besides (True), or no longer (False)."""
+    listen: told the topics that are to be subscribed to besides (True), or no longer (False). ours:
+    whether a topic is the gateway's own: what it announces itself is passed over."""
 
     name = FAMILY
     filters: tuple[str, ...] = (f"{PREFIX}+/+/config", f"{PREFIX}+/+/+/config")
 
     def __init__(
-        self, known: Known, taken: Callable[[str], bool], listen: Callable[[str, bool], None]
+        self,
+        known: Known,
+        taken: Callable[[str], bool],
+        listen: Callable[[str, bool], None],
+        ours: Callable[[str], bool] = lambda topic: False,
     ) -> None:
         self._known = known
         self._taken = taken
         self._listen = listen
+        self._ours = ours
         self._entities: dict[str, dict[str, _Entity]] = {}  # by config topic and key
         self._count = 0
         self._readers: dict[str, dict[str, list[Reader]]] = {}  # by topic and entity
@@ -120,6 +126,8 @@ class HomeAssistant:
 
     def _meet(self, topic: str, entity: Announced) -> None:
         if entity.component in _NO_STATE or not entity.component:
+            return
+        if self._ours(entity.topic("state_topic")):
             return
         if self._count >= _MOST:
             raise DecodeError(f"more than {_MOST} entities are announced", reason="too_many")

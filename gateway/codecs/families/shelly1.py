@@ -44,6 +44,19 @@ _KINDS = {
 _YES_NO = re.compile(r"input\.\d+|overtemperature|(relay|light)\.\d+\.overpower")
 
 
+_SLEEPERS = re.compile(r"shelly(plus|blu)?(ht|dw|flood|motion|smoke|button)", re.IGNORECASE)
+
+
+def reachable(about: About, device: str, payload: bytes) -> dict[str, Value]:
+    """`online`. One that runs on a battery is not gone each time it goes to sleep. Raises
+    DecodeError."""
+    online = presence(text_of(payload))
+    if online is None:
+        return {}
+    about.online = True if _SLEEPERS.match(device) else online
+    return {"online": online}
+
+
 class Shelly1:
     """See gateway.codecs.families.Family."""
 
@@ -76,8 +89,7 @@ class Shelly1:
             return ()
         about = self._known.of(device, _FAMILY)
         if rest == ["online"]:
-            about.online = presence(text_of(payload))
-            values: dict[str, Value] = {} if about.online is None else {"online": about.online}
+            values = reachable(about, device, payload)
         else:
             values = self._values(about, device, rest, payload)
         return [(device, None, values)] if values else ()

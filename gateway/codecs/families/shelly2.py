@@ -15,12 +15,11 @@ from gateway.codecs.families.parts import (
     flat,
     name,
     objects,
-    presence,
     pruned,
-    text_of,
     texts,
     tree,
 )
+from gateway.codecs.families.shelly1 import reachable
 from gateway.codecs.reports import time_of, value_of
 from gateway.core.contracts import About, Value
 
@@ -84,8 +83,8 @@ class Shelly2:
             return self._event(device, tree(payload))
         about = self._met(device, self._prefixes.get(device, device))
         if kind == "online":
-            about.online = presence(text_of(payload))
-            return () if about.online is None else [(device, None, {"online": about.online})]
+            values = reachable(about, self._prefixes.get(device, device), payload)
+            return [(device, None, values)] if values else ()
         if not payload.lstrip().startswith(b"{"):
             return ()
         _, values = self._values(about, device, {rest[0]: tree(payload)})
