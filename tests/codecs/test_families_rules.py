@@ -1,9 +1,12 @@
 """Which family a topic belongs to, what is announced, and what is left to others."""
 
+import contextlib
 import logging
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.codecs.families import filters
 from gateway.codecs.families.codec import _matches
@@ -14,6 +17,7 @@ from gateway.codecs.families.templates import (
 )
 from gateway.core.errors import DecodeError
 from tests.codecs.test_families import House
+from tests.support.faults import runs
 
 SENSOR = "homeassistant/sensor/node/t/config"
 
@@ -77,6 +81,18 @@ def test_two_devices_of_one_name_stay_two() -> None:
     announce(house, other, stat_t="other/t", dev={"ids": "2", "name": "N"})
     assert house.hears("node/t", "1") == [{"device": "N", "values": {"t": 1.0}}]
     assert house.hears("other/t", "2") == [{"device": "N 2", "values": {"t": 2.0}}]
+
+
+def test_a_name_of_which_no_id_can_be_made_is_another_one_for_ever() -> None:
+    first, second = House(), House()
+    for house in (first, second):
+        house.hears("zigbee2mqtt/bridge/devices", [{"friendly_name": "датчик", "model_id": "m"}])
+    topic, values = "zigbee2mqtt/датчик", {"temperature": 7.5}
+    found = first.hears(topic, values)
+    assert found == second.hears(topic, values) == [{"device": "device-974116bb", "values": values}]
+    assert first.codec.device_of(topic) == "device-974116bb"
+    assert first.about("device-974116bb")["name"] == "датчик"
+    assert first.about("device-974116bb")["units"] == {"temperature": "°C"}
 
 
 def test_two_entities_of_one_name_stay_two() -> None:
@@ -157,6 +173,32 @@ def test_other_templates_are_refused(text: str) -> None:
 def test_what_is_not_there_is_no_value(text: str, scope: dict[str, Any]) -> None:
     with pytest.raises(NothingThereError):
         template(text).read(scope)
+
+
+WORDS = (
+    "{{ ", " }}", "value", "value_json", ".a", "['a']", "[0]", "(", ")", " | ", "float", "int(0)",
+    "round(2)", "default(1)", "+", "-", " / ", "*", "0", "1.5", "'x'", ",", ".get('a')", "upper",
+)  # fmt: skip
+DATA = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("a"), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=runs(500, 100_000), deadline=None, database=None)
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=14).map("".join) | st.text(max_size=40),
+    DATA,
+    st.booleans(),
+)
+def test_a_template_is_understood_or_refused(text: str, data: Any, bare: bool) -> None:
+    try:
+        made = template(text if bare else f"{{{{ {text} }}}}")
+    except UnknownTemplateError:
+        return
+    with contextlib.suppress(NothingThereError):
+        made.read({"value": "7", "value_json": data})
 
 
 def test_no_filter_takes_everything() -> None:

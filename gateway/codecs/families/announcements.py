@@ -8,6 +8,7 @@ from gateway.codecs.families.parts import texts
 
 PREFIX = "homeassistant/"
 _MOST_COMPONENTS = 300
+_LONGEST_KEY = 128
 _SHORT = {
     "~": "~", "act_t": "action_topic", "act_tpl": "action_template", "avty": "availability",
     "avty_t": "availability_topic", "avty_tpl": "availability_template",
@@ -85,7 +86,7 @@ def announced(topic: str, data: dict[str, Any]) -> Iterator[Announced]:
     if not isinstance(components, dict):
         return
     for key, each in list(components.items())[:_MOST_COMPONENTS]:
-        if isinstance(each, dict) and len(each) > 1:
+        if isinstance(each, dict) and len(each) > 1 and len(key) <= _LONGEST_KEY:
             inner = {"object_id": key, **config, **_long(each, _SHORT)}
             yield Announced(f"{topic} {key}", texts(inner, "platform"), _filled(inner), ids[0])
 

@@ -116,7 +116,8 @@ class FamiliesCodec:
         family = self.family(topic)
         if family is None:
             return None if self._own(topic) else ""
-        return family.device_of(topic)
+        device = family.device_of(topic)
+        return self.known.written(device) if device else device
 
     # -- what it says -----------------------------------------------------------------------------
 
@@ -129,7 +130,8 @@ class FamiliesCodec:
         topic was announced once, and is not yet again."""
         family = self.family(topic)
         if family is not None:
-            return family.told(topic, payload)
+            told, written = family.told(topic, payload), self.known.written
+            return [(written(name), time, values) for name, time, values in told]
         if self._own(topic):
             if self._addressed is not None:
                 return self._addressed(topic, device, payload, received)

@@ -14,10 +14,11 @@ from gateway.codecs.families.templates import (
     plain,
     template,
 )
-from gateway.codecs.reports import MAX_TEXT, value_of
+from gateway.codecs.reports import value_of
 from gateway.core.contracts import Value
 
 AVAILABILITY = "online"
+_LONGEST = 128  # characters of a word that means something
 _ON_OFF = frozenset(("binary_sensor", "switch", "light", "fan", "siren", "humidifier"))
 _NUMBERS = frozenset(("number",))
 _TEXTS = frozenset(("select", "text"))
@@ -79,7 +80,7 @@ class Reader(NamedTuple):
         if data is None or isinstance(data, dict | list):
             return None
         if self.words is not None and part in ("", "state"):
-            return self.words.get(str(data)[:MAX_TEXT])
+            return self.words.get(str(data)[:_LONGEST])
         if isinstance(data, bool | int | float):
             return None if data != data else value_of(self.metric, data)
         if data.strip().lower() in _NOTHING:
@@ -142,7 +143,7 @@ def _words(config: dict[str, Any], component: str) -> dict[str, bool]:
     on, off = config.get("payload_on", "ON"), config.get("payload_off", "OFF")
     if component != "binary_sensor":
         on, off = config.get("state_on", on), config.get("state_off", off)
-    return {str(off)[:MAX_TEXT]: False, str(on)[:MAX_TEXT]: True}
+    return {str(off)[:_LONGEST]: False, str(on)[:_LONGEST]: True}
 
 
 def _availability(device: str, entity: Announced) -> list[Reader]:
@@ -164,8 +165,8 @@ def _availability(device: str, entity: Announced) -> list[Reader]:
         except UnknownTemplateError:
             continue
         words = {
-            str(config.get("payload_not_available", "offline"))[:MAX_TEXT]: False,
-            str(config.get("payload_available", "online"))[:MAX_TEXT]: True,
+            str(config.get("payload_not_available", "offline"))[:_LONGEST]: False,
+            str(config.get("payload_available", "online"))[:_LONGEST]: True,
         }
         found.append(Reader(device, AVAILABILITY, topic, how, words=words))
     return found

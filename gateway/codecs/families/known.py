@@ -1,11 +1,15 @@
 """What is known of the devices of all families: bounded, for who speaks may say what it likes."""
 
+import zlib
+
 from gateway.core.contracts import About
 from gateway.core.errors import DecodeError
+from gateway.core.ids import slug
 
 _MOST_DEVICES = 10_000
 _MOST_FACTS = 200_000  # units, classes, commands and unread metrics of all devices
 _LONGEST = 128  # characters of a name, a model …
+_LONGEST_NAME = 256
 _LONGEST_TOPIC = 512
 _TOLD = ("name", "model", "manufacturer", "firmware")
 
@@ -17,22 +21,44 @@ class Known:
         self._about: dict[str, About] = {}
         self._facts = 0
         self._keys: dict[str, str] = {}  # who has a name, by name
+        self._written: dict[str, str] = {}
+        self._meant: dict[str, str] = {}  # the other way round, where it is another one
 
     def get(self, device: str) -> About | None:
         """A device; None where nothing is known of it."""
-        return self._about.get(device)
+        return self._about.get(self._meant.get(device, device))
 
     def of(self, device: str, family: str) -> About:
-        """A device; a new one if there is room. Raises DecodeError with reason too_many."""
+        """A device; a new one if there is room. Raises DecodeError with reason too_many or
+        device."""
         about = self._about.get(device)
         if about is None:
+            if not device or len(device) > _LONGEST_NAME:
+                raise DecodeError(
+                    "a device without a name, or with too long a one", reason="device"
+                )
             if len(self._about) >= _MOST_DEVICES:
                 raise DecodeError(f"more than {_MOST_DEVICES} devices", reason="too_many")
             about = self._about[device] = About(family)
         return about
 
+    def written(self, device: str) -> str:
+        """A device's name, or another one where no id could be made of it (`датчик`); that one is
+        the same for ever."""
+        found = self._written.get(device)
+        if found is None:
+            found = device if slug(device) else f"device-{zlib.crc32(device.encode()):08x}"
+            if len(self._written) >= _MOST_DEVICES:
+                return found
+            self._written[device] = found
+            if found != device:
+                self._meant[found] = device
+        return found
+
     def named(self, name: str, key: str) -> str:
         """`name`, or `name key` where another key has that name already."""
+        if max(len(name), len(key)) > _LONGEST_NAME:
+            return name  # which is refused
         if self._keys.get(name, key) == key:
             if name in self._keys or len(self._keys) < _MOST_DEVICES:
                 self._keys[name] = key
