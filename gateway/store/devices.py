@@ -36,9 +36,10 @@ class Device:
     """One device. original: its name before it became an id. Times in ns; last_seen 0: never.
 
     last: the last value of each of its metrics, from readings or, before the first of them, from
-    retained messages. count: readings
-    since this start, the first of them at `began`, the last at `heard` (s, time.monotonic).
-    rhythm: its pauses, once it made one. refused: messages over its rate, since then.
+    retained messages. count: readings since this start, the first of them at `began`, the last at
+    `heard` (s, time.monotonic).
+    varies: whether its readings have different metrics. rhythm: its pauses, once it made one.
+    refused: messages over its rate, since then.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Device:
     last_time: int = 0
     metrics: set[str] = field(default_factory=set)
     shapes: set[tuple[str, ...]] = field(default_factory=set)
+    varies: bool = False
     began: float = 0.0
     heard: float = _NEVER
     count: int = 0
@@ -206,6 +208,7 @@ class Devices:
         # Every order and every choice of metrics is a shape of its own: remembered while there is
         # room, looked through name by name after that.
         if self._shapes + len(names) <= _SHAPES and len(known.shapes) < self._series:
+            known.varies = bool(known.shapes)
             known.shapes.add(names)
             self._shapes += len(names)
         return values
@@ -247,8 +250,7 @@ class Devices:
             if reading.time >= device.last_time or device.last_time > now:
                 device.last_time = reading.time
                 # Of one that says one thing at a time, what it said last of each.
-                several = len(device.shapes) > 1
-                device.last = device.last | reading.values if several else reading.values
+                device.last = device.last | reading.values if device.varies else reading.values
         self._changed.update({reading.device for reading in readings})
 
     def seed(self, device: str, values: dict[str, Value]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.codecs.families import filters
 from gateway.codecs.families.codec import _matches
+from gateway.codecs.families.orders import order
 from gateway.codecs.families.templates import (
     NothingThereError,
     UnknownTemplateError,
@@ -93,6 +94,36 @@ def test_a_name_of_which_no_id_can_be_made_is_another_one_for_ever() -> None:
     assert first.codec.device_of(topic) == "device-974116bb"
     assert first.about("device-974116bb")["name"] == "датчик"
     assert first.about("device-974116bb")["units"] == {"temperature": "°C"}
+
+
+def test_a_command_is_said_as_the_family_says_it() -> None:
+    house = House()
+    house.hears("stat/plug/RESULT", {"POWER": "ON"})
+    house.hears("shellies/shelly1-A/relay/0", "on")
+    house.hears("homie/5/pump/$description", {"nodes": {"n": {"properties": {
+        "on": {"datatype": "boolean", "settable": True}}}}})  # fmt: skip
+    house.hears("homie/5/pump/$state", "ready")
+    announce(house, "homeassistant/switch/a/b/config", name="S", cmd_t="a/s", pl_on="1", pl_off="0")
+    announce(house, "homeassistant/light/a/l/config", name="L", cmd_t="a/l", schema="json")
+
+    def told(device: str, name: str, **args: Any) -> tuple[str, bytes]:
+        return order(house.codec.known, device, name, args)
+
+    assert told("plug", "POWER", value=True) == ("cmnd/plug/POWER", b"ON")
+    assert told("plug", "POWER") == ("cmnd/plug/POWER", b"")
+    assert told("shelly1-A", "relay.0", value=False) == (
+        "shellies/shelly1-A/relay/0/command",
+        b"off",
+    )
+    assert told("pump", "n.on", value=True) == ("homie/5/pump/n/on/set", b"true")
+    assert told("N", "s", value=True) == ("a/s", b"1")
+    assert told("N", "l", value=True) == ("a/l", b'{"state":"ON"}')
+    assert told("N", "l", state="ON", brightness=9) == ("a/l", b'{"state":"ON","brightness":9}')
+    assert told("N", "s", value=21.5) == ("a/s", b"21.5")
+    with pytest.raises(LookupError, match="it has l, s"):
+        told("N", "x")
+    with pytest.raises(LookupError, match="it has none"):
+        told("nobody", "x")
 
 
 def test_two_entities_of_one_name_stay_two() -> None:

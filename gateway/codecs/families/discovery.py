@@ -2,9 +2,12 @@
 recognises them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from gateway.codecs.families.codec import FamiliesCodec
+from gateway.codecs.families.known import Known
+from gateway.codecs.families.orders import order
 from gateway.core.contracts import Codec
 from gateway.core.errors import DecodeError
 from gateway.core.events import Event, StateSeen
@@ -45,6 +48,11 @@ class Discovery:
         """The device's name in a topic, "" where only the payload names it, None where the source
         is to be asked."""
         return self._codec.device_of(topic) if self._codec is not None else None
+
+    def order(self, device: str, name: str, args: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Topic and payload of a command, see gateway.codecs.families.orders. Raises LookupError,
+        ValueError."""
+        return order(self._codec.known if self._codec is not None else Known(), device, name, args)
 
     def retained(self, event: StateSeen, emit: Callable[[Event], None]) -> None:
         """A retained message: what it tells of devices is noted, a last state goes on."""

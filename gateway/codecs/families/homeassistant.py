@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from gateway.codecs.families.announcements import PREFIX, Announced, announced, is_announcement
 from gateway.codecs.families.entities import AVAILABILITY, Reader, readers
-from gateway.codecs.families.known import Known
+from gateway.codecs.families.known import Known, Words
 from gateway.codecs.families.parts import LARGEST, Told, text_of, texts, tree
 from gateway.codecs.families.templates import Scope
 from gateway.codecs.json import parse
@@ -32,6 +32,7 @@ _NO_STATE = frozenset((
     "button", "camera", "device_automation", "image", "notify", "scene", "tag", "update", "vacuum",
     "event", "device_tracker",
 ))  # fmt: skip
+_SAID = (("payload_on", "ON"), ("payload_off", "OFF"))
 _NOT_WORD = re.compile(r"\W+")
 
 
@@ -152,7 +153,7 @@ class HomeAssistant:
         for part, why in unread.items():
             if self._known.unread(about, part, why):
                 log.warning("%s: %s of %s is not read: %s", topic, part, device, why)
-        self._commands(about, metric, entity)
+        self._commands(about, device, metric, entity)
 
     def _add(self, made: _Entity, key: str, reader: Reader) -> None:
         topic = reader.topic
@@ -186,7 +187,11 @@ class HomeAssistant:
             self._metrics[whose] = entity.key
         return metric_name(metric)
 
-    def _commands(self, about: About, metric: str, entity: Announced) -> None:
+    def _commands(self, about: About, device: str, metric: str, entity: Announced) -> None:
+        on, off = (str(entity.config.get(key, word))[:128] for key, word in _SAID)
+        json = entity.component == "light" and texts(entity.config, "schema") == "json"
+        if (on, off, json) != ("ON", "OFF", False):
+            self._known.said(device, metric, Words(on, off, json))
         for key in entity.config:
             if key.endswith("command_topic") and (topic := entity.topic(key)):
                 part = key.removesuffix("command_topic").strip("_")

@@ -1,6 +1,7 @@
 """What is known of the devices of all families: bounded, for who speaks may say what it likes."""
 
 import zlib
+from typing import NamedTuple
 
 from gateway.core.contracts import About
 from gateway.core.errors import DecodeError
@@ -14,6 +15,14 @@ _LONGEST_TOPIC = 512
 _TOLD = ("name", "model", "manufacturer", "firmware")
 
 
+class Words(NamedTuple):
+    """How a command says on and off. json: as `state` in an object."""
+
+    on: str
+    off: str
+    json: bool = False
+
+
 class Known:
     """Devices by their original names."""
 
@@ -23,6 +32,7 @@ class Known:
         self._keys: dict[str, str] = {}  # who has a name, by name
         self._written: dict[str, str] = {}
         self._meant: dict[str, str] = {}  # the other way round, where it is another one
+        self._words: dict[tuple[str, str], Words] = {}
 
     def get(self, device: str) -> About | None:
         """A device; None where nothing is known of it."""
@@ -83,6 +93,15 @@ class Known:
         """The topic on which a command is given."""
         if about.commands.get(name) != topic:
             self._note(about.commands, name, topic, _LONGEST_TOPIC)
+
+    def said(self, device: str, name: str, words: Words) -> None:
+        """How a device's command says on and off, where that is not as its family does."""
+        if (device, name) in self._words or len(self._words) < _MOST_DEVICES:
+            self._words[device, name] = words
+
+    def words_of(self, device: str, name: str) -> Words | None:
+        """What `said` was told."""
+        return self._words.get((self._meant.get(device, device), name))
 
     def unread(self, about: About, metric: str, why: str) -> bool:
         """A metric that cannot be read, and why; True where that is new."""
