@@ -158,6 +158,7 @@ class MqttDevice:
             context.data_dir / "mqtt" / f"{name}.json",
             f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
             beside,
+            [each for each in settings.filters if each not in settings.topics],
         )
         self._discovery: Discovery | None = None
         if beside is not None:

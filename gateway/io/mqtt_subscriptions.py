@@ -25,8 +25,7 @@ class Subscriptions:
     that remembers what was last subscribed to, and in which session (session: client id and
     broker). Without it a filter that was taken out of the configuration would go on for as long
     as the session lives. beside: topics that are subscribed to besides, once somebody announced
-    them; those of an earlier run stay until `settle`, for the devices that announced them may have
-    gone on. None: there are none, ever."""
+    them; None: there are none, ever. optional: filters that the broker may refuse."""
 
     def __init__(
         self,
@@ -36,8 +35,10 @@ class Subscriptions:
         memory: Path,
         session: str,
         beside: Beside | None = None,
+        optional: Sequence[str] = (),
     ) -> None:
         self.filters = tuple(filters)
+        self._optional = frozenset(optional)
         self.beside = beside
         self._qos = qos
         self._version_5 = version_5
@@ -109,9 +110,13 @@ class Subscriptions:
         return client.subscribe([(each, self._qos) for each in filters])[1]
 
     def refused(self, reasons: Sequence[Any]) -> list[str]:
-        """Filters that the broker said no to, each with why."""
+        """Filters that the broker said no to, each with why; without those that it may refuse."""
         pairs = zip(self.filters, reasons, strict=False)
-        return [f"{topic}: {reason}" for topic, reason in pairs if reason.is_failure]
+        said = {topic: f"{topic}: {reason}" for topic, reason in pairs if reason.is_failure}
+        spared = [text for topic, text in said.items() if topic in self._optional]
+        if spared:
+            log.warning("mqtt: not discovered, for the broker refuses it: %s", ", ".join(spared))
+        return [text for topic, text in said.items() if topic not in self._optional]
 
     def accepted(self) -> None:
         """The broker took them, and what was unsubscribed before is gone."""

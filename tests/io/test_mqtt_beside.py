@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.io.mqtt_beside import Beside
 from gateway.io.mqtt_subscriptions import Subscriptions
 
@@ -118,6 +120,17 @@ def test_they_are_remembered_like_the_others(tmp_path: Path) -> None:
     client = Client()
     made(memory, None).begin(client)  # type: ignore[arg-type]
     assert len(client.unsubscribed) == 449
+
+
+class Granted:
+    is_failure = False
+
+
+def test_what_families_use_may_be_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = Subscriptions(["own/+", "tele/+"], 1, True, tmp_path / "m", "me", None, ["tele/+"])
+    assert one.refused([Granted(), Refused()]) == []
+    assert "tele/+: Not authorized" in caplog.text
+    assert one.refused([Refused(), Refused()]) == ["own/+: Not authorized"]
 
 
 def test_one_that_is_refused_does_not_stop_the_source(tmp_path: Path) -> None:
