@@ -1,6 +1,6 @@
 """Topics that are subscribed to besides those of the configuration, because a device announced
-them. Wanted on the event loop, subscribed to in the network thread. Those of an earlier run stay for
-a minute: the devices that announced them have gone on meanwhile, and announce themselves again."""
+them. Wanted on the event loop, subscribed to in the network thread. Those of an earlier run stay
+for a minute: the devices that announced them go on, and announce themselves again."""
 
 import threading
 import time
