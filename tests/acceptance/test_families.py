@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.test_codecs import client, hearing
-from tests.support.gateway import gateway
+from tests.support.gateway import Gateway, gateway
 from tests.support.mosquitto import mosquitto
 from tests.support.subscriber import subscriber
 
@@ -101,3 +101,40 @@ def test_devices_appear_with_names_and_units(tmp_path: Path) -> None:
                 "freezer", "attic", last, "own", "late",
             }  # fmt: skip
             assert set(house.differences().values()) == {0}
+
+
+def test_what_waited_while_the_gateway_was_away_is_not_lost(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker, client(broker.port) as sender:
+        sender.publish(CONFIG, told(AIR), 1, True).wait_for_publish(10)
+        house = Gateway(
+            tmp_path / "gateway",
+            broker={"embedded": False, "port": broker.port},
+            devices=[{"type": "mqtt", "discover": True}],
+            journal={"gather": "100ms"},
+        ).start()
+        try:
+            house.wait(lambda: hearing(house))
+
+            def heard() -> bool:
+                sender.publish(AIR["stat_t"], "20", 1).wait_for_publish(10)
+                return bool(house.values("greenhouse-node", "air_temperature"))
+
+            house.wait(heard)
+            house.stop()
+            sender.publish(AIR["stat_t"], "30", 1).wait_for_publish(10)
+            house.start()
+            house.wait(lambda: hearing(house))
+            # It came before anybody could announce what it is.
+            house.wait(lambda: house.api("bridges/mqtt/dead-letters")["letters"] != [])
+            (letter,) = house.api("bridges/mqtt/dead-letters")["letters"]
+            assert letter["reason"] == "unannounced"
+
+            def again() -> bool:
+                house.command("bridges", "retry", "mqtt", "--all")
+                return 30.0 in house.values("greenhouse-node", "air_temperature")
+
+            house.wait(again)
+            assert house.api("bridges/mqtt/dead-letters")["letters"] == []
+            assert set(house.differences().values()) == {0}
+        finally:
+            house.stop()

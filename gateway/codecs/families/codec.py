@@ -71,6 +71,9 @@ class FamiliesCodec:
         self.known = Known()
         self._fixed = [family(self.known) for family in _FIXED]
         self._announced = HomeAssistant(self.known, self._taken, self._listen, ours)
+        for family in self._fixed:
+            if isinstance(family, Tasmota):
+                family.listen = self._listen
         self._filters = [each.split("/") for each in filters()]
         self._of: dict[str, Family | None] = {}
 
@@ -89,9 +92,8 @@ class FamiliesCodec:
         )
         if found is None and not self._own(topic) and self._announced.device_of(topic) is not None:
             found = self._announced
-        if found is None and self._covered(topic):
-            # A Shelly whose topics begin as its owner likes is recognised by what it tells.
-            return None
+        if found is None and not self._own(topic):
+            return None  # as long as nobody has told more of it
         if len(self._of) >= _MOST_TOPICS:
             self._of.clear()
         self._of[topic] = found
@@ -106,7 +108,8 @@ class FamiliesCodec:
         return self._own(topic) or any(each.device_of(topic) is not None for each in self._fixed)
 
     def _listen(self, topic: str, wanted: bool) -> None:
-        self._of.pop(topic, None)
+        if not wanted:
+            self._of.pop(topic, None)
         if not self._covered(topic):
             self._listen_to(topic, wanted)
 

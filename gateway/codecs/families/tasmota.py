@@ -6,7 +6,7 @@ told.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway.codecs.families.known import Known
@@ -23,6 +23,8 @@ _STATES = re.compile(
     r"(POWER\d{0,2}|Dimmer\d?|CT|White|FanSpeed|Speed|Fade|Color|HSBColor|Shutter\d"
     r"|Switch\d{1,2}|Button\d{1,2})"
 )
+_BASE = re.compile(r"[^+#$\x00][^+#\x00]{0,200}")
+_MOST = 2_000  # topics of devices whose FullTopic was changed
 _ON_OFF = re.compile(r"(POWER|Switch)\d{0,2}")
 _KINDS = {
     "Humidity": ("%", "humidity"), "DewPoint": ("°C", "temperature"),
@@ -56,6 +58,8 @@ class Tasmota:
 
     def __init__(self, known: Known) -> None:
         self._known = known
+        self.listen: Callable[[str, bool], None] = lambda topic, wanted: None
+        self._bases: dict[str, tuple[str, str]] = {}  # kind and device, where FullTopic was changed
 
     def device_of(self, topic: str) -> str | None:
         """See Family."""
@@ -64,14 +68,15 @@ class Tasmota:
                 return device
             case ["tasmota", "discovery", _, _]:
                 return ""
-        return None
+        return self._bases.get(topic.rpartition("/")[0], ("", None))[1]
 
     def told(self, topic: str, payload: bytes) -> Iterable[Told]:
         """See Family."""
-        kind, device, what = topic.split("/", 2)
-        if kind == "tasmota":
-            self._announced(what, payload)
+        if topic.startswith("tasmota/discovery/"):
+            self._announced(topic, payload)
             return ()
+        base, _, what = topic.rpartition("/")
+        kind, device = self._bases.get(base) or tuple(base.split("/", 1))
         about = self._known.of(device, _FAMILY)
         values = (self._tele if kind == "tele" else self._stat)(about, device, what, payload)
         return [(device, None, values)] if values else ()
@@ -124,17 +129,17 @@ class Tasmota:
                 last = first.rpartition(".")[2]
             if _ON_OFF.fullmatch(metric):
                 values[metric] = _switched(values[metric])
-                if metric.startswith("POWER"):
+                if metric.startswith("POWER") and metric not in about.commands:
                     self._known.command(about, metric, f"cmnd/{device}/{metric}")
             elif last in _KINDS:
                 unit, kind = _KINDS[last]
                 self._known.measure(about, metric, _told_unit(data, last) or unit, kind)
         return values
 
-    def _announced(self, what: str, payload: bytes) -> None:
+    def _announced(self, topic: str, payload: bytes) -> None:
         """A discovery message: who it is. The other one, what its sensors look like, tells nothing
         that the sensors do not."""
-        if not what.endswith("/config") or not payload:
+        if not topic.endswith("/config") or not payload:
             return
         data = tree(payload)
         device = texts(data, "t")
@@ -150,11 +155,32 @@ class Tasmota:
             firmware=texts(data, "sw"),
             manufacturer=_FAMILY,
         )
+        base = self._placed(device, data)
         relays = data.get("rl")
         count = sum(1 for relay in relays[:32] if relay) if isinstance(relays, list) else 0
         for number in range(1, count + 1):
             power = "POWER" if count == 1 else f"POWER{number}"
-            self._known.command(about, power, f"cmnd/{device}/{power}")
+            self._known.command(about, power, f"{base}/{power}")
+
+    def _placed(self, device: str, data: dict[str, Any]) -> str:
+        """What the topics of its commands begin with; the others are listened to, where they are
+        not as Tasmota has them by default."""
+        form, prefixes = texts(data, "ft").rstrip("/"), data.get("tp")
+        found = (
+            [each for each in prefixes if isinstance(each, str)]
+            if isinstance(prefixes, list)
+            else []
+        )
+        if form in ("", "%prefix%/%topic%") or "%topic%" not in form or len(found) != 3:
+            return f"cmnd/{device}"
+        command, *others = (
+            form.replace("%prefix%", each).replace("%topic%", device) for each in found
+        )
+        for kind, base in zip(("stat", "tele"), others, strict=True):
+            if _BASE.fullmatch(base) and len(self._bases) < _MOST and base not in self._bases:
+                self._bases[base] = (kind, device)
+                self.listen(f"{base}/+", True)
+        return command
 
 
 def _switched(given: Value) -> Value:
