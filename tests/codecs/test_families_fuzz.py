@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from gateway.codecs.families.parts import LARGEST
 from gateway.core.errors import DecodeError
 from tests.codecs.test_contract import LONGEST, REASONS, edited, edits, sound, varied
 from tests.codecs.test_families import FAMILIES, NOW, House
+from tests.codecs.test_worst import LARGEST as LARGEST_DEVICES
 from tests.codecs.test_worst import PACE, pace
 from tests.support.faults import FULL, runs
 
@@ -86,7 +88,7 @@ EXPOSES = [{"property": f"p{n}", "unit": "x", "type": "binary", "value_on": "a",
 NESTED = [{"features": [{"features": [{"features": [{"property": "a"}]}]}]}] * 3_000
 CLIMATES = {
     f"c{n}": {"p": "climate", "name": f"n{n}", "stat_t": f"t{n}", "curr_temp_t": f"s{n}",
-              "val_tpl": "{{ ((value_json.a|float(0))*2)/3+4 }}", "curr_temp_tpl": SUM}
+              "val_tpl": "{{ ((value_json.a|float(0))*2)/3+4 }}", "curr_temp_tpl": SUM[:60] + " }}"}
     for n in range(300)
 }  # fmt: skip
 WORST: dict[str, list[tuple[str, str]]] = {
@@ -104,8 +106,14 @@ WORST: dict[str, list[tuple[str, str]]] = {
     "templates": [
         *((f"homeassistant/sensor/x{n}/config",
            dump({"dev": {"ids": "x"}, "name": f"n{n}", "stat_t": "x/state", "val_tpl": SUM}))
-          for n in range(510)),
+          for n in range(80)),
         ("x/state", '{"a":1}'),
+    ],
+    "entities on one topic": [
+        *((f"homeassistant/sensor/x{n}/config",
+           dump({"dev": {"ids": f"x{n}"}, "name": "n", "stat_t": "x/state", "avty_t": "x/state"}))
+          for n in range(2_510)),
+        ("x/state", "online"),
     ],
     "telemetry": [("v1/gateway/telemetry", dump({f"d{n}": [{"x": 1}] for n in range(3_500)}))],
     "reports": [("v1/gateway/telemetry", dump({"d": [{"x": 1}] * 8_000}))],
@@ -124,6 +132,8 @@ def test_the_worst_is_bounded(name: str) -> None:
     worst = LONGEST * 100
     for _ in range(3):
         house = House()
+        for topic, text in WORST[name]:  # none of them is refused for its size alone
+            assert len(text) <= (LARGEST_DEVICES if "bridge" in topic else LARGEST)
         worst = min(worst, max(tried(house, topic, raw(text)) for topic, text in WORST[name]))
     print(f"{name}: {worst * 1000:.1f} ms")
     assert worst < LONGEST * max(1.0, min(pace() for _ in range(3)) / PACE)

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.codecs.families.parts import texts
 
 PREFIX = "homeassistant/"
-_MOST_COMPONENTS = 300
+_MOST_COMPONENTS = 200
 _LONGEST_KEY = 128
 _SHORT = {
     "~": "~", "act_t": "action_topic", "act_tpl": "action_template", "avty": "availability",

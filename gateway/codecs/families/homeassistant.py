@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FAMILY = "Home Assistant discovery"
 _MOST = 20_000  # entities
 _MOST_TOPICS = 10_000
-_MOST_TOGETHER = 500  # entities that are read from one topic
+_HEAVIEST = 5_000  # words and signs in all templates of one topic: some 10 ms
 _NO_STATE = frozenset((
     "button", "camera", "device_automation", "image", "notify", "scene", "tag", "update", "vacuum",
     "event", "device_tracker",
@@ -65,6 +65,7 @@ class HomeAssistant:
         self._entities: dict[str, dict[str, _Entity]] = {}  # by config topic and key
         self._count = 0
         self._readers: dict[str, dict[str, list[Reader]]] = {}  # by topic and entity
+        self._weights: dict[str, int] = {}  # of a topic's templates
         self._metrics: dict[tuple[str, str], str] = {}  # whose a device's metric is
 
     def device_of(self, topic: str) -> str | None:
@@ -115,7 +116,8 @@ class HomeAssistant:
         old = {each for entity in before.values() for each in entity.topics}
         for each in old:
             for key in before:
-                self._readers[each].pop(key, None)
+                gone = self._readers[each].pop(key, ())
+                self._weights[each] -= sum(reader.template.weight for reader in gone)
         try:
             for entity in announced(topic, data) if data else ():
                 self._meet(topic, entity)
@@ -123,6 +125,7 @@ class HomeAssistant:
             for each in old:
                 if not self._readers.get(each):
                     self._readers.pop(each, None)
+                    self._weights.pop(each, None)
                     self._listen(each, False)
 
     def _meet(self, topic: str, entity: Announced) -> None:
@@ -163,10 +166,11 @@ class HomeAssistant:
             if len(self._readers) >= _MOST_TOPICS:
                 raise DecodeError(f"more than {_MOST_TOPICS} topics", reason="too_many")
             self._listen(topic, True)
-        there = self._readers.setdefault(topic, {})
-        if len(there) >= _MOST_TOGETHER and key not in there:
-            raise DecodeError(f"more than {_MOST_TOGETHER} on one topic", reason="too_many")
-        there.setdefault(key, []).append(reader)
+        weight = self._weights.get(topic, 0) + reader.template.weight
+        if weight > _HEAVIEST:
+            raise DecodeError("too many entities on one topic", reason="too_many")
+        self._weights[topic] = weight
+        self._readers.setdefault(topic, {}).setdefault(key, []).append(reader)
         made.topics.add(topic)
 
     def _metric(self, device: str, entity: Announced) -> str:

@@ -33,10 +33,12 @@ class NothingThereError(Exception):
 
 
 class Template(NamedTuple):
-    """read: the value. Raises NothingThereError. json: whether the payload must be parsed."""
+    """read: the value. Raises NothingThereError. json: whether the payload must be parsed. weight:
+    how much work it is, in words and signs."""
 
     read: Read
     json: bool
+    weight: int = 1
 
 
 def template(text: str) -> Template:
@@ -44,10 +46,11 @@ def template(text: str) -> Template:
     whole = _WHOLE.fullmatch(text) if len(text) <= _LONGEST else None
     if whole is None or "{" in whole[1] or "}" in whole[1]:
         raise UnknownTemplateError(text[:_LONGEST])
-    parser = _Parser(text, _tokens(text, whole[1]))
+    tokens = _tokens(text, whole[1])
+    parser = _Parser(text, tokens)
     read = parser.sum(0)
     parser.ends()
-    return Template(read, "value_json" in whole[1])
+    return Template(read, "value_json" in whole[1], len(tokens))
 
 
 def plain() -> Template:
