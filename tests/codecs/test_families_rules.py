@@ -96,6 +96,19 @@ def test_a_name_of_which_no_id_can_be_made_is_another_one_for_ever() -> None:
     assert first.about("device-974116bb")["units"] == {"temperature": "°C"}
 
 
+def test_what_clears_a_retained_message_says_nothing() -> None:
+    house = House()
+    announce(house, val_tpl="{{ value_json.a }}")
+    for topic in (
+        "node/t",
+        "tele/a/SENSOR",
+        "zigbee2mqtt/a",
+        "v1/gateway/telemetry",
+        "homie/a/n/p",
+    ):
+        assert house.hears(topic, "") == []
+
+
 def test_a_command_is_said_as_the_family_says_it() -> None:
     house = House()
     house.hears("stat/plug/RESULT", {"POWER": "ON"})

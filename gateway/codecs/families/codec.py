@@ -133,6 +133,8 @@ class FamiliesCodec:
         topic was announced once, and is not yet again."""
         family = self.family(topic)
         if family is not None:
+            if not payload and family is not self._announced:
+                return ()  # somebody clears what was retained
             told, written = family.told(topic, payload), self.known.written
             return [(written(name), time, values) for name, time, values in told]
         if self._own(topic):

@@ -92,6 +92,8 @@ class HomeAssistant:
     def _read(self, topic: str, payload: bytes) -> list[Told]:
         if len(payload) > LARGEST:
             raise DecodeError(f"payload of {len(payload)} bytes", reason="too_long")
+        if not payload:
+            return []
         found = [reader for each in self._readers.get(topic, {}).values() for reader in each]
         scope: Scope = {}
         if any(reader.template.json for reader in found):
