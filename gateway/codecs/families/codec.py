@@ -90,7 +90,7 @@ class FamiliesCodec:
         found: Family | None = next(
             (family for family in self._fixed if family.device_of(topic) is not None), None
         )
-        if found is None and not self._own(topic) and self._announced.device_of(topic) is not None:
+        if found is None and self._announced.device_of(topic) is not None:
             found = self._announced
         if found is None and not self._own(topic):
             return None  # as long as nobody has told more of it
