@@ -9,18 +9,19 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from paho.mqtt.client import Client, MQTTv5
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Context, Device, Endpoint
+from gateway.core.contracts import Burst, Codec, Context, Device, Endpoint
 from gateway.core.events import Event, StateSeen
 from gateway.core.mqtt_url import parse_url
-from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration
+from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration, wrong
 from gateway.core.topics import Topics, TopicTemplate, check_filter, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
+from gateway.io.mqtt_beside import Beside
 from gateway.io.mqtt_bulk import BulkClient
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_host_state import Hosting
@@ -30,6 +31,9 @@ from gateway.io.mqtt_receiver import Receiver
 from gateway.io.mqtt_standing import Standing
 from gateway.io.mqtt_subscriptions import Subscriptions
 from gateway.io.mqtt_watch import Watch
+
+if TYPE_CHECKING:
+    from gateway.codecs.families import Discovery
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,9 @@ class MqttSettings(BrokerAddress, DeviceSettings):
     second, and so on; `{0}` is the whole topic."""
     codec: SerializeAsAny[CodecSettings] = JsonSettings()
     """How payloads are decoded."""
+    discover: bool = False
+    """Also subscribe to what Tasmota, Shelly, Zigbee2MQTT, ESPHome and other known families use,
+    and take names, units and metrics from what they tell."""
     qos: Literal[0, 1] = 1
     """1: the broker keeps a message until it is on our disk. 0: it forgets it at once."""
     shared: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
@@ -74,6 +81,9 @@ class MqttSettings(BrokerAddress, DeviceSettings):
     def _template(self) -> "MqttSettings":
         for topic in self.topics:
             TopicTemplate(topic, self.device)
+        if self.discover and self.shared:
+            message = "a shared subscription is not sent what devices have told of themselves"
+            raise wrong("shared", message, "leave out shared, or leave out discover")
         if self.url is None:
             self.refuse_access(
                 "the gateway's own broker is used here, with what broker: says",
@@ -83,7 +93,16 @@ class MqttSettings(BrokerAddress, DeviceSettings):
 
     def listens(self, broker: Endpoint) -> tuple[Endpoint, Sequence[str]]:
         """See DeviceSettings."""
-        return self.endpoint(broker), self.topics
+        return self.endpoint(broker), self.filters
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What is subscribed to."""
+        if not self.discover:
+            return self.topics
+        from gateway.codecs import families  # only who discovers needs them
+
+        return tuple(dict.fromkeys((*self.topics, *families.filters())))
 
     def build(self, name: str, context: Context) -> Device:
         """The driver."""
@@ -107,13 +126,23 @@ class MqttDevice:
         self._connection: Connection | None = None
         self._client_id = settings.client_id or f"{context.gateway}-{name}"
         prefix = f"$share/{settings.shared}/" if settings.shared else ""
+        beside = Beside() if settings.discover else None
         subscriptions = Subscriptions(
-            [prefix + topic for topic in settings.topics],
+            [prefix + topic for topic in settings.filters],
             settings.qos,
             version_of(self._endpoint) == MQTTv5,
             context.data_dir / "mqtt" / f"{name}.json",
             f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
+            beside,
+            [each for each in settings.filters if each not in settings.topics],
         )
+        self._discovery: Discovery | None = None
+        if beside is not None:
+            from gateway.codecs import families
+
+            self._discovery = families.Discovery(
+                name, f"{context.root}/", self._templates, beside.want, context.payload
+            )
         self._requests: deque[tuple[str, bytes]] = deque(maxlen=_REQUESTS)
         self._hosting = Hosting(settings.codec.host_state())
         self._canary = Canary(settings.canary)
@@ -172,8 +201,14 @@ class MqttDevice:
         }
 
     def device_of(self, topic: str) -> str:
-        """The device's name in a topic. Raises DecodeError."""
+        """The device's name in a topic; "" where the payload names it. Raises DecodeError."""
+        if self._discovery is not None and (found := self._discovery.device_of(topic)) is not None:
+            return found
         return device_of(self._templates, topic)
+
+    def recoded(self, codec: Codec) -> Codec:
+        """See gateway.core.contracts.Recoding."""
+        return codec if self._discovery is None else self._discovery.recoded(codec)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """See gateway.core.contracts.Publishing."""
@@ -220,7 +255,11 @@ class MqttDevice:
     # -- in the network thread --------------------------------------------------------------
 
     def _seed(self, topic: str, payload: bytes) -> None:
-        self._emit(StateSeen(kind="device", name=self.name, topic=topic, payload=payload))
+        event = StateSeen(kind="device", name=self.name, topic=topic, payload=payload)
+        if self._discovery is None:
+            self._emit(event)
+        else:
+            self._receiver.handover.call(self._discovery.retained, event, self._context.emit)
 
     def _connected(
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
@@ -257,7 +296,9 @@ class MqttDevice:
         """Between reads: publish what is asked for; send the canary, miss it, do something."""
         while self._requests and client.is_connected():
             client.publish(*self._requests.popleft())
-        covered = len(self._settings.topics) == 1
+        if client.is_connected():
+            self._watch.subscriptions.look(client)
+        covered = len(self._watch.subscriptions.filters) == 1
         action = self._canary.due(self._receiver.seen, self._receiver.window.waiting > 0, covered)
         if not action:
             return ""

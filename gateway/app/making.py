@@ -14,6 +14,7 @@ from gateway.core.contracts import (
     Device,
     Measured,
     Publishing,
+    Recoding,
     TopicMapped,
 )
 from gateway.core.settings import DeviceSettings
@@ -87,6 +88,8 @@ def _codec(settings: DeviceSettings, device: Device) -> Codec | None:
     if chosen is None:
         return None
     codec: Codec = chosen.build()
+    if isinstance(device, Recoding):
+        codec = device.recoded(codec)
     if isinstance(codec, Asking) and isinstance(device, Publishing):
         codec.ask = device.publish
     return codec

@@ -6,6 +6,12 @@ from typing import Any
 from gateway.cli.client import ask
 from gateway.cli.common import CliError, Exit, ago, clock, level, options, plain, print_json, table
 
+_TOLD = {
+    "family": "speaks as", "name": "name", "model": "model", "manufacturer": "made by",
+    "firmware": "firmware",
+}  # fmt: skip
+"""What a device told of itself, and how it is called here."""
+
 
 def add(commands: "_SubParsersAction[Any]") -> None:
     """Add the commands."""
@@ -58,6 +64,12 @@ def show(args: Namespace) -> int:
         print(f"  -{reason['cost']:<3} {plain(reason.get('text'))}")
     print(f"  called     {plain(device.get('original'))}")
     print(f"  source     {plain(device.get('source'))}")
+    told = device.get("about") or {}
+    for key, word in _TOLD.items():
+        if told.get(key):
+            print(f"  {word:<10} {plain(told[key])}")
+    for metric, why in (told.get("unread") or {}).items():
+        print(f"  not read   {plain(metric)}: {plain(why)}")
     print(f"  last seen  {ago(device.get('last_seen'))}")
     last = device.get("last", {})
     if last.get("time"):

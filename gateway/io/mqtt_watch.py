@@ -36,7 +36,7 @@ class Watch:
     def subscribed(self, packet_id: int, reasons: Any) -> bool:
         """An answer came to a subscription; True if it was to the canary's."""
         if packet_id != self._subscribing:
-            return False
+            return self.subscriptions.answered(packet_id, reasons)
         if reasons and reasons[0].is_failure:
             self.canary.refused(f"the broker does not let us subscribe to it: {reasons[0]}")
         return True

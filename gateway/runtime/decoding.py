@@ -2,12 +2,23 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
 from typing import NamedTuple
 
-from gateway.core.contracts import Addressed, Burst, Codec, Flag, Measured, Plain, Reading, Value
+from gateway.core.contracts import (
+    About,
+    Addressed,
+    Burst,
+    Codec,
+    Flag,
+    Introducing,
+    Measured,
+    Plain,
+    Reading,
+    Value,
+)
 from gateway.core.errors import DecodeError
 from gateway.runtime.decoded import Bad, Decoded, Limits, Registry
 from gateway.runtime.rates import Rates, is_over
@@ -25,7 +36,7 @@ _SHAPES = 8  # sets of metrics that are remembered of each topic
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
-Addressing = Callable[[str, str, bytes, int], Iterable[tuple[str, int | None, dict[str, Value]]]]
+Named = tuple[str, int | None, dict[str, Value]]
 _Flat = dict[str, Value] | None
 
 
@@ -37,8 +48,21 @@ def _never_plain(payloads: Sequence[bytes]) -> Sequence[_Flat]:
     return [None] * len(payloads)
 
 
+def _note_shape(sender: Sender, plain: _Flat, told: Sequence[Named]) -> None:
+    """What a topic's own device says comes by the quick way from now on, if that gave the same."""
+    if plain is None or len(told) != 1 or len(sender.shapes) >= _SHAPES:
+        return
+    name, given, values = told[0]
+    if not name and given is None and tuple(plain) == tuple(values):
+        sender.shapes.add(tuple(plain))
+
+
 def _no_units(device: str) -> Mapping[str, str]:
     return {}
+
+
+def _unknown(name: str) -> About | None:
+    return None
 
 
 class _Moment(NamedTuple):
@@ -58,7 +82,8 @@ class Decoder:
     received: when a burst came (ns), and the flags of a time that is ours. codec_of: the codec for
     a topic, where that says how its frames are written.
 
-    units: what the codec knows of a device's units, by metric."""
+    units: what the codec knows of a device's units, by metric. about: what it was told of a device,
+    by its original name."""
 
     def __init__(
         self,
@@ -79,11 +104,13 @@ class Decoder:
         able: object = codec  # to mypy no Codec can be something else too
         self._addressed = able.addressed if isinstance(able, Addressed) else None
         self.units = able.units if isinstance(able, Measured) else _no_units
+        self.about = able.about if isinstance(able, Introducing) else _unknown
         self._registry = registry
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._received = received
-        self.senders = Senders(lambda topic: registry.id_of(device_of(topic), source), limits.topic)
+        self._device_of = device_of
+        self.senders = Senders(self._topics_device, limits.topic)
         self._last = 0
 
     def decode(self, burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
@@ -205,6 +232,12 @@ class Decoder:
             counts[device] = counts.get(device, 0) + count
         return self._rates.left(counts.items(), time.monotonic())
 
+    def _topics_device(self, topic: str) -> str:
+        """The id of the device that a topic names; nobody where it names none and the payload does.
+        Raises DecodeError."""
+        name = self._device_of(topic)
+        return self._registry.id_of(name, self._source) if name else _NOBODY
+
     def _device(self, topic: str) -> str:
         try:
             return self.senders.learn(topic).device
@@ -229,18 +262,17 @@ class Decoder:
         if self._addressed is None:
             reports = [values for _, values in self._decode(device, payload, 0)]
         else:
-            told = self._told(self._addressed, topic, device, payload, 0)
-            reports = [values for other, _, values in told if other == device]
+            told = list(self._addressed(topic, device, payload, 0))
+            devices = [self._named_by(each, device) for each in told]
+            device = device or next(iter(devices), _NOBODY)
+            reports = [each[2] for each, of in zip(told, devices, strict=True) if of == device]
         for report in reports:
             values |= self._registry.admit(device, report)
         return device, values
 
-    def _told(
-        self, codec: Addressing, topic: str, device: str, payload: bytes, received: int
-    ) -> Iterator[tuple[str, int | None, dict[str, Value]]]:
-        """The device (id), time and values of each report. device: the topic's."""
-        for name, given, values in codec(topic, device, payload, received):
-            yield self._registry.id_of(name, self._source) if name else device, given, values
+    def _named_by(self, report: Named, device: str) -> str:
+        """The id of a report's device. device: the topic's. Raises DecodeError."""
+        return self._registry.id_of(report[0], self._source) if report[0] else device
 
     def _moment(self, burst: Burst) -> "_Moment":
         received, flags = self._received(burst)
@@ -271,8 +303,12 @@ class Decoder:
         if plain is not None and tuple(plain) in sender.shapes:
             return [Reading(sender.device, self._next(), plain, moment.flags)]
         if self._addressed is not None:
-            told = self._told(self._addressed, topic, sender.device, payload, moment.received)
-            return [self._reading(device, given, values, moment) for device, given, values in told]
+            told = list(self._addressed(topic, sender.device, payload, moment.received))
+            _note_shape(sender, plain, told)
+            return [
+                self._reading(self._named_by(each, sender.device), *each[1:], moment)
+                for each in told
+            ]
         made, bare = [], True
         decode = self._decode if self._codec_of is None else self._codec_of(topic).decode
         for given, values in decode(sender.device, payload, moment.received):

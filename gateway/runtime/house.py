@@ -5,7 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from gateway import __version__
 from gateway.broker import LanControl
 from gateway.bus.bus import Bus
-from gateway.core.contracts import Detailed, Reading, boottime
+from gateway.core.contracts import About, Detailed, Reading, boottime
 from gateway.core.errors import Conflict, DecodeError, Throttled, Unavailable
 from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
@@ -237,12 +237,22 @@ class House:
         part = self.health_.devices.get(device)
         known = self.devices_.get(device).as_dict()
         health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
-        return {**known, "units": self.units(device), "health": health}
+        about = self.about(device)
+        told = {"about": asdict(about)} if about is not None else {}
+        return {**known, "units": self.units(device), **told, "health": health}
 
     def units(self, device: str) -> Mapping[str, str]:
         """Units of a device by metric, as far as its codec knows them. Raises LookupError."""
         intake = self.intakes.get(self.devices_.get(device).source)
-        return intake.decoder.units(device) if intake is not None else {}
+        about = self.about(device)
+        told = about.units if about is not None else {}
+        return {**told, **intake.decoder.units(device)} if intake is not None else {}
+
+    def about(self, device: str) -> About | None:
+        """What a device told of itself to a codec that listens to that. Raises LookupError."""
+        known = self.devices_.get(device)
+        intake = self.intakes.get(known.source)
+        return intake.decoder.about(known.original) if intake is not None else None
 
     async def reload(self, confirm: float | None = None) -> dict[str, Any]:
         """Read the configuration again and go over to it; with `confirm`, for so many seconds
@@ -345,4 +355,5 @@ class House:
         except DecodeError as error:
             log.debug("%s: a retained message tells no state: %s", event.topic, error)
             return
-        self.devices_.seed(device, values)
+        if values:
+            self.devices_.seed(device, values)

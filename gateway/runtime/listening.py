@@ -18,11 +18,13 @@ _NEVER = 1e9  # a device that was never heard of is looked at when it is (s)
 class Around:
     """What all devices have in common. saved: how often what is known of them is saved (s).
     failing: why nothing comes from a source, or "": nobody can know then whether its devices are
-    gone, and they are given their time again once it is back."""
+    gone, and they are given their time again once it is back. gone: whether a device said itself,
+    or its last will, that it is gone."""
 
     rules: Rules
     saved: Callable[[], float]
     failing: Callable[[str], str] = lambda source: ""
+    gone: Callable[[Device], bool] = lambda device: False
 
 
 class Listening:
@@ -50,10 +52,19 @@ class Listening:
             self._blind = time.monotonic()
         if device.refused:
             self._weigh()
+        if self._around.gone(device):
+            return self._left(age)
         limit = self._limit()
         if age < limit and not self._over:
             return ()
         return self._lost(age, limit, trouble)
+
+    def _left(self, age: float) -> list[Deduction]:
+        """It is gone by its own word, however long its rhythm lets it be silent."""
+        limits = self._around.rules.of(f"device/{self._device.id}")
+        worst = limits["staleness"].critical if "staleness" in limits else 0.0
+        found = over(limits, "staleness", worst, "it said, or its last will did, that it is gone")
+        return [replace(each, value=round(age), limit=0) for each in found]
 
     def _lost(self, age: float, limit: float, trouble: str) -> list[Deduction]:
         limits = self._around.rules.of(f"device/{self._device.id}")

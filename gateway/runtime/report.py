@@ -43,7 +43,7 @@ class Report:
         self._publisher = publisher
         self._topics = topics
         self._presence: dict[str, tuple[str, int]] = {}
-        self._around = Around(house.health_.rules, self._saved, self._failing)
+        self._around = Around(house.health_.rules, self._saved, self._failing, self._gone)
         self._turns: list[list[Component]] = [[] for _ in range(REPEAT)]
 
     async def run(self) -> None:
@@ -91,7 +91,7 @@ class Report:
     def _probe(self, device: Device) -> DeviceProbe:
         intake = self._house.intakes.get(device.source)
         if intake is not None and isinstance(intake.device, Several):
-            return Attached(device, replace(self._around, failing=partial(self._gone, device)))
+            return Attached(device, replace(self._around, failing=partial(self._away, device)))
         if intake is None or device.original != device.source:
             return Listening(device, self._around)
         source = intake.device
@@ -105,12 +105,17 @@ class Report:
         intake = self._house.intakes.get(source)
         return intake.failing if intake is not None else ""
 
-    def _gone(self, device: Device, source: str) -> str:
+    def _away(self, device: Device, source: str) -> str:
         """Why nothing comes from one of a source's several devices, or ""."""
         intake = self._house.intakes.get(source)
         several = intake.device if intake is not None else None
         own = several.trouble_of(device.original) if isinstance(several, Several) else ""
         return self._failing(source) or own
+
+    def _gone(self, device: Device) -> bool:
+        intake = self._house.intakes.get(device.source)
+        about = intake.decoder.about(device.original) if intake is not None else None
+        return about is not None and about.online is False
 
     def _second(self, turn: int) -> None:
         """What is to be done each second; `turn`: whose turn it is to be repeated."""

@@ -35,9 +35,11 @@ IMPORTED = "import"
 class Device:
     """One device. original: its name before it became an id. Times in ns; last_seen 0: never.
 
-    last: its last reading, or what a retained message told of its last state. count: readings
-    since this start, the first of them at `began`, the last at `heard` (s, time.monotonic).
-    rhythm: its pauses, once it made one. refused: messages over its rate, since then.
+    last: the last value of each of its metrics, from readings or, before the first of them, from
+    retained messages. count: readings since this start, the first of them at `began`, the last at
+    `heard` (s, time.monotonic).
+    varies: whether its readings have different metrics. rhythm: its pauses, once it made one.
+    refused: messages over its rate, since then.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Device:
     last_time: int = 0
     metrics: set[str] = field(default_factory=set)
     shapes: set[tuple[str, ...]] = field(default_factory=set)
+    varies: bool = False
     began: float = 0.0
     heard: float = _NEVER
     count: int = 0
@@ -205,6 +208,7 @@ class Devices:
         # Every order and every choice of metrics is a shape of its own: remembered while there is
         # room, looked through name by name after that.
         if self._shapes + len(names) <= _SHAPES and len(known.shapes) < self._series:
+            known.varies = bool(known.shapes)
             known.shapes.add(names)
             self._shapes += len(names)
         return values
@@ -245,14 +249,15 @@ class Devices:
             # A last time ahead of now is from before the clock was set back.
             if reading.time >= device.last_time or device.last_time > now:
                 device.last_time = reading.time
-                device.last = reading.values
+                # Of one that says one thing at a time, what it said last of each.
+                device.last = device.last | reading.values if device.varies else reading.values
         self._changed.update({reading.device for reading in readings})
 
     def seed(self, device: str, values: dict[str, Value]) -> None:
         """What a retained message told of a device's last state; never a new reading."""
         known = self._devices[device]
-        if not known.last:
-            known.last = values
+        if not known.last_time:
+            known.last = known.last | values
 
     def list(self) -> "list[Device]":
         """Every device."""

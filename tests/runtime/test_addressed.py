@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gateway.codecs.families import FamiliesCodec
 from gateway.codecs.json import JsonSettings
 from gateway.codecs.line import LineSettings
 from gateway.codecs.sparkplug import SparkplugSettings
@@ -79,3 +80,44 @@ def test_units_are_those_of_the_codec() -> None:
     one.decode(Burst(NOW, ["spBv1.0/G/NBIRTH/E"], [birth]))
     assert one.units("s-e") == {"a": "kg"}
     assert decoder(JsonSettings().build()).units("s-e") == {}
+
+
+def test_the_sources_own_topics_keep_the_quick_way_and_others_never_take_it() -> None:
+    codec = FamiliesCodec(JsonSettings().build(), lambda topic: topic.startswith("devices/"))
+    names = {"devices/a/telemetry": "a"}
+    one = Decoder(
+        "s", codec, lambda topic: codec.device_of(topic) or names.get(topic, ""), Registry(),
+        Limits(), lambda burst: (NOW, 0),
+    )  # fmt: skip
+    topics = ["devices/a/telemetry", "zigbee2mqtt/Plug"]
+    payloads = [b'{"x": 1, "state": "ON"}', b'{"power": 1, "state": "ON"}']
+    for _ in range(2):
+        found = one.decode(Burst(NOW, topics, payloads))
+        assert told(found) == [
+            ("s-a", {"x": 1.0, "state": "ON"}), ("s-plug", {"power": 1.0, "state": True}),
+        ]  # fmt: skip
+    own, others = map(one.senders.learn, topics)
+    assert own.shapes == {("x", "state")}
+    assert others.shapes == set()
+
+
+def test_a_topic_that_names_nobody_registers_nobody() -> None:
+    codec = FamiliesCodec(JsonSettings().build(), lambda topic: False)
+    met: list[str] = []
+
+    class Noting(Registry):
+        def id_of(self, original: str, source: str) -> str:
+            met.append(original)
+            return original
+
+    one = Decoder(
+        "s", codec, lambda topic: codec.device_of(topic) or "", Noting(), Limits(),
+        lambda burst: (NOW, 0),
+    )  # fmt: skip
+    config = b'{"name":"T","stat_t":"node/t","dev":{"ids":"1","name":"Node"}}'
+    found = one.decode(Burst(NOW, ["homeassistant/sensor/n/t/config", "node/t"], [config, b"21.5"]))
+    assert told(found) == [("Node", {"t": 21.5})]
+    assert set(met) == {"Node"}
+    assert one.state("node/t", b"22") == ("Node", {"t": 22.0})
+    assert one.state("homeassistant/sensor/n/t/config", config) == ("", {})
+    assert one.about("Node") is not None

@@ -131,6 +131,22 @@ def test_a_device_that_never_was_there_is_told_of(devices: Devices, now: Now) ->
     assert texts(probe()) == {"staleness": "it is not there: not there"}
 
 
+def test_a_device_that_says_so_is_gone_however_slow_its_rhythm(devices: Devices, now: Now) -> None:
+    name = devices.id_of("plug", "mqtt")
+    gone = [False]
+    probe = Listening(devices.get(name), Around(RULES, lambda: 60.0, gone=lambda device: gone[0]))
+    devices.seen([Reading(name, 1, {"online": True})])
+    assert probe() == ()
+    gone[0] = True
+    devices.seen([Reading(name, 2, {"online": False})])
+    (found,) = probe() or ()
+    assert (found.metric, found.cost) == ("staleness", 80)
+    assert "its last will" in found.text
+    gone[0] = False
+    devices.seen([Reading(name, 3, {"online": True})])
+    assert probe() == ()
+
+
 def test_a_device_that_floods_is_told_of(devices: Devices, now: Now) -> None:
     name = devices.id_of("pump", "mqtt")
     probe = Listening(devices.get(name), Around(RULES, lambda: 60.0))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.contracts import Reading
+from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH
 from gateway.io.sqlite import Database
@@ -148,3 +148,25 @@ def test_no_two_names_share_an_id(opened: Opened, names: list[tuple[str, str]]) 
         assert ids[source, original] == devices.id_of(original, source)
     assert len(set(ids.values())) == len(ids)
     assert all(0 < len(device) <= MAX_LENGTH for device in ids.values())
+
+
+def test_what_a_device_said_last_of_each_of_its_metrics(opened: Opened) -> None:
+    devices = Devices(opened())
+    device = devices.get(devices.id_of("node", "mqtt"))
+
+    def says(time: int, values: dict[str, Value]) -> None:
+        devices.seen([Reading("node", time, devices.admit("node", values))])
+
+    devices.seed("node", {"old": 1.0, "t": 1.0})
+    devices.seed("node", {"h": 40.0})
+    assert device.last == {"old": 1.0, "t": 1.0, "h": 40.0}
+    one: dict[str, Value] = {"t": 20.0}
+    says(10, one)
+    assert device.last == {"t": 20.0}
+    says(11, {"h": 41.0})
+    says(12, {"t": 21.0})
+    says(5, {"h": 7.0})  # late
+    assert device.last == {"t": 21.0, "h": 41.0}
+    assert one == {"t": 20.0}
+    devices.seed("node", {"h": 1.0})
+    assert device.last == {"t": 21.0, "h": 41.0}

@@ -22,7 +22,16 @@ from gateway.core.contracts.bridges import (
     Tally,
 )
 from gateway.core.contracts.bursts import Burst, Busy, Outcome, Rejected, Stored, boottime
-from gateway.core.contracts.codecs import Addressed, Asking, Codec, HostState, Measured, Plain
+from gateway.core.contracts.codecs import (
+    About,
+    Addressed,
+    Asking,
+    Codec,
+    HostState,
+    Introducing,
+    Measured,
+    Plain,
+)
 from gateway.core.contracts.commands import Actuator, Command, Reply
 from gateway.core.contracts.context import Context, Endpoint
 from gateway.core.contracts.devices import (
@@ -31,6 +40,7 @@ from gateway.core.contracts.devices import (
     Detailed,
     Device,
     Publishing,
+    Recoding,
     Several,
     TopicMapped,
     Watched,
@@ -38,6 +48,7 @@ from gateway.core.contracts.devices import (
 from gateway.core.contracts.readings import Flag, Reading, Value
 
 __all__ = [
+    "About",
     "Actuator",
     "Addressed",
     "Asking",
@@ -60,12 +71,14 @@ __all__ = [
     "Endpoints",
     "Flag",
     "HostState",
+    "Introducing",
     "Measured",
     "Outcome",
     "Plain",
     "PooledByDriver",
     "Publishing",
     "Reading",
+    "Recoding",
     "Rejected",
     "Reply",
     "Selective",

@@ -1,7 +1,7 @@
 """Bytes to readings: what a codec does, and what it may be able to do."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from gateway.core.contracts.readings import Value
@@ -51,6 +51,35 @@ class Measured(Protocol):
 
     def units(self, device: str) -> Mapping[str, str]:
         """Unit by metric, as far as the configuration or the device itself has told."""
+        ...
+
+
+@dataclass(slots=True)
+class About:
+    """What a device told of itself, or somebody of it. family: how it speaks, such as "Tasmota".
+    name: for people. online: what it or its last will said last; None: nothing. units, classes: by
+    metric; a class is a device class of Home Assistant, such as "temperature". commands: the topic
+    on which each is given, by name. unread: metrics that were announced but cannot be read, and
+    why."""
+
+    family: str
+    name: str = ""
+    model: str = ""
+    manufacturer: str = ""
+    firmware: str = ""
+    online: bool | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """A codec that is told what its devices are."""
+
+    def about(self, name: str) -> About | None:
+        """A device by its original name; None where nothing was told of it."""
         ...
 
 

@@ -64,6 +64,15 @@ class TopicMapped(Protocol):
 
 
 @runtime_checkable
+class Recoding(Protocol):
+    """A device that knows by itself how some of its frames are written."""
+
+    def recoded(self, codec: Codec) -> Codec:
+        """The codec for all of them; `codec` is for those it does not know."""
+        ...
+
+
+@runtime_checkable
 class Several(Protocol):
     """A source of several devices at wires of ours, each by its original name: such a device is
     offline as soon as its source says so."""

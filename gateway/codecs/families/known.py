@@ -1,0 +1,125 @@
+"""What is known of the devices of all families: bounded, for who speaks may say what it likes."""
+
+import zlib
+from typing import NamedTuple
+
+from gateway.core.contracts import About
+from gateway.core.errors import DecodeError
+from gateway.core.ids import slug
+
+_MOST_DEVICES = 10_000
+_MOST_FACTS = 200_000  # units, classes, commands and unread metrics of all devices
+_LONGEST = 128  # characters of a name, a model …
+_LONGEST_NAME = 256
+_LONGEST_TOPIC = 512
+_TOLD = ("name", "model", "manufacturer", "firmware")
+
+
+class Words(NamedTuple):
+    """How a command says on and off. json: as `state` in an object."""
+
+    on: str
+    off: str
+    json: bool = False
+
+
+class Known:
+    """Devices by their original names."""
+
+    def __init__(self) -> None:
+        self._about: dict[str, About] = {}
+        self._facts = 0
+        self._keys: dict[str, str] = {}  # who has a name, by name
+        self._written: dict[str, str] = {}
+        self._meant: dict[str, str] = {}  # the other way round, where it is another one
+        self._words: dict[tuple[str, str], Words] = {}
+
+    def get(self, device: str) -> About | None:
+        """A device; None where nothing is known of it."""
+        return self._about.get(self._meant.get(device, device))
+
+    def of(self, device: str, family: str) -> About:
+        """A device; a new one if there is room. Raises DecodeError with reason too_many or
+        device."""
+        about = self._about.get(device)
+        if about is None:
+            if not device or len(device) > _LONGEST_NAME:
+                raise DecodeError(
+                    "a device without a name, or with too long a one", reason="device"
+                )
+            if len(self._about) >= _MOST_DEVICES:
+                raise DecodeError(f"more than {_MOST_DEVICES} devices", reason="too_many")
+            about = self._about[device] = About(family)
+        return about
+
+    def written(self, device: str) -> str:
+        """A device's name, or another one where no id could be made of it (`датчик`); that one is
+        the same for ever."""
+        found = self._written.get(device)
+        if found is None:
+            found = device if slug(device) else f"device-{zlib.crc32(device.encode()):08x}"
+            if len(self._written) >= _MOST_DEVICES:
+                return found
+            self._written[device] = found
+            if found != device:
+                self._meant[found] = device
+        return found
+
+    def named(self, name: str, key: str) -> str:
+        """`name`, or `name key` where another key has that name already."""
+        if max(len(name), len(key)) > _LONGEST_NAME:
+            return name  # which is refused
+        if self._keys.get(name, key) == key:
+            if name in self._keys or len(self._keys) < _MOST_DEVICES:
+                self._keys[name] = key
+            return name
+        return f"{name} {key}"
+
+    def tell(self, about: About, **facts: object) -> None:
+        """Its name, model, manufacturer or firmware; nothing of what is no such text."""
+        for fact in _TOLD:
+            given = facts.get(fact)
+            if isinstance(given, str) and given.isprintable() and 0 < len(given) <= _LONGEST:
+                setattr(about, fact, given)
+
+    def measure(self, about: About, metric: str, unit: object = "", kind: object = "") -> None:
+        """A metric's unit and device class, where they are such."""
+        if unit and about.units.get(metric) != unit:
+            self._note(about.units, metric, unit)
+        if kind and about.classes.get(metric) != kind:
+            self._note(about.classes, metric, kind)
+
+    def command(self, about: About, name: str, topic: str) -> None:
+        """The topic on which a command is given."""
+        if about.commands.get(name) != topic:
+            self._note(about.commands, name, topic, _LONGEST_TOPIC)
+
+    def said(self, device: str, name: str, words: Words) -> None:
+        """How a device's command says on and off, where that is not as its family does."""
+        if (device, name) in self._words or len(self._words) < _MOST_DEVICES:
+            self._words[device, name] = words
+
+    def words_of(self, device: str, name: str) -> Words | None:
+        """What `said` was told."""
+        return self._words.get((self._meant.get(device, device), name))
+
+    def unread(self, about: About, metric: str, why: str) -> bool:
+        """A metric that cannot be read, and why; True where that is new."""
+        if metric in about.unread:
+            return False
+        self._note(about.unread, metric, why, _LONGEST_TOPIC)
+        return metric in about.unread
+
+    def readable(self, about: About, metric: str) -> None:
+        """A metric can be read after all."""
+        if about.unread.pop(metric, None) is not None:
+            self._facts -= 1
+
+    def _note(self, facts: dict[str, str], key: str, fact: object, most: int = _LONGEST) -> None:
+        if not isinstance(fact, str) or not fact.isprintable() or len(fact) > most:
+            return
+        if key not in facts:
+            if self._facts >= _MOST_FACTS or len(key) > _LONGEST:
+                return
+            self._facts += 1
+        facts[key] = fact

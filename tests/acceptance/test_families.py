@@ -1,0 +1,140 @@
+"""`discover: true` and a broker: devices appear by themselves, with names and units."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.test_codecs import client, hearing
+from tests.support.gateway import Gateway, gateway
+from tests.support.mosquitto import mosquitto
+from tests.support.subscriber import subscriber
+
+CONFIG = "homeassistant/sensor/greenhouse-node/air/config"
+AIR = {
+    "name": "Air Temperature", "dev_cla": "temperature", "unit_of_meas": "°C",
+    "stat_t": "greenhouse-node/sensor/air/state", "avty_t": "greenhouse-node/status",
+    "dev": {"ids": "a0b765", "name": "Greenhouse node", "mdl": "esp32dev", "mf": "Espressif"},
+}  # fmt: skip
+BRIDGE = [
+    {
+        "friendly_name": "attic",
+        "definition": {
+            "model": "WSDCGQ11LM", "vendor": "Aqara",
+            "exposes": [{"type": "numeric", "property": "temperature", "unit": "°C", "access": 1}],
+        },
+    }
+]  # fmt: skip
+
+
+def told(payload: Any) -> str:
+    return payload if isinstance(payload, str) else json.dumps(payload)
+
+
+def test_devices_appear_with_names_and_units(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker, client(broker.port) as sender:
+
+        def publish(topic: str, payload: Any, retain: bool = False) -> None:
+            sender.publish(topic, told(payload), 1, retain).wait_for_publish(10)
+
+        # What devices said of themselves before the gateway was there.
+        publish("tasmota/discovery/2C3AE8/config", {"t": "freezer", "dn": "Freezer plug",
+                "md": "Nous A1T", "rl": [1, 0]}, retain=True)  # fmt: skip
+        publish("zigbee2mqtt/bridge/devices", BRIDGE, retain=True)
+        publish(CONFIG, AIR, retain=True)
+        publish("greenhouse-node/status", "online", retain=True)
+        publish("greenhouse-node/sensor/air/state", "19.5", retain=True)
+        with gateway(
+            tmp_path / "gateway",
+            broker={"embedded": False, "port": broker.port},
+            devices=[{"type": "mqtt", "discover": True}],
+            journal={"gather": "100ms"},
+        ) as house:
+            house.wait(lambda: hearing(house))
+            # A retained state is the last state, and no reading.
+            last = "greenhouse-node"
+            house.wait(lambda: house.api(f"devices/{last}")["last"]["values"] != {})
+            assert house.values(last, "air_temperature") == []
+
+            publish("tele/freezer/SENSOR", {"ENERGY": {"Power": 71, "Total": 48.2}})
+            publish("zigbee2mqtt/attic", {"temperature": 17.4, "linkquality": 84})
+            publish("greenhouse-node/sensor/air/state", "23.7")
+            publish("devices/own/telemetry", {"moisture": 31.5})
+            house.wait(lambda: house.values("freezer", "ENERGY.Power") == [71.0])
+            house.wait(lambda: house.values("attic", "temperature") == [17.4])
+            house.wait(lambda: house.values(last, "air_temperature") == [23.7])
+            house.wait(lambda: house.values("own", "moisture") == [31.5])
+
+            freezer = house.api("devices/freezer")
+            assert freezer["units"]["ENERGY.Power"] == "W"
+            assert freezer["about"]["name"] == "Freezer plug"
+            assert freezer["about"]["model"] == "Nous A1T"
+            assert freezer["about"]["commands"] == {"POWER": "cmnd/freezer/POWER"}
+            assert house.api("devices/attic")["units"] == {"temperature": "°C"}
+            assert house.api("devices/attic")["about"]["manufacturer"] == "Aqara"
+            node = house.api(f"devices/{last}")
+            assert node["units"] == {"air_temperature": "°C"}
+            assert node["about"]["classes"] == {"air_temperature": "temperature"}
+            assert node["about"]["online"] is True
+            shown = house.command("devices", "show", "freezer").stdout
+            assert "Freezer plug" in shown
+            assert "Nous A1T" in shown
+
+            # Its last will is its presence, however slow its rhythm.
+            with subscriber(
+                broker.port, "berrygate/+/status/greenhouse-node/presence", "p"
+            ) as seen:
+                publish("greenhouse-node/status", "offline", retain=True)
+                house.wait(lambda: seen.messages and seen.messages[-1].json["state"] == "offline")
+                publish("greenhouse-node/status", "online", retain=True)
+                house.wait(lambda: seen.messages[-1].json["state"] == "online")
+
+            # Who comes later announces itself then.
+            level = {"name": "Level", "stat_t": "late/level", "dev": {"ids": "l", "name": "Late"}}
+            publish("homeassistant/sensor/late/config", level, retain=True)
+
+            def late() -> bool:
+                publish("late/level", "40")
+                return bool(house.values("late", "level"))
+
+            house.wait(late)
+            assert {each["id"] for each in house.api("devices")} == {
+                "freezer", "attic", last, "own", "late",
+            }  # fmt: skip
+            assert set(house.differences().values()) == {0}
+
+
+def test_what_waited_while_the_gateway_was_away_is_not_lost(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker, client(broker.port) as sender:
+        sender.publish(CONFIG, told(AIR), 1, True).wait_for_publish(10)
+        house = Gateway(
+            tmp_path / "gateway",
+            broker={"embedded": False, "port": broker.port},
+            devices=[{"type": "mqtt", "discover": True}],
+            journal={"gather": "100ms"},
+        ).start()
+        try:
+            house.wait(lambda: hearing(house))
+
+            def heard() -> bool:
+                sender.publish(AIR["stat_t"], "20", 1).wait_for_publish(10)
+                return bool(house.values("greenhouse-node", "air_temperature"))
+
+            house.wait(heard)
+            house.stop()
+            sender.publish(AIR["stat_t"], "30", 1).wait_for_publish(10)
+            house.start()
+            house.wait(lambda: hearing(house))
+            # It came before anybody could announce what it is.
+            house.wait(lambda: house.api("bridges/mqtt/dead-letters")["letters"] != [])
+            (letter,) = house.api("bridges/mqtt/dead-letters")["letters"]
+            assert letter["reason"] == "unannounced"
+
+            def again() -> bool:
+                house.command("bridges", "retry", "mqtt", "--all")
+                return 30.0 in house.values("greenhouse-node", "air_temperature")
+
+            house.wait(again)
+            assert house.api("bridges/mqtt/dead-letters")["letters"] == []
+            assert set(house.differences().values()) == {0}
+        finally:
+            house.stop()
