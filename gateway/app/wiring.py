@@ -36,6 +36,9 @@ from gateway.core.settings import BridgeSettings, DeviceSettings
 from gateway.runtime import bottlenecks, broker_drops, probes
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from gateway.runtime.broker_drops import BrokerDrops
+from gateway.runtime.command_ear import CommandEar
+from gateway.runtime.command_targets import Finder
+from gateway.runtime.commanding import Commanding
 from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.figures import HouseFigures
@@ -47,11 +50,12 @@ from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
 from gateway.runtime.watchdog import Watchdog
 from gateway.stages.backoff import Places
+from gateway.store.commands import Commanded, Commands
 from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
 _FINISH = 1.0  # how long a write on its way may take when its bridge ends (s)
-_FACES = ("report", "announce", "announcer")
+_FACES = ("report", "announce", "commands", "announcer")
 
 
 class Wiring:
@@ -99,6 +103,7 @@ class Wiring:
         for name, device in config.named_devices.items():
             self._start_source(name, device, context, config)
         self._start_alerts(config)
+        await self._start_commands(config)
         self._start_faces()
         parts.start("control", control.serve(house, socket_paths(config.gateway.data_dir)))
         await self._start_api(config)
@@ -163,6 +168,7 @@ class Wiring:
             await parts.end(*_FACES, "broker upkeep", "broker")
             await self._start_broker(config)
             await self._start_announcer(config)
+            await self._start_ear(config)
         context = self._context(config)
         for name in found.bridges.come:
             await self._subscribe(name, config.named_bridges[name], context)
@@ -232,6 +238,31 @@ class Wiring:
         self._own = own
         self._parts.start("announce", pumps.announce(house, readings, own))
         self._parts.start("report", Report(house, self._announcer, topics).run())
+
+    async def _start_commands(self, config: Config) -> None:
+        house = self._house
+        house.commanding = Commanding(
+            Commands(house.devices_.database),
+            Finder(house.devices_, house.intakes),
+            self._tell,
+            lambda: house.clock.synced,
+        )
+        self._parts.start("commanding", house.commanding.run())
+        await self._start_ear(config)
+
+    async def _start_ear(self, config: Config) -> None:
+        house = self._house
+        assert house.commanding is not None, "begun at the start"
+
+        def publish(topic: str, payload: Any) -> None:
+            self._announcer.publish(topic, payload)
+
+        ear = CommandEar(config.broker.endpoint, house.topics, house.commanding, publish)
+        await self._parts.enter("commands", ear.running())
+
+    def _tell(self, command: Commanded) -> None:
+        topic = self._house.topics("res", command.device, command.name)
+        self._announcer.publish(topic, command.told())
 
     def _speechless(self) -> dict[str, Device]:
         """The sources whose devices do not speak MQTT."""

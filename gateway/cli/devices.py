@@ -3,6 +3,7 @@
 from argparse import Namespace, _SubParsersAction
 from typing import Any
 
+from gateway.cli import commands as telling
 from gateway.cli.client import ask
 from gateway.cli.common import CliError, Exit, ago, clock, level, options, plain, print_json, table
 
@@ -12,13 +13,14 @@ def add(commands: "_SubParsersAction[Any]") -> None:
     shared = [options()]
     devices = commands.add_parser("devices", parents=shared, help="the devices and what they say")
     devices.set_defaults(do=show_all)
-    actions = devices.add_subparsers(dest="action", metavar="list | show ID")
+    actions = devices.add_subparsers(dest="action", metavar="ACTION")
     listing = actions.add_parser("list", parents=shared, help="all devices (the default)")
     listing.set_defaults(do=show_all)
     showing = actions.add_parser("show", parents=shared, help="one device")
     identity = showing.add_argument("id", metavar="ID")
     identity.completer = complete
     showing.set_defaults(do=show)
+    telling.add(actions, complete)
 
 
 def complete(parsed_args: Namespace, **_: Any) -> list[str]:

@@ -186,12 +186,14 @@ class TopicMapped(Protocol):
 @dataclass(frozen=True, slots=True)
 class Command:
     """What somebody wants a device to do. name: what; args: with which values. id: the asker's,
-    the same when it asks again. expires: when it is too late (ns since the epoch), 0 for never."""
+    the same when it asks again. expires: when it is too late (ns since the epoch), 0 for never.
+    device: the original name of the device, for sources that speak for several."""
 
     name: str
     args: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
     expires: int = 0
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from gateway.core.topics import Topics
 from gateway.io.sqlite import Database
 from gateway.runtime.alerting import Alerting
 from gateway.runtime.clock import Clock
+from gateway.runtime.commanding import Commanding
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.health_history import points as health_points
 from gateway.runtime.intake import Intake
@@ -73,6 +74,7 @@ class House:
     starting: set[str] = field(default_factory=set)
     reloading: Reloading | None = None
     alerting: Alerting | None = None
+    commanding: Commanding | None = None
     stores: Sequence[Database] = ()
     looks: Looks = field(default_factory=deque)
     imports: int = 0

@@ -8,6 +8,7 @@ from gateway.web import models
 from gateway.web.alert_routes import add_alerts
 from gateway.web.answers import answer
 from gateway.web.answers import known as _known
+from gateway.web.command_routes import add_commands
 from gateway.web.export import add_export
 from gateway.web.house import House
 from gateway.web.params import (
@@ -39,6 +40,7 @@ def router(house: House) -> APIRouter:
     _add_devices(routes, house)
     _add_history(routes, house)
     add_alerts(routes, house)
+    add_commands(routes, house)
     return routes
 
 

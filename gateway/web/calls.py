@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.core.errors import BerrygateError
 from gateway.web.alerts import alert_calls
 from gateway.web.broker_calls import broker_calls
+from gateway.web.commands import command_calls
 from gateway.web.house import House
 from gateway.web.lines import CallError, Request
 from gateway.web.params import (
@@ -73,6 +74,7 @@ def calls(house: House) -> dict[str, Call]:
         **_bridge_calls(house),
         **broker_calls(house),
         **alert_calls(house),
+        **command_calls(house),
     }
 
 

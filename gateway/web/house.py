@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from gateway.broker import LanControl
 from gateway.core.contracts import Reading
 from gateway.runtime.alerting import Alerting
+from gateway.runtime.commanding import Commanding
 from gateway.store.exporting import Export, Selection
 from gateway.store.importing import Import, Options
 
@@ -18,7 +19,7 @@ class House(Protocol):
 
     registry: the histograms that parts of the gateway observe into. lan: what opens the embedded
     broker to the network; None where another broker is used. alerting: what watches and tells;
-    None where that is off.
+    None where that is off. commanding: what has devices do something; None while starting.
     """
 
     @property
@@ -26,6 +27,9 @@ class House(Protocol):
 
     @property
     def alerting(self) -> Alerting | None: ...
+
+    @property
+    def commanding(self) -> Commanding | None: ...
 
     @property
     def registry(self) -> CollectorRegistry: ...
