@@ -242,7 +242,7 @@ class SerialDevice:
 
     def commands(self, device: str) -> Mapping[str, Schema]:
         """See gateway.core.commands.Commandable."""
-        return {name: command.schema() for name, command in self._settings.commands.items()}
+        return {name: command.arguments() for name, command in self._settings.commands.items()}
 
     async def execute(self, command: Command) -> Reply:
         """See gateway.core.contracts.Actuator."""

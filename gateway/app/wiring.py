@@ -46,6 +46,7 @@ from gateway.runtime.house import House
 from gateway.runtime.intake import Intake, Services
 from gateway.runtime.limiting import Limiting
 from gateway.runtime.machine import Machine, machine
+from gateway.runtime.managing import Managing
 from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
 from gateway.runtime.watchdog import Watchdog
@@ -104,6 +105,7 @@ class Wiring:
             self._start_source(name, device, context, config)
         self._start_alerts(config)
         await self._start_commands(config)
+        house.managing = Managing(house, lambda: self._announcer, self._left)
         self._start_faces()
         parts.start("control", control.serve(house, socket_paths(config.gateway.data_dir)))
         await self._start_api(config)
@@ -264,6 +266,10 @@ class Wiring:
         topic = self._house.topics("res", command.device, command.name)
         self._announcer.publish(topic, command.told())
 
+    def _left(self, device: str) -> None:
+        self._own.pop(device, None)
+        self._own.told.discard(device)
+
     def _speechless(self) -> dict[str, Device]:
         """The sources whose devices do not speak MQTT."""
         broker, named = self.config.broker.endpoint, self.config.named_devices
@@ -349,6 +355,7 @@ class Wiring:
             Limits(limits.payload, limits.topic, limits.rate, limits.burst),
             house.clock.received,
             device.codec_of if isinstance(device, CodecMapped) else None,
+            house.devices_.abouts.ignored,
         )
         intake = Intake(device, decoder, services, house.bus.recovered_keys(name))
         if (before := house.intakes.get(name)) is not None:

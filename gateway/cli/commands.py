@@ -15,7 +15,7 @@ def add(actions: "_SubParsersAction[Any]", complete: Any) -> None:
     """Add the actions. complete: device ids, for the shell."""
     shared = [options()]
     telling = actions.add_parser("command", parents=shared, help="have a device do something")
-    telling.add_argument("id", metavar="ID", help="the device").completer = complete  # type: ignore[attr-defined]
+    telling.add_argument("id", metavar="ID", help="the device").completer = complete
     telling.add_argument("name", metavar="NAME", help="what")
     telling.add_argument(
         "args", metavar="ARG=VALUE", nargs="*", help='such as value=21; or one {"value": 21}'
@@ -25,7 +25,7 @@ def add(actions: "_SubParsersAction[Any]", complete: Any) -> None:
     telling.add_argument("--wait", default=_WAIT, help=f"how long for the outcome ({_WAIT})")
     telling.set_defaults(do=command)
     telling = actions.add_parser("commands", parents=shared, help="what a device can be told")
-    telling.add_argument("id", metavar="ID", help="the device").completer = complete  # type: ignore[attr-defined]
+    telling.add_argument("id", metavar="ID", help="the device").completer = complete
     telling.add_argument("--limit", type=int, default=10, help="the most that were told (10)")
     telling.set_defaults(do=show)
 

@@ -4,6 +4,7 @@ from argparse import Namespace, _SubParsersAction
 from typing import Any
 
 from gateway.cli import commands as telling
+from gateway.cli import managing
 from gateway.cli.client import ask
 from gateway.cli.common import CliError, Exit, ago, clock, level, options, plain, print_json, table
 
@@ -15,12 +16,16 @@ def add(commands: "_SubParsersAction[Any]") -> None:
     devices.set_defaults(do=show_all)
     actions = devices.add_subparsers(dest="action", metavar="ACTION")
     listing = actions.add_parser("list", parents=shared, help="all devices (the default)")
+    listing.add_argument("filter", nargs="?", default="", help="only those whose id or name has it")
+    listing.add_argument("--state", choices=("new", "adopted", "ignored"), help="only those")
+    listing.add_argument("--tag", default="", help="only those with this tag")
     listing.set_defaults(do=show_all)
     showing = actions.add_parser("show", parents=shared, help="one device")
     identity = showing.add_argument("id", metavar="ID")
     identity.completer = complete
     showing.set_defaults(do=show)
     telling.add(actions, complete)
+    managing.add(actions, complete)
 
 
 def complete(parsed_args: Namespace, **_: Any) -> list[str]:
@@ -33,18 +38,27 @@ def complete(parsed_args: Namespace, **_: Any) -> list[str]:
 
 def show_all(args: Namespace) -> int:
     """List every device."""
-    found = sorted(ask(args, "devices"), key=lambda device: str(device["id"]))
+    asked = {key: getattr(args, key, None) for key in ("filter", "state", "tag")}
+    wanted = {key: value for key, value in asked.items() if value}
+    found = sorted(ask(args, "devices", **wanted), key=lambda device: str(device["id"]))
     if args.json:
         print_json(found)
         return Exit.OK
     if not found:
-        print("no devices yet")
+        print("no such devices" if wanted else "no devices yet")
         return Exit.OK
     rows = [
-        [device["id"], _level(device), ago(device.get("last_seen")), _values(device)]
+        [
+            device["id"],
+            plain(device.get("name")),
+            device.get("state", "new"),
+            _level(device),
+            ago(device.get("last_seen")),
+            _values(device),
+        ]
         for device in found
     ]
-    table(["DEVICE", "HEALTH", "LAST SEEN", "LAST VALUES"], rows)
+    table(["DEVICE", "NAME", "STATE", "HEALTH", "LAST SEEN", "LAST VALUES"], rows)
     return Exit.OK
 
 
@@ -58,7 +72,17 @@ def show(args: Namespace) -> int:
     print(f"{plain(device['id'])}  {level(health.get('level', 'UNKNOWN'), health.get('score'))}")
     for reason in health.get("reasons", []):
         print(f"  -{reason['cost']:<3} {plain(reason.get('text'))}")
+    if device.get("name"):
+        print(f"  name       {plain(device['name'])}")
     print(f"  called     {plain(device.get('original'))}")
+    print(f"  state      {plain(device.get('state'))}")
+    for key in ("model", "firmware"):
+        if device.get(key):
+            print(f"  {key:<9}  {plain(device[key])}")
+    if device.get("tags"):
+        print(f"  tags       {plain(', '.join(device['tags']))}")
+    for key, value in (device.get("attributes") or {}).items():
+        print(f"  {plain(key):<9}  {plain(value)}")
     print(f"  source     {plain(device.get('source'))}")
     print(f"  last seen  {ago(device.get('last_seen'))}")
     last = device.get("last", {})

@@ -128,7 +128,7 @@ def _text(schema: Schema, value: Any) -> str:
 
 
 def _members(schema: Schema, value: Mapping[str, Any], where: str, depth: int) -> str:
-    known: Mapping[str, Schema] = schema.get("properties", {})
+    known: Mapping[str, Any] = schema.get("properties", {})
     missing = [name for name in schema.get("required", ()) if name not in value]
     if missing:
         return _told(where, f"missing: {', '.join(missing)}")

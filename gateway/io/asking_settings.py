@@ -77,7 +77,7 @@ class CommandSettings(Settings):
             )
         return self
 
-    def schema(self) -> Schema:
+    def arguments(self) -> Schema:
         """What the arguments must be."""
         value = {"type": ["number", "string"]}
         names = sorted(names_in(self.write))

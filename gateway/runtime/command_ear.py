@@ -90,7 +90,7 @@ class CommandEar:
         wanted = self._topics("cmd", "+", "+")
         if self._modern:
             # Retained ones must be told apart also while they come live.
-            client.subscribe(wanted, options=SubscribeOptions(qos=1, retainAsPublished=True))  # type: ignore[no-untyped-call]
+            client.subscribe(wanted, options=SubscribeOptions(qos=1, retainAsPublished=True))
         else:
             client.subscribe(wanted, 1)
 
@@ -121,7 +121,7 @@ class CommandEar:
         topic, answer = self._topics("res", device, name), self._answering(message)
         order = _Order()
         try:
-            order = _read(message.payload)
+            order = _read(bytes(message.payload))
             asked = Asked(
                 device, name, order.args, order.id, expiry(order.expires, time.time_ns()), "mqtt",
                 bool(message.retain),

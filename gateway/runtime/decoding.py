@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -70,7 +70,8 @@ class Bad:
 class Decoded:
     """What a burst came to. frames: how many frames the readings come from. size: their bytes.
     over: frames over their device's rate, by device; they are not looked at. over_at: their places
-    in the burst."""
+    in the burst. ignored: frames of devices that are not wanted, likewise; left_out: reports of
+    such devices in frames of others."""
 
     readings: list[Reading] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
@@ -78,6 +79,8 @@ class Decoded:
     size: int = 0
     over: Counter[str] = field(default_factory=Counter)
     over_at: list[int] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def _is_over(left: dict[str, int], device: str, over: Counter[str]) -> bool:
@@ -119,7 +122,7 @@ class _Moment(NamedTuple):
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
     received: when a burst came (ns), and the flags of a time that is ours. codec_of: the codec for
-    a topic, where that says how its frames are written.
+    a topic, where that says how its frames are written. ignored: devices that are not wanted.
 
     units: what the codec knows of a device's units, by metric."""
 
@@ -132,6 +135,7 @@ class Decoder:
         limits: Limits,
         received: Callable[[Burst], tuple[int, int]],
         codec_of: Callable[[str], Codec] | None = None,
+        ignored: Container[str] = frozenset(),
     ) -> None:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
@@ -143,6 +147,7 @@ class Decoder:
         self._addressed = able.addressed if isinstance(able, Addressed) else None
         self.units = able.units if isinstance(able, Measured) else _no_units
         self._registry = registry
+        self._ignored = ignored
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._received = received
@@ -202,6 +207,9 @@ class Decoder:
             try:
                 sender = self.senders.learn(topic)
                 device = sender.device
+                if device in self._ignored:
+                    result.ignored[device] += 1
+                    continue
                 if left and _is_over(left, device, result.over):
                     result.over_at.append(index)
                     continue
@@ -209,7 +217,7 @@ class Decoder:
                     raise DecodeError(fault[1], reason=fault[0])
                 here = theirs if forwarded and forwarded[index] else moment
                 flat = found[index] if found else self._plain((payload,))[0]
-                result.readings += self._reports(topic, sender, payload, flat, here)
+                result.readings += self._reports(topic, sender, payload, flat, here, result)
             except DecodeError as error:
                 if device is _NOBODY and _is_over(left, device, result.over):
                     result.over_at.append(index)
@@ -228,6 +236,9 @@ class Decoder:
             device = _NOBODY
             try:
                 device = self._registry.id_of(reading.device, self._source)
+                if device in self._ignored:
+                    result.ignored[device] += 1
+                    continue
                 if _is_over(left, device, result.over):
                     result.over_at.append(place)
                     continue
@@ -327,6 +338,7 @@ class Decoder:
         payload: bytes,
         plain: _Flat,
         moment: "_Moment",
+        result: Decoded,
     ) -> list[Reading]:
         """What a payload reports. plain: what the quick way made of it."""
         if len(payload) > self._limits.payload:
@@ -335,7 +347,7 @@ class Decoder:
             return [Reading(sender.device, self._next(), plain, moment.flags)]
         if self._addressed is not None:
             told = self._told(self._addressed, topic, sender.device, payload, moment.received)
-            return [self._reading(device, given, values, moment) for device, given, values in told]
+            return self._wanted(told, moment, result)
         made, bare = [], True
         decode = self._decode if self._codec_of is None else self._codec_of(topic).decode
         for given, values in decode(sender.device, payload, moment.received):
@@ -345,6 +357,18 @@ class Decoder:
             shape = tuple(plain)
             if shape == tuple(made[0].values):
                 sender.shapes.add(shape)
+        return made
+
+    def _wanted(
+        self, told: Iterable[tuple[str, int | None, dict[str, Value]]], moment: "_Moment",
+        result: Decoded,
+    ) -> list[Reading]:  # fmt: skip
+        made = []
+        for device, given, values in told:
+            if device in self._ignored:
+                result.left_out[device] += 1
+            else:
+                made.append(self._reading(device, given, values, moment))
         return made
 
     def _reading(

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -29,6 +29,7 @@ from gateway.runtime.letters import Letters
 from gateway.runtime.overview import Looks, overview
 from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
+from gateway.store.abouts import described
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import Devices
 from gateway.store.exporting import Export, Selection
@@ -36,6 +37,9 @@ from gateway.store.health import HealthHistory
 from gateway.store.history import History
 from gateway.store.importing import Import
 from gateway.store.importing import Options as ImportOptions
+
+if TYPE_CHECKING:
+    from gateway.runtime.managing import Managing
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ class House:
     reloading: Reloading | None = None
     alerting: Alerting | None = None
     commanding: Commanding | None = None
+    managing: "Managing | None" = None
     stores: Sequence[Database] = ()
     looks: Looks = field(default_factory=deque)
     imports: int = 0
@@ -237,7 +242,8 @@ class House:
 
     def _device(self, device: str) -> dict[str, Any]:
         part = self.health_.devices.get(device)
-        known = self.devices_.get(device).as_dict()
+        found = self.devices_.get(device)
+        known = found.as_dict() | described(self.devices_.abouts.get(device), found.told)
         health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
         return {**known, "units": self.units(device), "health": health}
 

@@ -15,6 +15,7 @@ from gateway.web.broker_calls import broker_calls
 from gateway.web.commands import command_calls
 from gateway.web.house import House
 from gateway.web.lines import CallError, Request
+from gateway.web.managing import managing_calls
 from gateway.web.params import (
     BridgeParams,
     DeviceParams,
@@ -62,7 +63,6 @@ def calls(house: House) -> dict[str, Call]:
     return {
         "version": plain(lambda: {"version": __version__}),
         "status": plain(house.status),
-        "devices": plain(house.devices),
         "bridges": plain(house.bridges),
         "health": plain(house.health),
         "overview": (OverviewParams, overview),
@@ -75,6 +75,7 @@ def calls(house: House) -> dict[str, Call]:
         **broker_calls(house),
         **alert_calls(house),
         **command_calls(house),
+        **managing_calls(house),
     }
 
 

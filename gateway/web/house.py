@@ -10,6 +10,7 @@ from gateway.broker import LanControl
 from gateway.core.contracts import Reading
 from gateway.runtime.alerting import Alerting
 from gateway.runtime.commanding import Commanding
+from gateway.runtime.managing import Managing
 from gateway.store.exporting import Export, Selection
 from gateway.store.importing import Import, Options
 
@@ -20,6 +21,7 @@ class House(Protocol):
     registry: the histograms that parts of the gateway observe into. lan: what opens the embedded
     broker to the network; None where another broker is used. alerting: what watches and tells;
     None where that is off. commanding: what has devices do something; None while starting.
+    managing: what keeps the registry; likewise.
     """
 
     @property
@@ -30,6 +32,9 @@ class House(Protocol):
 
     @property
     def commanding(self) -> Commanding | None: ...
+
+    @property
+    def managing(self) -> Managing | None: ...
 
     @property
     def registry(self) -> CollectorRegistry: ...

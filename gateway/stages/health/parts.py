@@ -173,6 +173,18 @@ class Health:
         self._levels[Level.UNKNOWN] += 1
         heapq.heappush(self._due, (0.0, device))
 
+    def leave(self, device: str) -> None:
+        """A device is no more, or none that is to be watched."""
+        part = self.devices.pop(device, None)
+        if part is None:
+            return
+        self._restless.pop(device, None)
+        self._unwell.pop(device, None)
+        self._levels[part.level] -= 1
+        self._scores -= part.score
+        self._due = [each for each in self._due if each[1] != device]
+        heapq.heapify(self._due)
+
     def evaluate(self) -> list[Component]:
         """Look at every part, and at the devices whose time has come; those that changed."""
         now = time.monotonic()
