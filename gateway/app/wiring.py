@@ -49,9 +49,11 @@ from gateway.runtime.machine import Machine, machine
 from gateway.runtime.managing import Managing
 from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
+from gateway.runtime.twinning import Twinning
 from gateway.runtime.watchdog import Watchdog
 from gateway.stages.backoff import Places
 from gateway.store.commands import Commanded, Commands
+from gateway.store.twins import Twins
 from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
@@ -250,16 +252,25 @@ class Wiring:
             lambda: house.clock.synced,
         )
         self._parts.start("commanding", house.commanding.run())
+        house.twinning = Twinning(
+            Twins(house.devices_.database), house.topics, house.devices_.knows,
+            lambda: self._announcer,
+        )  # fmt: skip
+        self._parts.start("twinning", house.twinning.run())
         await self._start_ear(config)
 
     async def _start_ear(self, config: Config) -> None:
         house = self._house
         assert house.commanding is not None, "begun at the start"
+        assert house.twinning is not None, "likewise"
+        house.twinning.announce()
 
         def publish(topic: str, payload: Any) -> None:
             self._announcer.publish(topic, payload)
 
-        ear = CommandEar(config.broker.endpoint, house.topics, house.commanding, publish)
+        ear = CommandEar(
+            config.broker.endpoint, house.topics, house.commanding, publish, house.twinning.heard
+        )
         await self._parts.enter("commands", ear.running())
 
     def _tell(self, command: Commanded) -> None:

@@ -7,7 +7,7 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.broker.files import readable, write
@@ -73,6 +73,26 @@ class Accounts:
                 f'there is a user "{name}" already', fix=f"berrygate broker users password {name}"
             )
         return self._set(users, name)
+
+    def issue(self, names: Sequence[str]) -> dict[str, str]:
+        """New users, all of them or none; their generated passwords. Raises ConfigError where there
+        is one of these names already."""
+        users = self.read()
+        if taken := sorted(users.keys() & set(names)):
+            raise ConfigError(
+                f"there are credentials of {', '.join(taken[:10])} already",
+                fix=f"berrygate devices credentials rotate {taken[0]}",
+            )
+        passwords = {name: generated() for name in names}
+        self._write(users | {name: hashed(password) for name, password in passwords.items()})
+        return passwords
+
+    def revoke(self, names: Sequence[str]) -> None:
+        """Let these in no more. Raises ConfigError where one of them is none."""
+        users = self.read()
+        for name in names:
+            self._known(users, name)
+        self._write({name: entry for name, entry in users.items() if name not in names})
 
     def renew(self, name: str) -> str:
         """Another password for a user. Raises ConfigError where there is none of that name."""

@@ -34,6 +34,7 @@ _WINDOW = 100
 _GOODBYE = 0.5
 
 Publish = Callable[[str, Any], None]
+Reported = Callable[[str, str, bytes], None]
 
 
 class _Order(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,15 +46,22 @@ class _Order(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CommandEar:
-    """See the module. commanding: takes the commands. publish: publishes JSON for the gateway."""
+    """See the module. commanding: takes the commands. publish: publishes JSON for the gateway.
+    reported: told what devices say they are: device, key, payload."""
 
     def __init__(
-        self, endpoint: Endpoint, topics: Topics, commanding: Commanding, publish: Publish
+        self,
+        endpoint: Endpoint,
+        topics: Topics,
+        commanding: Commanding,
+        publish: Publish,
+        reported: Reported,
     ) -> None:
         self._endpoint = endpoint
         self._topics = topics
         self._commanding = commanding
         self._publish = publish
+        self._reported = reported
         self._own = f"{topics.root}/{topics.gateway}/"
         self._modern = version_of(endpoint) == MQTTv5
         self._loop: asyncio.AbstractEventLoop
@@ -87,6 +95,7 @@ class CommandEar:
             return
         forget_outgoing(client)
         self._generation += 1
+        client.subscribe(self._topics("reported", "+", "+"), 1)
         wanted = self._topics("cmd", "+", "+")
         if self._modern:
             # Retained ones must be told apart also while they come live.
@@ -110,14 +119,16 @@ class CommandEar:
 
     async def _take(self, message: MQTTMessage, generation: int) -> None:
         try:
-            if message.payload or not message.retain:  # empty: somebody clears the topic
-                await self._command(message)
+            kind, device, key = message.topic.removeprefix(self._own).split("/")
+            if kind == "reported":
+                self._reported(device, key, bytes(message.payload))
+            elif message.payload or not message.retain:  # empty: somebody clears the topic
+                await self._command(message, device, key)
         finally:
             if message.qos and generation == self._generation:
                 self._client.ack(message.mid, message.qos)
 
-    async def _command(self, message: MQTTMessage) -> None:
-        device, name = message.topic.removeprefix(self._own).split("/")[1:]
+    async def _command(self, message: MQTTMessage, device: str, name: str) -> None:
         topic, answer = self._topics("res", device, name), self._answering(message)
         order = _Order()
         try:

@@ -27,6 +27,7 @@ from gateway.runtime.health_history import points as health_points
 from gateway.runtime.intake import Intake
 from gateway.runtime.letters import Letters
 from gateway.runtime.overview import Looks, overview
+from gateway.runtime.twinning import Twinning
 from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.abouts import described
@@ -80,6 +81,7 @@ class House:
     alerting: Alerting | None = None
     commanding: Commanding | None = None
     managing: "Managing | None" = None
+    twinning: Twinning | None = None
     stores: Sequence[Database] = ()
     looks: Looks = field(default_factory=deque)
     imports: int = 0

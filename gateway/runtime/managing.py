@@ -91,6 +91,7 @@ class Managing:
         Unavailable."""
         with _disk():
             await self._devices.merge(old, into)
+            await self._forget_state(old)
         self._gone(old)
         log.warning("device %s is %s from now on", old, into)
 
@@ -101,8 +102,13 @@ class Managing:
             await self._devices.forget(device)
             if self._house.commanding is not None:
                 await self._house.commanding.store.forget(device)
+            await self._forget_state(device)
         self._gone(device)
         log.warning("device %s is forgotten", device)
+
+    async def _forget_state(self, device: str) -> None:
+        if self._house.twinning is not None:
+            await self._house.twinning.forget(device)
 
     def _gone(self, device: str) -> None:
         self._house.health_.leave(device)

@@ -217,6 +217,10 @@ class Devices:
     def __len__(self) -> int:
         return len(self._devices)
 
+    def knows(self, device: str) -> bool:
+        """Whether there is such a device."""
+        return device in self._devices
+
     def get(self, device: str) -> Device:
         """One device. Raises LookupError."""
         known = self._devices.get(device)

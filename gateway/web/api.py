@@ -25,6 +25,7 @@ from gateway.web.params import (
     stretch,
 )
 from gateway.web.problems import RESPONSES
+from gateway.web.twin_routes import add_twins
 
 BridgePath = Annotated[str, Path(alias="name", pattern=r"^[a-z0-9_-]{1,64}$")]
 Nothing = Annotated[NoParams, Query()]
@@ -41,6 +42,7 @@ def router(house: House) -> APIRouter:
     _add_history(routes, house)
     add_alerts(routes, house)
     add_commands(routes, house)
+    add_twins(routes, house)
     return routes
 
 

@@ -31,6 +31,13 @@ class UserParams(Params):
     """Its name."""
 
 
+class CredentialsParams(Params):
+    """Names devices."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=1, max_length=1_000)]
+    """Their ids."""
+
+
 def broker_calls(
     house: House,
 ) -> dict[str, tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]]:
@@ -63,10 +70,26 @@ def broker_calls(
         return await lan().renew_password(asked.name)
 
     return {
+        **_credential_calls(lan),
         "broker": (NoParams, show),
         "broker_open": (OpenParams, open_),
         "broker_close": (NoParams, close),
         "broker_user_add": (UserParams, add),
         "broker_user_remove": (UserParams, remove),
         "broker_user_password": (UserParams, password),
+    }
+
+
+def _credential_calls(
+    lan: Callable[[], LanControl],
+) -> dict[str, tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]]:
+    async def issue(asked: CredentialsParams) -> Any:
+        return await lan().issue(asked.names)
+
+    async def revoke(asked: CredentialsParams) -> Any:
+        return await lan().revoke(asked.names)
+
+    return {
+        "credentials_issue": (CredentialsParams, issue),
+        "credentials_revoke": (CredentialsParams, revoke),
     }

@@ -32,6 +32,7 @@ from gateway.web.params import (
     health_stretch,
     stretch,
 )
+from gateway.web.twins import twin_calls
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def calls(house: House) -> dict[str, Call]:
         **alert_calls(house),
         **command_calls(house),
         **managing_calls(house),
+        **twin_calls(house),
     }
 
 

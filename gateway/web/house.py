@@ -11,6 +11,7 @@ from gateway.core.contracts import Reading
 from gateway.runtime.alerting import Alerting
 from gateway.runtime.commanding import Commanding
 from gateway.runtime.managing import Managing
+from gateway.runtime.twinning import Twinning
 from gateway.store.exporting import Export, Selection
 from gateway.store.importing import Import, Options
 
@@ -21,7 +22,7 @@ class House(Protocol):
     registry: the histograms that parts of the gateway observe into. lan: what opens the embedded
     broker to the network; None where another broker is used. alerting: what watches and tells;
     None where that is off. commanding: what has devices do something; None while starting.
-    managing: what keeps the registry; likewise.
+    managing, twinning: what keeps the registry, and state that is desired; likewise.
     """
 
     @property
@@ -35,6 +36,9 @@ class House(Protocol):
 
     @property
     def managing(self) -> Managing | None: ...
+
+    @property
+    def twinning(self) -> Twinning | None: ...
 
     @property
     def registry(self) -> CollectorRegistry: ...

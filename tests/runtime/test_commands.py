@@ -211,15 +211,15 @@ class TestOverMqtt:
 
 class TestOnTheCommandLine:
     def test_tells_and_shows(self, house: Gateway) -> None:
+        failed = house.command("devices", "command", "valve-1", "open")
+        assert failed.returncode == 1
+        assert "nobody is subscribed" in failed.stdout
         with subscriber(house.broker_port, "devices/Valve-1/commands/#") as device:
             done = house.command("devices", "command", "valve-1", "open", "for=30", "mode=slow")
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith("ok")
             device.count(1)
             assert device.messages[0].json["args"] == {"for": 30, "mode": "slow"}
-        failed = house.command("devices", "command", "valve-1", "open")
-        assert failed.returncode == 1
-        assert "nobody is subscribed" in failed.stdout
         assert house.command("devices", "command", "pi", "open").returncode == 1
         assert house.command("devices", "command", "valve-1", "open", "x").returncode == 2
         shown = house.command("devices", "commands", "valve-1").stdout
