@@ -101,10 +101,10 @@ def arguments(given: Sequence[str]) -> dict[str, Any]:
     for (name, sign, _), whole in zip(pairs, given, strict=True):
         if not (name and sign):
             raise CliError(f'"{whole}" is no argument', Exit.USAGE, "write NAME=VALUE")
-    return {name: _value(text) for name, _, text in pairs}
+    return {name: value_of(text) for name, _, text in pairs}
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """A number, true, false, null, a list or an object as in JSON; else the text."""
     try:
         return json.loads(text, parse_constant=str)
