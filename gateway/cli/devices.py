@@ -4,7 +4,7 @@ from argparse import Namespace, _SubParsersAction
 from typing import Any
 
 from gateway.cli import commands as telling
-from gateway.cli import credentials, managing, twins
+from gateway.cli import credentials, managing, registry, twins
 from gateway.cli.client import ask
 from gateway.cli.common import CliError, Exit, ago, clock, level, options, plain, print_json, table
 
@@ -28,6 +28,7 @@ def add(commands: "_SubParsersAction[Any]") -> None:
     managing.add(actions, complete)
     twins.add(actions, complete)
     credentials.add(actions, complete)
+    registry.add(actions)
 
 
 def complete(parsed_args: Namespace, **_: Any) -> list[str]:

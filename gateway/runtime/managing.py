@@ -31,27 +31,29 @@ class Publisher(Protocol):
 
 class Managing:
     """See the module. publisher: the announcer there is at the moment. left: told of a device that
-    is no more, or is another's now."""
+    is no more, or is another's now.
+
+    devices: all of them."""
 
     def __init__(
         self, house: House, publisher: Callable[[], Publisher], left: Callable[[str], None]
     ) -> None:
         self._house = house
-        self._devices = house.devices_
+        self.devices = house.devices_
         self._publisher = publisher
         self._left = left
         self._topics: Topics = house.topics
-        self._devices.observers.append(self._look_anew)
+        self.devices.observers.append(self._look_anew)
 
     def listed(self, text: str = "", state: State | None = None, tag: str = "") -> Sequence[Device]:
         """The devices whose id or name holds `text` (or fits, where it is a shell pattern), in
         this state, with this tag."""
         if not (text or state or tag):
-            return self._devices.list()
-        return [each for each in self._devices.list() if self._fits(each, text, state, tag)]
+            return self.devices.list()
+        return [each for each in self.devices.list() if self._fits(each, text, state, tag)]
 
     def _fits(self, device: Device, text: str, state: State | None, tag: str) -> bool:
-        about = self._devices.abouts.get(device.id)
+        about = self.devices.abouts.get(device.id)
         if (state and about.state != state) or (tag and tag not in about.tags):
             return False
         names = (device.id, about.name.lower(), device.original.lower())
@@ -63,14 +65,14 @@ class Managing:
     async def change(self, device: str, **changes: Any) -> None:
         """Say something else of a device: name, state, model, firmware, tags, attributes. Raises
         LookupError, ValueError, Unavailable."""
-        self._devices.get(device)
+        self.devices.get(device)
         await self.change_all({device: changes})
 
     async def change_all(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """All of these, or none. Raises LookupError, ValueError, Unavailable."""
-        abouts = self._devices.abouts
+        abouts = self.devices.abouts
         after = {
-            device: checked(replace(abouts.get(self._devices.get(device).id), **each))
+            device: checked(replace(abouts.get(self.devices.get(device).id), **each))
             for device, each in changes.items()
         }
         before = {device: abouts.get(device) for device in after}
@@ -79,7 +81,7 @@ class Managing:
         moved = [device for device in after if _is_moved(before[device], after[device])]
         if not moved:
             return
-        self._devices.changed()
+        self.devices.changed()
         for device in moved:
             if after[device].state == "ignored":
                 self._house.health_.leave(device)
@@ -90,7 +92,7 @@ class Managing:
         """What comes of `old` is `into`'s from now on. Raises LookupError, ValueError,
         Unavailable."""
         with _disk():
-            await self._devices.merge(old, into)
+            await self.devices.merge(old, into)
             await self._forget_state(old)
         self._gone(old)
         log.warning("device %s is %s from now on", old, into)
@@ -99,7 +101,7 @@ class Managing:
         """A device is no more; one that speaks again is new. Its history stays. Raises
         LookupError, Unavailable."""
         with _disk():
-            await self._devices.forget(device)
+            await self.devices.forget(device)
             if self._house.commanding is not None:
                 await self._house.commanding.store.forget(device)
             await self._forget_state(device)

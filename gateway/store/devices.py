@@ -93,6 +93,15 @@ class Devices:
         known = self._ids.get((source, original))
         return known if known is not None else self._register(original, source)
 
+    def find(self, original: str, source: str) -> str | None:
+        """The id of a device of `source`; None where it is not known."""
+        return self._ids.get((source, original))
+
+    def would_be(self, original: str) -> str:
+        """The id of a device with this name, if it were registered now and its like is not
+        taken."""
+        return slug(original)
+
     def _register(self, original: str, source: str) -> str:
         base = slug(original)
         if not base:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from gateway.core.errors import Unavailable
 from gateway.core.settings import Id
 from gateway.runtime.managing import Managing
+from gateway.runtime.registry_rows import COLUMNS, RegistryRows
 from gateway.web.house import House
 from gateway.web.params import MOST_ID, DeviceParams, Params
 
@@ -108,6 +109,43 @@ async def forget(house: House, device: str) -> dict[str, Any]:
     return gone
 
 
+class PageParams(Params):
+    """Which rows."""
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 200
+    """The most rows."""
+    offset: Annotated[int, Field(ge=0, le=MOST_ID)] = 0
+    """How many to leave out before them."""
+
+
+class RowsParams(Params):
+    """Rows of the registry."""
+
+    rows: Annotated[
+        tuple[tuple[int, dict[str, Annotated[str, Field(max_length=4_000)]]], ...],
+        Field(max_length=500),
+    ]
+    """The number of its line, and what it holds by column."""
+    check: bool = False
+    """Change nothing."""
+
+
+def _rows_of(house: House) -> RegistryRows:
+    return RegistryRows(at_work(house).devices, at_work(house))
+
+
+def _row_calls(
+    house: House,
+) -> dict[str, tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]]:
+    async def rows(asked: PageParams) -> Any:
+        return {"columns": COLUMNS, "rows": _rows_of(house).rows(asked.offset, asked.limit)}
+
+    async def take(asked: RowsParams) -> Any:
+        return await _rows_of(house).take(asked.rows, asked.check)
+
+    return {"registry_rows": (PageParams, rows), "registry_take": (RowsParams, take)}
+
+
 def managing_calls(
     house: House,
 ) -> dict[str, tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]]:
@@ -138,4 +176,5 @@ def managing_calls(
         "device_ignore": (DeviceParams, ignore),
         "device_merge": (NamedMergeParams, merged),
         "device_forget": (DeviceParams, forgotten),
+        **_row_calls(house),
     }

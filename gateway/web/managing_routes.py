@@ -1,6 +1,6 @@
 """The device registry over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
@@ -12,7 +12,9 @@ from gateway.web.params import NoParams
 
 DevicePath = Annotated[str, Path(alias="id", pattern=r"^[a-z0-9_-]{1,64}$")]
 Nothing = Annotated[NoParams, Query()]
-_COUNT = {200: {"headers": {"X-Total-Count": {"schema": {"type": "integer"}}}}}
+_COUNT: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"X-Total-Count": {"schema": {"type": "integer"}}}}
+}
 
 
 def add_managing(routes: APIRouter, house: House) -> None:
