@@ -31,6 +31,7 @@ from gateway.store.commands import Commanded
 log = logging.getLogger(__name__)
 
 _WINDOW = 100
+_ANY = "+"
 _GOODBYE = 0.5
 
 Publish = Callable[[str, Any], None]
@@ -95,8 +96,8 @@ class CommandEar:
             return
         forget_outgoing(client)
         self._generation += 1
-        client.subscribe(self._topics("reported", "+", "+"), 1)
-        wanted = self._topics("cmd", "+", "+")
+        client.subscribe(self._topics("reported", _ANY, _ANY), 1)
+        wanted = self._topics("cmd", _ANY, _ANY)
         if self._modern:
             # Retained ones must be told apart also while they come live.
             client.subscribe(wanted, options=SubscribeOptions(qos=1, retainAsPublished=True))

@@ -119,6 +119,7 @@ class House:
             "devices": {"count": len(self.devices_.list()), "levels": health["devices"]},
             "sources": self.sources(),
             "bridges": self.bridges(),
+            "commands": dict(self.commanding.counts) if self.commanding else {},
             "broker": self.broker(),
             "limits": self.limits(),
             "dead_letters": self.dead_letters.totals(),

@@ -1,6 +1,7 @@
 """Commands from whole gateways to devices: over HTTP, the command line and MQTT."""
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.support.cable import Cable
 from tests.support.gateway import Gateway, gateway
+from tests.support.mosquitto import mosquitto
 from tests.support.ports import free_port
 from tests.support.subscriber import Subscriber, subscriber
 
@@ -225,3 +228,63 @@ class TestOnTheCommandLine:
         shown = house.command("devices", "commands", "valve-1").stdout
         assert "open" in shown
         assert "failed" in shown
+
+
+def test_what_asks_as_others_do_is_answered(house: Gateway) -> None:
+    with subscriber(house.broker_port, "devices/Valve-1/commands/#"):
+        asked = subprocess.run(
+            ["mosquitto_rr", "-V", "5", "-p", str(house.broker_port), "-W", "20", "-q", "1",
+             "-t", "berrygate/test/cmd/valve-1/open", "-e", "answers/rr", "-m", '{"id": "rr"}'],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert json.loads(asked.stdout)["status"] == "ok", asked.stderr
+
+
+def test_a_command_is_no_reading_for_whoever_hears_everything(tmp_path: Path) -> None:
+    devices = [{"type": "mqtt", "topics": ["devices/+/#"]}]
+    with gateway(tmp_path, broker={"port": free_port()}, devices=devices) as house:
+        publish(house, "devices/valve-1/telemetry", {"open": False})
+        house.wait(lambda: house.get("/api/v1/devices/valve-1").is_success)
+        with subscriber(house.broker_port, "devices/valve-1/commands/#") as device:
+            assert tell(house, "open", args={"level": 3}).json()["status"] == "ok"
+            device.count(1)
+        publish(house, "devices/valve-1/telemetry", {"open": True})
+        house.wait(lambda: house.values("valve-1", "open") == [False, True])
+        assert house.api("devices/valve-1")["metrics"] == ["open"]
+
+
+def test_another_topic_over_a_broker_of_before(tmp_path: Path) -> None:
+    """MQTT 3.1.1 knows no expiry: a device that is away is not told at all."""
+    devices = [{"type": "mqtt", "commands": "to/{device}/{command}"}]
+    with mosquitto(tmp_path / "broker") as broker:
+        there = {"url": f"mqtt://127.0.0.1:{broker.port}", "protocol": "3.1.1"}
+        with gateway(tmp_path, broker=there, devices=devices) as house:
+            house.broker_port = broker.port
+            publish(house, "devices/valve-1/telemetry", {"open": False})
+            house.wait(lambda: house.get("/api/v1/devices/valve-1").is_success)
+            with subscriber(broker.port, "to/valve-1/#") as device:
+                assert tell(house, "open", id="old").json()["status"] == "ok"
+                device.count(1)
+                assert device.messages[0].topic == "to/valve-1/open"
+                assert device.messages[0].qos == 0
+                publish(house, "berrygate/test/cmd/valve-1/shut", {"id": "by-mqtt"})
+                device.count(2)
+                assert told(device) == ["old", "by-mqtt"]
+
+
+def test_a_serial_device_is_told_over_a_real_line(tmp_path: Path) -> None:
+    commands = {"tare": {"write": "T\\r\\n"}, "set": {"write": "S {value}\\r\\n"}}
+    line = Cable(tmp_path / "line", lambda heard: b"").plug()
+    device = {"type": "serial", "id": "valve-1", "port": str(line.link), "commands": commands}
+    try:
+        with gateway(tmp_path, broker={"port": free_port()}, devices=[device]) as house:
+            house.wait(lambda: house.get("/api/v1/devices/valve-1").is_success)
+            known = house.api("devices/valve-1/commands")
+            assert known["schemas"]["set"]["required"] == ["value"]
+            for args in ({}, {"value": [1]}, {"value": 1, "more": 2}):
+                assert tell(house, "set", args=args).status_code == 422
+            assert tell(house, "fly").status_code == 422
+            assert tell(house, "set", args={"value": 2.5}).json()["status"] == "ok"
+            house.wait(lambda: line.heard == [b"S 2.5"])
+    finally:
+        line.unplug()
