@@ -4,7 +4,7 @@ SELECT id, original, source, first_seen, last_seen, readings, crc FROM device
 INSERT INTO device (id, original, source, first_seen, last_seen, readings, crc)
 VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET original = excluded.original, source = excluded.source,
-    last_seen = excluded.last_seen, readings = excluded.readings, crc = excluded.crc
+    first_seen = excluded.first_seen, last_seen = excluded.last_seen, readings = excluded.readings, crc = excluded.crc
 -- name: forget
 DELETE FROM device WHERE id = ?
 -- name: aliases
