@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from gateway.io.sqlite import Database, statements
 
 _SQL = statements((files(__package__) / "abouts.sql").read_text())
@@ -18,6 +20,8 @@ STATES: tuple[State, ...] = get_args(State)
 TAG = re.compile(r"[^\s,;][^,;\n]{0,63}")
 """A tag."""
 _TEXT = 200
+_TAGS = msgspec.json.Decoder(tuple[str, ...])
+_ATTRIBUTES = msgspec.json.Decoder(dict[str, str])
 _MOST = 32  # tags, and attributes, of one device
 
 
@@ -125,9 +129,7 @@ class Abouts:
 def _about(row: tuple[Any, ...]) -> About:
     _, name, state, model, firmware, tags, attributes = row
     try:
-        about = About(
-            name, state, model, firmware, tuple(json.loads(tags)), dict(json.loads(attributes))
-        )
-        return checked(about)
-    except (ValueError, TypeError, AttributeError):  # damaged: the device itself is not
+        told = _TAGS.decode(tags), _ATTRIBUTES.decode(attributes)
+    except msgspec.DecodeError:  # damaged: the device itself is not
         return NOTHING
+    return About(name, state if state in STATES else "new", model, firmware, *told)

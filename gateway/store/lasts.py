@@ -3,15 +3,17 @@ knows nothing until each of them speaks again. Saved when it ends, and rarely in
 wears a card by all of it.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Mapping
+
+import msgspec
 
 from gateway.io.sqlite import Database
 from gateway.store.device import Device
 
 _EVERY = 900.0
+_VALUES = msgspec.json.Decoder(dict[str, float | int | bool | str])
 _LARGEST = 4_096  # of a device (bytes); what is more is not kept
 _ALL = "SELECT id, time, told FROM device_last"
 _SAVE = """INSERT INTO device_last (id, time, told) VALUES (?, ?, ?)
@@ -38,12 +40,10 @@ class Lasts:
             if known is None:
                 continue
             try:
-                values = json.loads(told)
-            except ValueError:  # damaged; it says it again
+                known.last = _VALUES.decode(told)
+            except msgspec.DecodeError:  # damaged; it says it again
                 continue
-            if isinstance(values, dict):
-                known.last, known.last_time = values, moment
-                self._times[device] = moment
+            known.last_time = self._times[device] = moment
 
     async def save(self, devices: Mapping[str, Device]) -> None:
         """Save what has changed. Raises sqlite3.Error, OSError."""
@@ -51,7 +51,7 @@ class Lasts:
         rows = []
         for device in list(devices.values()):
             if device.last_time and self._times.get(device.id) != device.last_time:
-                told = json.dumps(device.last)
+                told = msgspec.json.encode(device.last).decode()
                 if len(told) <= _LARGEST:
                     rows.append((device.id, device.last_time, told))
         if not rows:
