@@ -123,7 +123,8 @@ class Managing:
 
     def _clear_health(self, device: str) -> None:
         self._house.health_log.end(f"device/{device}")
-        self._publisher().clear(self._topics("health", "device", device))
+        kind = "device"
+        self._publisher().clear(self._topics("health", kind, device))
         self._publisher().clear(self._topics("status", device, "presence"))
 
     def _look_anew(self) -> None:
