@@ -110,6 +110,10 @@ class Abouts:
         for device, about in abouts.items():
             self._take(device, about)
 
+    async def again(self) -> None:
+        """Everything once more, for a file that is new. Raises sqlite3.Error, OSError."""
+        await self.save(dict(self._known))
+
     async def forget(self, devices: Iterable[str]) -> None:
         """Keep nothing of these any more. Raises sqlite3.Error, OSError."""
         gone = [(device,) for device in devices]

@@ -308,6 +308,12 @@ class Devices:
         for look in self.observers:
             look()
 
+    async def _save_names(self) -> None:
+        """What people said of devices, and every name that they came under."""
+        await self.abouts.again()
+        aliases = [(*key, device) for key, device in self._ids.items()]
+        await self.database.write(lambda c: c.executemany(_SQL["alias"], aliases))
+
     async def run(self) -> None:
         """Save what changed now and then; a crash costs counts of that time, no ids."""
         while True:
@@ -344,8 +350,10 @@ class Devices:
         """Save what changed. Raises sqlite3.Error, OSError."""
         if self._generation != self.database.generation:
             # The file is a new one, and may lack some of what the old one had.
-            self._generation = self.database.generation
+            generation = self.database.generation
             self._changed.update(self._devices)
+            await self._save_names()
+            self._generation = generation
         # Who has left meanwhile is not to come back.
         changed, self._changed = self._changed & self._devices.keys(), set()
         unsaved = self._unsaved & changed

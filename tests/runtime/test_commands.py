@@ -288,3 +288,27 @@ def test_a_serial_device_is_told_over_a_real_line(tmp_path: Path) -> None:
             house.wait(lambda: line.heard == [b"S 2.5"])
     finally:
         line.unplug()
+
+
+def test_a_command_that_a_kill_interrupted_is_never_tried_again(tmp_path: Path) -> None:
+    line = Cable(tmp_path / "line", lambda heard: b"").plug()
+    commands = {"open": {"write": "OPEN\\r\\n", "reply": "OK", "timeout": "20s"}}
+    device = {"type": "serial", "id": "valve-1", "port": str(line.link), "commands": commands}
+    try:
+        with gateway(tmp_path, broker={"port": free_port()}, devices=[device]) as house:
+            house.wait(lambda: house.get("/api/v1/devices/valve-1").is_success)
+            assert tell(house, "open", wait="0s", id="k1", expires="10m").status_code == 202
+            assert tell(house, "open", wait="0s", id="k2", expires="10m").status_code == 202
+            house.wait(lambda: line.heard == [b"OPEN"])
+            house.kill()
+            house.start()
+            for identity in ("k1", "k2"):
+                found = house.api(f"commands/{identity}")
+                assert found["status"] == "failed"
+                assert "not tried again" in found["error"]
+                again = tell(house, "open", id=identity).json()
+                assert (again["status"], again["repeated"]) == ("failed", True)
+            time.sleep(1)
+            assert line.heard == [b"OPEN"]
+    finally:
+        line.unplug()

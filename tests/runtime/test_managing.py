@@ -193,3 +193,15 @@ def test_the_command_line(house: Gateway) -> None:
     assert "--yes" in asked.stderr
     assert house.command("devices", "forget", "soil", "--yes").returncode == 0
     assert house.command("devices", "show", "soil").returncode == 1
+
+
+def test_the_alerts_of_a_forgotten_device_end(tmp_path: Path) -> None:
+    rules = [{"name": "hot", "device": "ghost", "metric": "value", "above": 5}]
+    alerts = {"rules": rules}
+    with gateway(tmp_path, broker={"port": free_port()}, alerts=alerts) as house:
+        meet(house, "ghost", 9.0)
+        topic = "berrygate/test/alert/ghost/hot"
+        house.wait(lambda: topic in retained(house, "ghost"))
+        call(house, "DELETE", "ghost")
+        house.wait(lambda: topic not in retained(house, "ghost"))
+        assert [each["rule"] for each in house.api("alerts") if each["source"] == "ghost"] == []

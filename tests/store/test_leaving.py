@@ -9,6 +9,7 @@ from itertools import permutations
 import pytest
 
 from gateway.core.contracts import Reading
+from gateway.io.salvage import DamagedError
 from gateway.io.sqlite import Database
 from gateway.store.abouts import About
 from gateway.store.devices import Devices
@@ -106,3 +107,31 @@ async def test_what_was_said_last_is_known_and_may_be_told_better(opened: Opened
     heard(devices, "a", 3.0)
     devices.seed("a", {"value": 2.0})
     assert devices.get("a").last == {"value": 3.0}
+
+
+async def test_a_file_that_is_replaced_is_told_everything_again(opened: Opened) -> None:
+    database = opened()
+    devices = Devices(database)
+    for name in ("a", "b", "c"):
+        devices.id_of(name, "field")
+        heard(devices, name, 1.0)
+    await devices.merge("b", "a")
+    await devices.abouts.save({"c": About(name="C", state="ignored")})
+    await devices.save()
+    for table in ("device", "device_alias", "device_about"):  # cannot be read any more
+        await database.write(lambda c, table=table: c.execute(f"DELETE FROM {table}"))
+
+    def broken(connection: sqlite3.Connection) -> None:
+        raise DamagedError("a page")
+
+    with pytest.raises(DamagedError):
+        await database.write(broken)
+    heard(devices, "a", 2.0)
+    await devices.save()
+    await devices.close()
+    assert len(database.set_aside) == 1
+    database.close()
+    again = Devices(opened())
+    assert again.id_of("b", "field") == "a"
+    assert again.abouts.get("c").name == "C"
+    assert again.abouts.ignored == {"c"}
