@@ -10,9 +10,12 @@ from typing import Any
 import httpx
 import paho.mqtt.client as paho
 import pytest
+import yaml
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from pydantic import ValidationError
 
+from devices.mqtt import MqttSettings
 from tests.support.cable import Cable
 from tests.support.gateway import Gateway, gateway
 from tests.support.mosquitto import mosquitto
@@ -203,13 +206,19 @@ class TestOverMqtt:
             assert house.get("/api/v1/commands/old").status_code == 404
 
     def test_no_answer_is_a_command(self, house: Gateway) -> None:
-        topic = "berrygate/test/cmd/valve-1/open"
-        with subscriber(house.broker_port, "devices/Valve-1/commands/#") as device:
-            publish(house, topic, {"id": "l1"}, ResponseTopic="berrygate/test/cmd/valve-1/close")
+        other = "berrygate/test/cmd/valve-1/close"
+        with (
+            subscriber(house.broker_port, "devices/Valve-1/commands/#", "d") as device,
+            subscriber(house.broker_port, other, "o") as commands,
+        ):
+            publish(
+                house, "berrygate/test/cmd/valve-1/open", {"id": "l1"}, ResponseTopic=other
+            )  # fmt: skip
             device.count(1)
             assert tell(house, "end", id="end").json()["status"] == "ok"
             device.count(2)
             assert told(device) == ["l1", "end"]
+            assert commands.messages == []
 
 
 class TestOnTheCommandLine:
@@ -312,3 +321,31 @@ def test_a_command_that_a_kill_interrupted_is_never_tried_again(tmp_path: Path) 
             assert line.heard == [b"OPEN"]
     finally:
         line.unplug()
+
+
+def test_another_broker_after_a_reload(tmp_path: Path) -> None:
+    with gateway(tmp_path, broker={"port": free_port()}) as house:
+        publish(house, "devices/valve-1/telemetry", {"open": False})
+        house.wait(lambda: house.get("/api/v1/devices/valve-1").is_success)
+        config = yaml.safe_load(house.config.read_text())
+        config["broker"]["port"] = house.broker_port = free_port()
+        house.config.write_text(yaml.safe_dump(config))
+        assert house.command("reload").returncode == 0
+        house.wait(lambda: house.get("/readyz").status_code == 200)
+        with (
+            subscriber(house.broker_port, "devices/valve-1/commands/#", "d") as device,
+            subscriber(house.broker_port, "berrygate/test/res/#", "r") as results,
+        ):
+            order = {"id": "after"}
+            publish(house, "berrygate/test/cmd/valve-1/open", order)
+            results.wait(lambda: "ok" in steps(results, "after"))
+            assert told(device) == ["after"]
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["cmnd/{device}", "cmnd/{command}", "{other}/{device}/{command}", "+/{device}/{command}"],
+)
+def test_a_topic_that_is_none_is_told(topic: str) -> None:
+    with pytest.raises(ValidationError, match="commands"):
+        MqttSettings.model_validate({"commands": topic})
