@@ -32,7 +32,7 @@ from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
 from gateway.store.abouts import described
 from gateway.store.dead_letters import DeadLetters
-from gateway.store.devices import Devices
+from gateway.store.devices import Device, Devices
 from gateway.store.exporting import Export, Selection
 from gateway.store.health import HealthHistory
 from gateway.store.history import History
@@ -247,8 +247,17 @@ class House:
         part = self.health_.devices.get(device)
         found = self.devices_.get(device)
         known = found.as_dict() | described(self.devices_.abouts.get(device), found.told)
+        known["silent_after"] = self._silent_after(found)
         health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
         return {**known, "units": self.units(device), "health": health}
+
+    def _silent_after(self, device: Device) -> float | None:
+        """After how long without a message it is silent (s), by its rhythm; None before it has
+        spoken."""
+        rule = self.health_.rules.silence
+        if not device.count:
+            return None
+        return round(max(rule.at_least, device.silent_after(rule.missed, rule.unknown)), 1)
 
     def units(self, device: str) -> Mapping[str, str]:
         """Units of a device by metric, as far as its codec knows them. Raises LookupError."""

@@ -62,6 +62,9 @@ def test_names_tags_and_pages(house: Gateway) -> None:
     assert ids(house, filter="beet") == ["soil-1"]
     assert ids(house, filter="soil-*", limit=1, offset=1) == ["soil-2"]
     assert ids(house, state="adopted") == ["soil-2"]
+    rhythm = house.api("devices/pump")
+    assert rhythm["silent_after"] > 0
+    assert rhythm["first_seen"] <= rhythm["last_seen"]
     paged = house.get("/api/v1/devices", filter="soil", limit=1)
     assert (len(paged.json()), paged.headers["x-total-count"]) == (1, "2")
     assert call(house, "PATCH", "soil-1", {"tags": ["a,b"]}).status_code == 422
