@@ -30,11 +30,14 @@ def add(actions: "_SubParsersAction[Any]", complete: Any) -> None:
     revoking.add_argument("ids", metavar="ID", nargs="+").completer = complete
     revoking.add_argument("--yes", action="store_true", help="do not ask")
     revoking.set_defaults(do=revoke)
+    for action in (listing, issuing, rotating, revoking):
+        action.add_argument("--source", help="keys of this CoAP source, not of our broker")
 
 
 def show(args: Namespace) -> int:
     """List who has credentials."""
-    found = ask(args, "broker")["users"]
+    source = getattr(args, "source", None)
+    found = ask(args, "credentials_keys", source=source) if source else ask(args, "broker")["users"]
     if args.json:
         print_json(found)
     else:
@@ -44,6 +47,8 @@ def show(args: Namespace) -> int:
 
 def issue(args: Namespace) -> int:
     """Issue credentials."""
+    if args.source:
+        return _issue_keys(args, renew=False)
     found = ask(args, "credentials_issue", names=args.ids)
     if not args.json and not found["listeners"]:
         print("nobody on the network can use them yet: berrygate broker open", file=sys.stderr)
@@ -52,6 +57,8 @@ def issue(args: Namespace) -> int:
 
 def rotate(args: Namespace) -> int:
     """Give devices other passwords, one after the other."""
+    if args.source:
+        return _issue_keys(args, renew=True)
     news = [ask(args, "broker_user_password", name=each)["new"] for each in args.ids]
     return _passwords(args, {new["user"]: new["password"] for new in news})
 
@@ -59,11 +66,32 @@ def rotate(args: Namespace) -> int:
 def revoke(args: Namespace) -> int:
     """Revoke credentials."""
     confirmed(args, f"let {', '.join(args.ids)} in no more?")
-    found = ask(args, "credentials_revoke", names=args.ids)
+    found = ask(args, "credentials_revoke", names=args.ids, **_source(args))
     if args.json:
         print_json(found["users"])
     else:
         print(f"revoked: {', '.join(map(plain, args.ids))}")
+    return Exit.OK
+
+
+def _source(args: Namespace) -> dict[str, str]:
+    return {"source": args.source} if args.source else {}
+
+
+def _issue_keys(args: Namespace, renew: bool) -> int:
+    """Of OSCORE, in hexadecimal. client_id: the device's Sender ID."""
+    found = ask(args, "credentials_issue", names=args.ids, renew=renew, source=args.source)
+    keys = found["issued"]
+    if args.json:
+        print_json(keys)
+        return Exit.OK
+    columns = ["client_id", "server_id", "secret", "salt"]
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(["id", *columns, "path"])
+    rows.writerows(
+        [name, *(key[column] for column in columns), f"telemetry/{name}"]
+        for name, key in keys.items()
+    )
     return Exit.OK
 
 

@@ -176,6 +176,12 @@ class House:
             "broker": {"dropped": self.broker().get("dropped")},
         }
 
+    def driver(self, source: str) -> object:
+        """The driver of a source. Raises LookupError."""
+        if source not in self.intakes:
+            raise LookupError(f'no source "{source}"')
+        return self.intakes[source].device
+
     def sources(self) -> list[dict[str, Any]]:
         """The configured sources."""
         return [

@@ -61,6 +61,10 @@ class House(Protocol):
         """One device. Raises LookupError."""
         ...
 
+    def driver(self, source: str) -> object:
+        """The driver of a source. Raises LookupError."""
+        ...
+
     def bridges(self) -> list[dict[str, Any]]:
         """Every configured bridge: name, type, state, breaker, oldest (s), ledger, last_error."""
         ...

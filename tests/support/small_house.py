@@ -125,6 +125,9 @@ class SmallHouse:
             "health": {"level": "GOOD", "score": 80},
         }
 
+    def driver(self, source: str) -> object:
+        raise LookupError(f'no source "{source}"')
+
     def bridges(self) -> list[dict[str, Any]]:
         return [
             {
