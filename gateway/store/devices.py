@@ -2,31 +2,27 @@
 
 import asyncio
 import logging
-import re
 import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH, RESERVED, slug
-from gateway.io.salvage import DamagedError, Rescue, Row
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite import Database
 from gateway.store.abouts import Abouts
-from gateway.store.checksums import checksum, is_whole
+from gateway.store.checksums import checksum
 from gateway.store.device import Device, paused
+from gateway.store.device_rows import RESCUE, SQL, read, row_of, without
 from gateway.store.lasts import Lasts
 from gateway.store.rhythm import SHORT
 
 log = logging.getLogger(__name__)
 
-_SQL = statements((files(__package__) / "devices.sql").read_text())
 SAVE_EVERY = 60.0
 """How often counts and times of devices are saved (s); a write wears a card by some 10 kB."""
 _RETRY = 1.0
-_ID = re.compile(rf"[a-z0-9_-]{{1,{MAX_LENGTH}}}")
 _SHAPES = 500_000  # names in all shapes that are remembered, of all devices
 IMPORTED = "import"
 """The source of devices of which there is imported history only."""
@@ -67,12 +63,10 @@ class Devices:
         self.observers: deque[Callable[[], None]] = deque()
         self.abouts = Abouts(database)
         self.lasts = Lasts(database)
-        for device in database.load(_read):
+        for device in database.load(read):
             self._devices[device.id] = device
             self._ids[device.source, device.original] = device.id
-        for source, original, into in database.load(
-            lambda c: c.execute(_SQL["aliases"]).fetchall()
-        ):
+        for source, original, into in database.load(lambda c: c.execute(SQL["aliases"]).fetchall()):
             if into in self._devices:
                 self._ids.setdefault((source, original), into)
         self.lasts.restore(self._devices)
@@ -242,7 +236,7 @@ class Devices:
         OSError."""
         gone, keys = self.get(device), self._leave(device)
         try:
-            await self.database.write(lambda c: _without(c, device))
+            await self.database.write(lambda c: without(c, device))
             await self.abouts.forget([device])
         except BaseException:
             self._back(gone, keys)
@@ -260,9 +254,9 @@ class Devices:
         row = (*after, seen, count, checksum(*after))
 
         def write(connection: sqlite3.Connection) -> None:
-            _without(connection, old)
-            connection.executemany(_SQL["alias"], [(*key, into) for key in keys])
-            connection.execute(_SQL["save"], row)
+            without(connection, old)
+            connection.executemany(SQL["alias"], [(*key, into) for key in keys])
+            connection.execute(SQL["save"], row)
 
         await self.settle()
         keys = [*self._leave(old), (stays.source, stays.original)]
@@ -312,7 +306,7 @@ class Devices:
         """What people said of devices, and every name that they came under."""
         await self.abouts.again()
         aliases = [(*key, device) for key, device in self._ids.items()]
-        await self.database.write(lambda c: c.executemany(_SQL["alias"], aliases))
+        await self.database.write(lambda c: c.executemany(SQL["alias"], aliases))
 
     async def run(self) -> None:
         """Save what changed now and then; a crash costs counts of that time, no ids."""
@@ -357,40 +351,10 @@ class Devices:
         # Who has left meanwhile is not to come back.
         changed, self._changed = self._changed & self._devices.keys(), set()
         unsaved = self._unsaved & changed
-        rows = [
-            (*identity, device.last_seen, device.readings, checksum(*identity))
-            for device in map(self._devices.__getitem__, changed)
-            for identity in [(device.id, device.original, device.source, device.first_seen)]
-        ]
+        rows = [row_of(self._devices[device]) for device in changed]
         try:
-            await self.database.write(lambda c: c.executemany(_SQL["save"], rows))
+            await self.database.write(lambda c: c.executemany(SQL["save"], rows))
         except BaseException:
             self._changed |= changed & self._devices.keys()
             raise
         self._unsaved -= unsaved
-
-
-def _without(connection: sqlite3.Connection, device: str) -> None:
-    for statement in ("forget", "forget_aliases", "forget_last"):
-        connection.execute(_SQL[statement], (device,))
-
-
-def _read(connection: sqlite3.Connection) -> "list[Device]":
-    """Every device that is stored. Raises sqlite3.Error, among them DamagedError."""
-    devices = []
-    for row in connection.execute(_SQL["all"]):
-        if not _makes_sense("device", row):
-            raise DamagedError(f"device {row[0]!r}: its checksum does not hold")
-        devices.append(Device(*row[:6]))
-    return devices
-
-
-def _makes_sense(table: str, row: Row) -> bool:
-    # A name that a flipped bit has changed would take another device's id.
-    return table != "device" or (
-        is_whole((*row[:4], row[6])) and isinstance(row[0], str) and bool(_ID.fullmatch(row[0]))
-    )
-
-
-RESCUE = Rescue(keep=_makes_sense)
-"""What is kept of a damaged state database: devices whose names are whole; every dead letter."""
