@@ -6,7 +6,7 @@ Whoever sends is told that a reading is stored once it is on the disk, and not b
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Codec, Context, Device
-from gateway.core.errors import ConfigError, DecodeError
+from gateway.core.errors import ConfigError, DecodeError, Unavailable
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import CodecSettings, DeviceSettings, Duration, wrong
 from gateway.io.answered import Answered
@@ -26,6 +26,7 @@ from gateway.io.coap_client import Resource, client
 from gateway.io.coap_formats import Formats
 from gateway.io.coap_groups import Neighbours
 from gateway.io.coap_guard import Guard
+from gateway.io.coap_issued import IssuedKeys
 from gateway.io.coap_server import Server, serve
 from gateway.io.coap_settings import KeySettings, PolledSettings, ResourceSettings
 from gateway.io.coap_site import TELEMETRY, Result, Site, topic_of
@@ -67,6 +68,9 @@ class CoapSettings(DeviceSettings):
     """How many it may send at once after it was quiet."""
     keys: tuple[KeySettings, ...] = ()
     """Keys of devices, for OSCORE: with them, who sends needs one, and is that device only."""
+    issued_keys: bool = False
+    """Keys are also issued by `berrygate devices credentials`; with this, too, who sends needs
+    one."""
     poll: tuple[PolledSettings, ...] = ()
     """Resources of other servers that are asked for again and again."""
     observe: tuple[ResourceSettings, ...] = ()
@@ -91,7 +95,7 @@ class CoapSettings(DeviceSettings):
 
     def build(self, name: str, context: Context) -> Device:
         """The driver. Raises ConfigError where keys cannot be used here."""
-        if self.keys and find_spec("cryptography") is None:
+        if (self.keys or self.issued_keys) and find_spec("cryptography") is None:
             command = "pip install berrygate[oscore]"
             raise ConfigError(f"device {name}: keys need: {command}", fix=command)
         return CoapDevice(name, self, context)
@@ -111,6 +115,11 @@ class CoapDevice:
         self._away: Counter[str] = Counter()
         self._asked = Answered(_PATIENCE, _HELD, self._away)
         self._server: Server | None = None
+        self._protected: Any = None
+        self._issued = IssuedKeys(
+            context.data_dir / "coap" / name / "keys.json",
+            {key.device: key.client_id for key in settings.keys},
+        )
         self._refused: Counter[str] = Counter()  # by servers of ours that are closed
         self._neighbours = Neighbours(settings.multicast)
         self._sources = {each.url: each for each in (*settings.poll, *settings.observe)}
@@ -217,27 +226,51 @@ class CoapDevice:
                 self.trouble = "stopped"
                 await self._said_goodbye(server)
                 self._refused += server.messages.dropped
-                self._server = None
+                self._server = self._protected = None
 
     def _site(self, stack: ExitStack) -> Any:
         blocks = Blocks(self._context.payload, _PARTIAL)
         site = Site(self, blocks, self._context.facts.get("health", dict))
-        if not self._settings.keys:
+        if not (self._settings.keys or self._settings.issued_keys):
             return site
-        from gateway.io.coap_oscore import Key, Protected  # needs more libraries
+        from gateway.io.coap_oscore import Protected  # needs more libraries
 
         keys = {
-            key.device: Key(
-                bytes.fromhex(key.client_id),
-                bytes.fromhex(key.server_id),
-                bytes.fromhex(key.secret.get_secret_value()),
-                bytes.fromhex(key.salt),
-            )
+            key.device: _key(key.client_id, key.server_id, key.secret.get_secret_value(), key.salt)
             for key in self._settings.keys
         }
-        protected = Protected(site, keys, self._context.data_dir / "coap" / self.name)
-        stack.callback(protected.close)
-        return protected
+        if self._settings.issued_keys:
+            issued = self._issued.read()
+            keys = {device: _key(**key) for device, key in issued.items()} | keys
+        self._protected = Protected(site, keys, self._context.data_dir / "coap" / self.name)
+        stack.callback(self._protected.close)
+        return self._protected
+
+    def keyed(self) -> Sequence[str]:
+        """See gateway.core.keys.Keyed."""
+        return sorted(self._issued.read()) if self._settings.issued_keys else ()
+
+    def issue_key(self, device: str) -> Mapping[str, str]:
+        """See gateway.core.keys.Keyed."""
+        protected = self._issuing()
+        key = self._issued.issue(device)
+        protected.admit(device, _key(**key))
+        return key
+
+    def revoke_key(self, device: str) -> None:
+        """See gateway.core.keys.Keyed."""
+        protected = self._issuing()
+        self._issued.revoke(device)
+        protected.expel(device)
+
+    def _issuing(self) -> Any:
+        if not self._settings.issued_keys:
+            raise ConfigError(
+                f"source {self.name} issues no keys", fix="set issued_keys: true there"
+            )
+        if self._protected is None:
+            raise Unavailable(f"source {self.name} does not listen: {self.trouble}")
+        return self._protected
 
     async def _opened(self, site: Any) -> Server:
         """Listen as soon as the address can be had."""
@@ -304,6 +337,12 @@ class CoapDevice:
 
     def _emit(self, event: Connected | Disconnected) -> None:
         self._context.emit(event)
+
+
+def _key(client_id: str, server_id: str, secret: str, salt: str) -> Any:
+    from gateway.io.coap_oscore import Key
+
+    return Key(*map(bytes.fromhex, (client_id, server_id, secret, salt)))
 
 
 def _tell_failure(tell: Callable[[BaseException], None], task: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ is acknowledged only after it is on disk.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -15,17 +16,18 @@ from paho.mqtt.client import Client, MQTTv5
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Codec, Context, Device, Endpoint
+from gateway.core.contracts import Burst, Codec, Command, Context, Device, Endpoint, Reply
 from gateway.core.events import Event, StateSeen
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration, wrong
-from gateway.core.topics import Topics, TopicTemplate, check_filter, device_of
+from gateway.core.topics import Topics, TopicTemplate, check_commands, check_filter, device_of
 from gateway.io.mqtt import Connection, make_client, version_of
 from gateway.io.mqtt_beside import Beside
 from gateway.io.mqtt_bulk import BulkClient
 from gateway.io.mqtt_canary import DEAF, Canary
 from gateway.io.mqtt_host_state import Hosting
 from gateway.io.mqtt_mark import mark_of
+from gateway.io.mqtt_orders import Orders
 from gateway.io.mqtt_outgoing import forget_outgoing
 from gateway.io.mqtt_receiver import Receiver
 from gateway.io.mqtt_standing import Standing
@@ -69,6 +71,16 @@ class MqttSettings(BrokerAddress, DeviceSettings):
     canary: Duration = 30.0
     """How often a message of our own must come back through the subscription, which tells a quiet
     one from a deaf one; 0 sends none."""
+    commands: str = "devices/{device}/commands/{command}"
+    """Where a device hears what it is told: `{device}` is its name, `{command}` the command's.
+    Empty: these devices are told nothing."""
+
+    @field_validator("commands")
+    @classmethod
+    def _commands(cls, value: str) -> str:
+        if value:
+            check_commands(value)
+        return value
 
     @field_validator("topics")
     @classmethod
@@ -125,12 +137,13 @@ class MqttDevice:
         self._standing = Standing(name, self._endpoint, log, self._emit)
         self._connection: Connection | None = None
         self._client_id = settings.client_id or f"{context.gateway}-{name}"
+        modern = version_of(self._endpoint) == MQTTv5
         prefix = f"$share/{settings.shared}/" if settings.shared else ""
         beside = Beside() if settings.discover else None
         subscriptions = Subscriptions(
             [prefix + topic for topic in settings.filters],
             settings.qos,
-            version_of(self._endpoint) == MQTTv5,
+            modern,
             context.data_dir / "mqtt" / f"{name}.json",
             f"{self._client_id} at {self._endpoint.host}:{self._endpoint.port}",
             beside,
@@ -144,6 +157,8 @@ class MqttDevice:
                 name, f"{context.root}/", self._templates, beside.want, context.payload
             )
         self._requests: deque[tuple[str, bytes]] = deque(maxlen=_REQUESTS)
+        self._orders = Orders(settings.commands, context.gateway, modern)
+        self._client: BulkClient | None = None
         self._hosting = Hosting(settings.codec.host_state())
         self._canary = Canary(settings.canary)
         topic = Topics(context.root, context.gateway)("canary", name, "echo")
@@ -214,6 +229,18 @@ class MqttDevice:
         """See gateway.core.contracts.Publishing."""
         self._requests.append((topic, payload))
 
+    async def execute(self, command: Command) -> Reply:
+        """See gateway.core.contracts.Actuator. Done is what the broker has taken for somebody who
+        is subscribed."""
+        if not self._settings.commands:
+            return Reply("rejected", error=f"source {self.name} has no commands: topic")
+        if command.expires and time.time_ns() > command.expires:
+            return Reply("expired", error="it came too late")
+        client = self._client
+        if client is None or not client.is_connected():
+            return Reply("failed", error=f"no connection to the broker: {self.trouble}")
+        return await self._orders.send(client, command)
+
     async def listen(self) -> AsyncIterator[Burst]:
         """Bursts as read from the socket. Raises ConfigError if a certificate cannot be used."""
         self._receiver.handover.bind(asyncio.get_running_loop())
@@ -226,7 +253,8 @@ class MqttDevice:
         client.on_frames = partial(self._receiver.frames, client)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
-        client.on_publish = self._watch.published
+        client.on_publish = self._published
+        self._client = client
         connection = self._connection = Connection(
             client,
             self._endpoint,
@@ -290,6 +318,12 @@ class MqttDevice:
         self._standing.denied = False
         self._standing.hearing(DEAF if self._canary.deaf else "")
 
+    def _published(
+        self, client: Client, userdata: Any, packet_id: int, reason: Any, properties: Any
+    ) -> None:
+        self._watch.published(client, userdata, packet_id, reason, properties)
+        self._receiver.handover.call(self._orders.answered, packet_id, reason)
+
     # -- the canary, in the network thread ---------------------------------------------------
 
     def _look_after(self, client: BulkClient) -> str:
@@ -316,6 +350,7 @@ class MqttDevice:
 
     def _lost(self, reason: str) -> None:
         self._canary.lost()
+        self._receiver.handover.call(self._orders.lost, reason)
         self._standing.lost(reason)
 
     def _emit(self, event: Event) -> None:

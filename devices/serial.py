@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from gateway.codecs.json import JsonSettings
+from gateway.core.commands import Schema
 from gateway.core.contracts import Burst, Command, Context, Device, Reply, boottime
 from gateway.core.errors import Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
@@ -238,6 +239,10 @@ class SerialDevice:
             self._emit(Connected(kind="device", name=self.name, detail=self._line.path))
 
     # -- commands ---------------------------------------------------------------------------
+
+    def commands(self, device: str) -> Mapping[str, Schema]:
+        """See gateway.core.commands.Commandable."""
+        return {name: command.arguments() for name, command in self._settings.commands.items()}
 
     async def execute(self, command: Command) -> Reply:
         """See gateway.core.contracts.Actuator."""

@@ -261,6 +261,11 @@ class Alerts:
             "failed": self.failed,
         }
 
+    def vanished(self, device: str) -> None:
+        """A device was forgotten: its alerts end."""
+        self._engine.vanished(device)
+        self._engine.vanished(f"device/{device}")
+
     async def acknowledge(self, number: int, by: str) -> dict[str, Any]:
         """Somebody takes care of it. Raises LookupError, Conflict."""
         await self._loaded.wait()

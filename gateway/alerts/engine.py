@@ -109,6 +109,11 @@ class Engine:
             if alert.source not in seen:
                 self._judge(rule, alert.source, alert, False, alert.value, "")
 
+    def vanished(self, source: str) -> None:
+        """A device is no more: what it was about ends."""
+        for alert in [each for each in self.going() if each.source == source]:
+            self._leave(alert)
+
     def _judge(
         self,
         rule: Rule,

@@ -76,6 +76,7 @@ def intake_of(
         Limits(limits.payload, limits.topic, limits.rate, limits.burst),
         house.clock.received,
         device.codec_of if isinstance(device, CodecMapped) else None,
+        house.devices_.abouts.ignored,
     )
     if isinstance(device, Measured):
         decoder.units = device.units

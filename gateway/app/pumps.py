@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from gateway.bus.block import Block
@@ -13,7 +13,7 @@ from gateway.bus.passages import passages
 from gateway.bus.table import Table
 from gateway.bus.times import base_of
 from gateway.core.collector import keep
-from gateway.core.contracts import Described, Device, Several, TopicMapped
+from gateway.core.contracts import Described, Device, Several, TopicMapped, Value
 from gateway.core.events import Event
 from gateway.runtime.announce import ReadingsAnnouncer
 from gateway.runtime.house import House
@@ -68,10 +68,12 @@ def _keep(history: History, passage: Block | Table) -> None:
 
 class Own(dict[str, bool]):
     """Whether a device does not speak MQTT itself, so that we speak for it; by its id. sources:
-    the drivers of such devices, by name; a driver that does not tell devices apart is one."""
+    the drivers of such devices, by name; a driver that does not tell devices apart is one.
+    told: those whose description has been published."""
 
     def __init__(self, registry: Devices, sources: Mapping[str, Device]) -> None:
         super().__init__()
+        self.told: set[str] = set()
         self._registry = registry
         self._sources = sources
         self._drivers = {
@@ -81,7 +83,10 @@ class Own(dict[str, bool]):
         }
 
     def __missing__(self, device: str) -> bool:
-        source = self._registry.get(device).source
+        try:
+            source = self._registry.get(device).source
+        except LookupError:
+            return False  # it was forgotten a moment ago
         found = source in self._sources
         if source != IMPORTED:  # that one may come itself some day
             self[device] = found
@@ -93,7 +98,13 @@ class Own(dict[str, bool]):
 
     async def info(self, device: str) -> Mapping[str, Any]:
         """What a device is, as far as that is known."""
-        driver = self._drivers.get(device)
+        with suppress(LookupError):
+            found = await self._info(device, self._drivers.get(device))
+            self._registry.get(device).told = found
+            return found
+        return {}
+
+    async def _info(self, device: str, driver: Device | None) -> Mapping[str, Any]:
         if driver is not None:
             return await asyncio.to_thread(driver.info) if isinstance(driver, Described) else {}
         known = self._registry.get(device)
@@ -105,10 +116,12 @@ class Own(dict[str, bool]):
 
 async def announce(house: House, readings: ReadingsAnnouncer, own: Own) -> None:
     """Readings of devices that do not speak MQTT go out on MQTT."""
-    told: set[str] = set()
+    told = own.told
 
     async def tell(device: str) -> None:
         told.add(device)
+        if last := _last(house, device):
+            readings.last(device, *last)
         if info := await own.info(device):
             units = house.units(device)
             readings.describe(device, {"units": units, **info} if units else info)
@@ -128,6 +141,15 @@ async def announce(house: House, readings: ReadingsAnnouncer, own: Own) -> None:
                 for device in {reading.device for reading in ours} - told:
                     await tell(device)
                 readings.take(ours)
+
+
+def _last(house: House, device: str) -> tuple[int, dict[str, Value]] | None:
+    """What a device said last before this start, and when (ns), if it has said nothing since."""
+    with suppress(LookupError):
+        known = house.devices_.get(device)
+        if known.last and known.last_time and not known.count:
+            return known.last_time, known.last
+    return None
 
 
 async def ready(house: House) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from gateway import registry
 from gateway.alerts.alerts import Alerts
@@ -18,21 +19,28 @@ from gateway.core.settings import BridgeSettings, DeviceSettings
 from gateway.runtime import bottlenecks, broker_drops, probes
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from gateway.runtime.broker_drops import BrokerDrops
+from gateway.runtime.command_ear import CommandEar
+from gateway.runtime.command_targets import Finder
+from gateway.runtime.commanding import Commanding
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.figures import HouseFigures
 from gateway.runtime.home_assistant import HomeAssistant
 from gateway.runtime.house import House
 from gateway.runtime.limiting import Limiting
 from gateway.runtime.machine import Machine, machine
+from gateway.runtime.managing import Managing
 from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
+from gateway.runtime.twinning import Twinning
 from gateway.runtime.watchdog import Watchdog
 from gateway.stages.backoff import Places
+from gateway.store.commands import Commanded, Commands
+from gateway.store.twins import Twins
 from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
 _FINISH = 1.0  # how long a write on its way may take when its bridge ends (s)
-_FACES = ("report", "announce", "home assistant", "announcer")
+_FACES = ("report", "announce", "home assistant", "commands", "announcer")
 
 
 class Wiring:
@@ -80,6 +88,8 @@ class Wiring:
         for name, device in config.named_devices.items():
             self._start_source(name, device, context, config)
         self._start_alerts(config)
+        await self._start_commands(config)
+        house.managing = Managing(house, lambda: self._announcer, self._left)
         self._start_faces()
         parts.start("control", control.serve(house, socket_paths(config.gateway.data_dir)))
         await self._start_api(config)
@@ -144,6 +154,7 @@ class Wiring:
             await parts.end(*_FACES, "broker upkeep", "broker")
             await self._start_broker(config)
             await self._start_announcer(config)
+            await self._start_ear(config)
         context = self._context(config)
         for name in found.bridges.come:
             await self._subscribe(name, config.named_bridges[name], context)
@@ -196,6 +207,44 @@ class Wiring:
         telling = HomeAssistant(house, self._announcer, own, file, self.config.home_assistant)
         self._parts.start("home assistant", telling.run())
         self._parts.start("report", Report(house, self._announcer, topics).run())
+
+    async def _start_commands(self, config: Config) -> None:
+        house = self._house
+        house.commanding = Commanding(
+            Commands(house.devices_.database),
+            Finder(house.devices_, house.intakes),
+            self._tell,
+            lambda: house.clock.synced,
+        )
+        self._parts.start("commanding", house.commanding.run())
+        house.twinning = Twinning(
+            Twins(house.devices_.database), house.topics, house.devices_.knows,
+            lambda: self._announcer,
+        )  # fmt: skip
+        self._parts.start("twinning", house.twinning.run())
+        await self._start_ear(config)
+
+    async def _start_ear(self, config: Config) -> None:
+        house = self._house
+        assert house.commanding is not None, "begun at the start"
+        assert house.twinning is not None, "likewise"
+        house.twinning.announce()
+
+        def publish(topic: str, payload: Any) -> None:
+            self._announcer.publish(topic, payload)
+
+        ear = CommandEar(
+            config.broker.endpoint, house.topics, house.commanding, publish, house.twinning.heard
+        )
+        await self._parts.enter("commands", ear.running())
+
+    def _tell(self, command: Commanded) -> None:
+        topic = self._house.topics("res", command.device, command.name)
+        self._announcer.publish(topic, command.told())
+
+    def _left(self, device: str) -> None:
+        self._own.pop(device, None)
+        self._own.told.discard(device)
 
     def _speechless(self) -> dict[str, Device]:
         """The sources whose devices do not speak MQTT."""

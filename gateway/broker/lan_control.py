@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -105,6 +105,24 @@ class LanControl:
     async def remove_user(self, name: str) -> dict[str, Any]:
         """A user less; it is thrown out."""
         return await self._changed(name, partial(self._lan.accounts.remove, name))
+
+    async def issue(self, names: Sequence[str]) -> dict[str, Any]:
+        """Users for several devices at once, with generated passwords, in `issued`."""
+        for name in names:
+            self._check_name(name)
+        async with self._lock:
+            self._usable()
+            issued = await asyncio.to_thread(self._lan.accounts.issue, names)
+            await self._reloaded()
+            return await self._shown() | {"issued": issued}
+
+    async def revoke(self, names: Sequence[str]) -> dict[str, Any]:
+        """Let several devices in no more; they are thrown out."""
+        async with self._lock:
+            self._usable()
+            await asyncio.to_thread(self._lan.accounts.revoke, names)
+            await self._reloaded()
+            return await self._shown()
 
     async def _changed(self, name: str, change: Callable[[], str | None]) -> dict[str, Any]:
         async with self._lock:

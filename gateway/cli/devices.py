@@ -1,16 +1,13 @@
 """`berrygate devices`: who is there, and what each said last."""
 
 from argparse import Namespace, _SubParsersAction
+from collections.abc import Iterator
 from typing import Any
 
+from gateway.cli import commands as telling
+from gateway.cli import credentials, managing, registry, twins
 from gateway.cli.client import ask
 from gateway.cli.common import CliError, Exit, ago, clock, level, options, plain, print_json, table
-
-_TOLD = {
-    "family": "speaks as", "name": "name", "model": "model", "manufacturer": "made by",
-    "firmware": "firmware",
-}  # fmt: skip
-"""What a device told of itself, and how it is called here."""
 
 
 def add(commands: "_SubParsersAction[Any]") -> None:
@@ -18,13 +15,21 @@ def add(commands: "_SubParsersAction[Any]") -> None:
     shared = [options()]
     devices = commands.add_parser("devices", parents=shared, help="the devices and what they say")
     devices.set_defaults(do=show_all)
-    actions = devices.add_subparsers(dest="action", metavar="list | show ID")
+    actions = devices.add_subparsers(dest="action", metavar="ACTION")
     listing = actions.add_parser("list", parents=shared, help="all devices (the default)")
+    listing.add_argument("filter", nargs="?", default="", help="only those whose id or name has it")
+    listing.add_argument("--state", choices=("new", "adopted", "ignored"), help="only those")
+    listing.add_argument("--tag", default="", help="only those with this tag")
     listing.set_defaults(do=show_all)
     showing = actions.add_parser("show", parents=shared, help="one device")
     identity = showing.add_argument("id", metavar="ID")
     identity.completer = complete
     showing.set_defaults(do=show)
+    telling.add(actions, complete)
+    managing.add(actions, complete)
+    twins.add(actions, complete)
+    credentials.add(actions, complete)
+    registry.add(actions)
 
 
 def complete(parsed_args: Namespace, **_: Any) -> list[str]:
@@ -37,18 +42,27 @@ def complete(parsed_args: Namespace, **_: Any) -> list[str]:
 
 def show_all(args: Namespace) -> int:
     """List every device."""
-    found = sorted(ask(args, "devices"), key=lambda device: str(device["id"]))
+    asked = {key: getattr(args, key, None) for key in ("filter", "state", "tag")}
+    wanted = {key: value for key, value in asked.items() if value}
+    found = sorted(ask(args, "devices", **wanted), key=lambda device: str(device["id"]))
     if args.json:
         print_json(found)
         return Exit.OK
     if not found:
-        print("no devices yet")
+        print("no such devices" if wanted else "no devices yet")
         return Exit.OK
     rows = [
-        [device["id"], _level(device), ago(device.get("last_seen")), _values(device)]
+        [
+            device["id"],
+            plain(device.get("name")),
+            device.get("state", "new"),
+            _level(device),
+            ago(device.get("last_seen")),
+            _values(device),
+        ]
         for device in found
     ]
-    table(["DEVICE", "HEALTH", "LAST SEEN", "LAST VALUES"], rows)
+    table(["DEVICE", "NAME", "STATE", "HEALTH", "LAST SEEN", "LAST VALUES"], rows)
     return Exit.OK
 
 
@@ -62,14 +76,8 @@ def show(args: Namespace) -> int:
     print(f"{plain(device['id'])}  {level(health.get('level', 'UNKNOWN'), health.get('score'))}")
     for reason in health.get("reasons", []):
         print(f"  -{reason['cost']:<3} {plain(reason.get('text'))}")
-    print(f"  called     {plain(device.get('original'))}")
-    print(f"  source     {plain(device.get('source'))}")
-    told = device.get("about") or {}
-    for key, word in _TOLD.items():
-        if told.get(key):
-            print(f"  {word:<10} {plain(told[key])}")
-    for metric, why in (told.get("unread") or {}).items():
-        print(f"  not read   {plain(metric)}: {plain(why)}")
+    for key, value in _described(device):
+        print(f"  {key:<10} {plain(value)}")
     print(f"  last seen  {ago(device.get('last_seen'))}")
     last = device.get("last", {})
     if last.get("time"):
@@ -83,6 +91,25 @@ def show(args: Namespace) -> int:
         ]
         table(["METRIC", "LAST VALUE", "UNIT" if units else ""], rows)
     return Exit.OK
+
+
+def _described(device: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What is known of it besides its readings, by word."""
+    told = device.get("about") or {}
+    lines = [
+        ("name", device.get("name") or told.get("name")),
+        ("called", device.get("original")),
+        ("state", device.get("state")),
+        ("speaks as", told.get("family")),
+        ("model", device.get("model") or told.get("model")),
+        ("made by", told.get("manufacturer")),
+        ("firmware", device.get("firmware") or told.get("firmware")),
+        ("tags", ", ".join(device.get("tags") or ())),
+        *(device.get("attributes") or {}).items(),
+        ("source", device.get("source")),
+        *(("not read", f"{metric}: {why}") for metric, why in (told.get("unread") or {}).items()),
+    ]
+    return ((plain(word), value) for word, value in lines if value)
 
 
 def _level(device: dict[str, Any]) -> tuple[str, str]:

@@ -82,3 +82,15 @@ def check_filter(topic: str) -> None:
             raise ValueError(f'"{topic}": `#` must be the whole last level')
         if "+" in level and level != "+":
             raise ValueError(f'"{topic}": `+` must be a whole level')
+
+
+def check_commands(template: str) -> None:
+    """Whether this says where a device hears what it is told. Raises ValueError."""
+    try:
+        told = template.format(device="a", command="b")
+    except (LookupError, ValueError, AttributeError) as error:
+        raise ValueError(f'"{template}": {error}; {{device}} and {{command}} are known') from error
+    if not ("{device}" in template and "{command}" in template):
+        raise ValueError(f'"{template}": {{device}} and {{command}} must be in it')
+    if "\0" in told or set("+#") & set(told):
+        raise ValueError(f'"{template}": a topic to publish to has no wildcards')

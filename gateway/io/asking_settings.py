@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from gateway.core.commands import Schema
 from gateway.core.contracts import Reply
 from gateway.core.errors import Unavailable
 from gateway.core.settings import Duration, Settings, wrong
@@ -75,6 +76,17 @@ class CommandSettings(Settings):
                 "error", message, "add reply:, what the answer begins with if all went well"
             )
         return self
+
+    def arguments(self) -> Schema:
+        """What the arguments must be."""
+        value = {"type": ["number", "string"]}
+        names = sorted(names_in(self.write))
+        return {
+            "type": "object",
+            "properties": dict.fromkeys(names, value),
+            "required": names,
+            "additionalProperties": False,
+        }
 
     async def execute(self, args: Mapping[str, Any], asking: Asking) -> Reply:
         """Send it, and wait for what becomes of it. Raises nothing of its own."""

@@ -104,14 +104,25 @@ class Protected:
 
     def __init__(self, site: Site, keys: Mapping[str, Key], directory: Path) -> None:
         self._site = site
+        self._directory = directory
         self._contexts: dict[bytes, _Context] = {}
         try:
             for device, key in keys.items():
-                context = _Context(directory / key.fingerprint, device, key)
-                self._contexts[key.client] = context
+                self.admit(device, key)
         except BaseException:
             self.close()
             raise
+
+    def admit(self, device: str, key: Key) -> None:
+        """A device's key from now on, in place of the one it had. Raises OSError, ValueError."""
+        context = _Context(self._directory / key.fingerprint, device, key)
+        self.expel(device)
+        self._contexts[key.client] = context
+
+    def expel(self, device: str) -> None:
+        """A device's key is worth nothing any more."""
+        for client in [c for c, context in self._contexts.items() if context.device == device]:
+            self._contexts.pop(client).close()
 
     def close(self) -> None:
         """See _Context.close."""

@@ -312,7 +312,17 @@ class ReadingsAnnouncer:
         """Say what a device is."""
         self._announcer.publish(self._topics("meta", device, "info"), info, retain=True)
 
+    def last(self, device: str, moment: int, values: dict[str, Any]) -> None:
+        """What a device had said last when the gateway ended, at `moment` (ns): a broker that
+        forgot it knows it again. Not told as a reading."""
+        message = {
+            "time": moment // 1_000_000, "values": values, "clock": "synced", "historical": False,
+        }  # fmt: skip
+        self._announcer.publish(self._topics("state", device, "readings"), message, retain=True)
+
     def forget(self, device: str) -> None:
         """Take back what is retained of a device that is no more."""
+        if device in self._held:
+            self._held[device] = None
         for kind, what in (("meta", "info"), ("state", "readings")):
             self._announcer.clear(self._topics(kind, device, what))

@@ -50,7 +50,8 @@ class Bad:
 class Decoded:
     """What a burst came to. frames: how many frames the readings come from. size: their bytes.
     over: frames over their device's rate, by device; they are not looked at. over_at: their places
-    in the burst."""
+    in the burst. ignored: frames of devices that are not wanted, likewise; left_out: reports of
+    such devices in frames of others."""
 
     readings: list[Reading] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
@@ -58,3 +59,5 @@ class Decoded:
     size: int = 0
     over: Counter[str] = field(default_factory=Counter)
     over_at: list[int] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)

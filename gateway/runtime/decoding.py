@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
 from typing import NamedTuple
@@ -80,7 +80,7 @@ class _Moment(NamedTuple):
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
     received: when a burst came (ns), and the flags of a time that is ours. codec_of: the codec for
-    a topic, where that says how its frames are written.
+    a topic, where that says how its frames are written. ignored: devices that are not wanted.
 
     units: what the codec knows of a device's units, by metric. about: what it was told of a device,
     by its original name."""
@@ -94,6 +94,7 @@ class Decoder:
         limits: Limits,
         received: Callable[[Burst], tuple[int, int]],
         codec_of: Callable[[str], Codec] | None = None,
+        ignored: Container[str] = frozenset(),
     ) -> None:
         self._source = source
         self._decode = codec.decode if codec is not None else _no_codec
@@ -106,6 +107,7 @@ class Decoder:
         self.units = able.units if isinstance(able, Measured) else _no_units
         self.about = able.about if isinstance(able, Introducing) else _unknown
         self._registry = registry
+        self._ignored = ignored
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
         self._received = received
@@ -166,6 +168,9 @@ class Decoder:
             try:
                 sender = self.senders.learn(topic)
                 device = sender.device
+                if device in self._ignored:
+                    result.ignored[device] += 1
+                    continue
                 if left and is_over(left, device, result.over):
                     result.over_at.append(index)
                     continue
@@ -173,7 +178,7 @@ class Decoder:
                     raise DecodeError(fault[1], reason=fault[0])
                 here = theirs if forwarded and forwarded[index] else moment
                 flat = found[index] if found else self._plain((payload,))[0]
-                result.readings += self._reports(topic, sender, payload, flat, here)
+                result.readings += self._reports(topic, sender, payload, flat, here, result)
             except DecodeError as error:
                 if device is _NOBODY and is_over(left, device, result.over):
                     result.over_at.append(index)
@@ -192,6 +197,9 @@ class Decoder:
             device = _NOBODY
             try:
                 device = self._registry.id_of(reading.device, self._source)
+                if device in self._ignored:
+                    result.ignored[device] += 1
+                    continue
                 if is_over(left, device, result.over):
                     result.over_at.append(place)
                     continue
@@ -296,6 +304,7 @@ class Decoder:
         payload: bytes,
         plain: _Flat,
         moment: "_Moment",
+        result: Decoded,
     ) -> list[Reading]:
         """What a payload reports. plain: what the quick way made of it."""
         if len(payload) > self._limits.payload:
@@ -305,10 +314,8 @@ class Decoder:
         if self._addressed is not None:
             told = list(self._addressed(topic, sender.device, payload, moment.received))
             _note_shape(sender, plain, told)
-            return [
-                self._reading(self._named_by(each, sender.device), *each[1:], moment)
-                for each in told
-            ]
+            named = [(self._named_by(each, sender.device), *each[1:]) for each in told]
+            return self._wanted(named, moment, result)
         made, bare = [], True
         decode = self._decode if self._codec_of is None else self._codec_of(topic).decode
         for given, values in decode(sender.device, payload, moment.received):
@@ -318,6 +325,18 @@ class Decoder:
             shape = tuple(plain)
             if shape == tuple(made[0].values):
                 sender.shapes.add(shape)
+        return made
+
+    def _wanted(
+        self, told: Iterable[tuple[str, int | None, dict[str, Value]]], moment: "_Moment",
+        result: Decoded,
+    ) -> list[Reading]:  # fmt: skip
+        made = []
+        for device, given, values in told:
+            if device in self._ignored:
+                result.left_out[device] += 1
+            else:
+                made.append(self._reading(device, given, values, moment))
         return made
 
     def _reading(

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -21,20 +21,26 @@ from gateway.core.topics import Topics
 from gateway.io.sqlite import Database
 from gateway.runtime.alerting import Alerting
 from gateway.runtime.clock import Clock
+from gateway.runtime.commanding import Commanding
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.health_history import points as health_points
 from gateway.runtime.intake import Intake
 from gateway.runtime.letters import Letters
 from gateway.runtime.overview import Looks, overview
+from gateway.runtime.twinning import Twinning
 from gateway.stages.health import Health
 from gateway.stages.profiling import Profiler
+from gateway.store.abouts import described
 from gateway.store.dead_letters import DeadLetters
-from gateway.store.devices import Devices
+from gateway.store.devices import Device, Devices
 from gateway.store.exporting import Export, Selection
 from gateway.store.health import HealthHistory
 from gateway.store.history import History
 from gateway.store.importing import Import
 from gateway.store.importing import Options as ImportOptions
+
+if TYPE_CHECKING:
+    from gateway.runtime.managing import Managing
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +79,9 @@ class House:
     starting: set[str] = field(default_factory=set)
     reloading: Reloading | None = None
     alerting: Alerting | None = None
+    commanding: Commanding | None = None
+    managing: "Managing | None" = None
+    twinning: Twinning | None = None
     stores: Sequence[Database] = ()
     looks: Looks = field(default_factory=deque)
     imports: int = 0
@@ -110,6 +119,7 @@ class House:
             "devices": {"count": len(self.devices_.list()), "levels": health["devices"]},
             "sources": self.sources(),
             "bridges": self.bridges(),
+            "commands": dict(self.commanding.counts) if self.commanding else {},
             "broker": self.broker(),
             "limits": self.limits(),
             "dead_letters": self.dead_letters.totals(),
@@ -165,6 +175,12 @@ class House:
             },
             "broker": {"dropped": self.broker().get("dropped")},
         }
+
+    def driver(self, source: str) -> object:
+        """The driver of a source. Raises LookupError."""
+        if source not in self.intakes:
+            raise LookupError(f'no source "{source}"')
+        return self.intakes[source].device
 
     def sources(self) -> list[dict[str, Any]]:
         """The configured sources."""
@@ -235,11 +251,21 @@ class House:
 
     def _device(self, device: str) -> dict[str, Any]:
         part = self.health_.devices.get(device)
-        known = self.devices_.get(device).as_dict()
+        found = self.devices_.get(device)
+        known = found.as_dict() | described(self.devices_.abouts.get(device), found.told)
+        known["silent_after"] = self._silent_after(found)
         health = part.as_dict() if part is not None else {"level": "UNKNOWN", "score": 0}
         about = self.about(device)
         told = {"about": asdict(about)} if about is not None else {}
         return {**known, "units": self.units(device), **told, "health": health}
+
+    def _silent_after(self, device: Device) -> float | None:
+        """After how long without a message it is silent (s), by its rhythm; None before it has
+        spoken."""
+        rule = self.health_.rules.silence
+        if not device.count:
+            return None
+        return round(max(rule.at_least, device.silent_after(rule.missed, rule.unknown)), 1)
 
     def units(self, device: str) -> Mapping[str, str]:
         """Units of a device by metric, as far as its codec knows them. Raises LookupError."""

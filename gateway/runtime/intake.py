@@ -173,6 +173,9 @@ class Intake:
         self.services.devices.seen(decoded.readings)
         for device, over in decoded.over.items():
             self.refusals.note("rate", over, device)
+        if decoded.ignored or decoded.left_out:
+            for device, unwanted in (decoded.ignored + decoded.left_out).items():
+                self.services.devices.left_out(device, unwanted)
         if decoded.readings:
             self.services.bus.emit(decoded.readings)
         weight = decoded.size + sum(_BAD + len(bad.payload) for bad in decoded.bad)
@@ -227,6 +230,7 @@ class Intake:
         self, burst: Burst, decoded: Decoded, repeated: int, weight: int
     ) -> Callable[[], None]:
         frames, bad, over = decoded.frames, len(decoded.bad), decoded.over.total()
+        ignored = decoded.ignored.total()
         outcome = Stored() if burst.patient else Stored(_rejected(decoded))
 
         def done() -> None:
@@ -238,7 +242,9 @@ class Intake:
             ledger.dead_lettered += bad
             if over:
                 ledger.dropped["rate"] += over
-            ledger.in_flight -= frames + repeated + bad + over
+            if ignored:
+                ledger.dropped["ignored"] += ignored
+            ledger.in_flight -= frames + repeated + bad + over + ignored
             burst.done(outcome)
 
         return done

@@ -45,6 +45,7 @@ class Report:
         self._presence: dict[str, tuple[str, int]] = {}
         self._around = Around(house.health_.rules, self._saved, self._failing, self._gone)
         self._turns: list[list[Component]] = [[] for _ in range(REPEAT)]
+        self._known = self._departed = 0
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -77,16 +78,20 @@ class Report:
             await asyncio.sleep(max(begun - loop.time(), 0.0))
 
     def _meet(self) -> None:
-        """Watch devices that are new. None ever goes out of the registry."""
-        house, health = self._house, self._house.health_
-        known = sum(map(len, self._turns))
-        if known == len(house.devices_):
+        """Watch devices that are new. From the beginning again where one has gone."""
+        devices, health = self._house.devices_, self._house.health_
+        if self._departed != devices.departed:
+            self._departed, self._known = devices.departed, 0
+            self._turns = [[] for _ in range(REPEAT)]
+        if self._known == len(devices):
             return
-        for device in house.devices_.list()[known:]:
+        for device in devices.list()[self._known :]:
+            self._known += 1
+            if device.id in devices.abouts.ignored:
+                continue
             if device.id not in health.devices:
                 health.watch(device.id, self._probe(device))
-            self._turns[known % REPEAT].append(health.devices[device.id])
-            known += 1
+            self._turns[self._known % REPEAT].append(health.devices[device.id])
 
     def _probe(self, device: Device) -> DeviceProbe:
         intake = self._house.intakes.get(device.source)

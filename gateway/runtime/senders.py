@@ -37,6 +37,11 @@ class Senders:
         """What named no device may name one by now."""
         self._nobodys.clear()
 
+    def forget(self) -> None:
+        """Devices have been renamed, merged or forgotten: look at everybody anew."""
+        self._known.clear()
+        self._nobodys.clear()
+
     def learn(self, topic: str) -> Sender:
         """The sender of a topic. Raises DecodeError, the same one all through a burst."""
         if (known := self._known.get(topic)) is not None:

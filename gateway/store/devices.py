@@ -2,103 +2,32 @@
 
 import asyncio
 import logging
-import re
 import sqlite3
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH, RESERVED, slug
-from gateway.io.salvage import DamagedError, Rescue, Row
-from gateway.io.sqlite import Database, statements
-from gateway.store.checksums import checksum, is_whole
-from gateway.store.rhythm import SHORT, SPARE, WATCHED, Rhythm
+from gateway.io.sqlite import Database
+from gateway.store.abouts import Abouts
+from gateway.store.checksums import checksum
+from gateway.store.device import Device, paused
+from gateway.store.device_rows import RESCUE, SQL, read, row_of, without
+from gateway.store.lasts import Lasts
+from gateway.store.rhythm import SHORT
 
 log = logging.getLogger(__name__)
 
-_SQL = statements((files(__package__) / "devices.sql").read_text())
 SAVE_EVERY = 60.0
 """How often counts and times of devices are saved (s); a write wears a card by some 10 kB."""
 _RETRY = 1.0
-_NEVER = -1e9  # long before this machine was started (s, monotonic)
-_ID = re.compile(rf"[a-z0-9_-]{{1,{MAX_LENGTH}}}")
 _SHAPES = 500_000  # names in all shapes that are remembered, of all devices
 IMPORTED = "import"
 """The source of devices of which there is imported history only."""
 
-
-@dataclass(slots=True)
-class Device:
-    """One device. original: its name before it became an id. Times in ns; last_seen 0: never.
-
-    last: the last value of each of its metrics, from readings or, before the first of them, from
-    retained messages. count: readings since this start, the first of them at `began`, the last at
-    `heard` (s, time.monotonic).
-    varies: whether its readings have different metrics. rhythm: its pauses, once it made one.
-    refused: messages over its rate, since then.
-    """
-
-    id: str
-    original: str
-    source: str
-    first_seen: int
-    last_seen: int = 0
-    readings: int = 0
-    last: dict[str, Value] = field(default_factory=dict)
-    last_time: int = 0
-    metrics: set[str] = field(default_factory=set)
-    shapes: set[tuple[str, ...]] = field(default_factory=set)
-    varies: bool = False
-    began: float = 0.0
-    heard: float = _NEVER
-    count: int = 0
-    refused: int = 0
-    rhythm: Rhythm | None = None
-
-    @property
-    def interval(self) -> float:
-        """Its usual time between readings (s), as seen since this start; 0 while unknown."""
-        if self.count < 3:
-            return 0.0
-        return (self.heard - self.began) / (self.count - 1)
-
-    def silent_after(self, missed: float, unknown: float) -> float:
-        """After how long without a message it is silent (s): see gateway.store.rhythm; `unknown`
-        while its rhythm is not known."""
-        short = missed * min(self.interval, SHORT)
-        if self.rhythm is None:
-            return short if self.heard - self.began >= WATCHED else unknown
-        limit = self.rhythm.limit(self.heard, missed)
-        if limit is None:  # what was met once is all there is to go by
-            return max(unknown, SPARE * self.rhythm.longest)
-        return max(limit, short)
-
-    @property
-    def silent(self) -> float | None:
-        """How long it has said nothing (s); None: it never did. By a clock that is never set as
-        soon as it can be: a jump would make every device silent at once."""
-        if self.count:
-            return time.monotonic() - self.heard
-        return max((time.time_ns() - self.last_seen) / 1e9, 0.0) if self.last_seen else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the API; times in epoch ms."""
-        return {
-            "id": self.id,
-            "original": self.original,
-            "source": self.source,
-            "first_seen": self.first_seen // 1_000_000,
-            "last_seen": self.last_seen // 1_000_000 or None,
-            "interval": round(self.interval, 3) or None,
-            "readings": self.readings,
-            "refused": self.refused,
-            "metrics": sorted(self.metrics),
-            "last": {"time": self.last_time // 1_000_000 or None, "values": self.last},
-        }
+__all__ = ["IMPORTED", "RESCUE", "SAVE_EVERY", "Device", "Devices"]
 
 
 class Devices:
@@ -106,7 +35,8 @@ class Devices:
 
     database: where they are kept. limit: how many it may know; series: how many metrics each of
     them may have; total_series: all of them together. trouble: why nothing can be saved at the
-    moment, or "". every: how often what is counted is saved (s).
+    moment, or "". every: how often what is counted is saved (s). abouts: what people say of them.
+    departed: grows when a device goes, or is wanted or unwanted; observers: called then.
     """
 
     def __init__(
@@ -129,9 +59,17 @@ class Devices:
         self._changed: set[str] = set()
         self._unsaved: set[str] = set()
         self.trouble = ""
-        for device in database.load(_read):
+        self.departed = 0
+        self.observers: deque[Callable[[], None]] = deque()
+        self.abouts = Abouts(database)
+        self.lasts = Lasts(database)
+        for device in database.load(read):
             self._devices[device.id] = device
             self._ids[device.source, device.original] = device.id
+        for source, original, into in database.load(lambda c: c.execute(SQL["aliases"]).fetchall()):
+            if into in self._devices:
+                self._ids.setdefault((source, original), into)
+        self.lasts.restore(self._devices)
         self._generation = database.generation
 
     def adjust(self, limit: int, series: int, total_series: int) -> None:
@@ -148,6 +86,15 @@ class Devices:
         """
         known = self._ids.get((source, original))
         return known if known is not None else self._register(original, source)
+
+    def find(self, original: str, source: str) -> str | None:
+        """The id of a device of `source`; None where it is not known."""
+        return self._ids.get((source, original))
+
+    def would_be(self, original: str) -> str:
+        """The id of a device with this name, if it were registered now and its like is not
+        taken."""
+        return slug(original)
 
     def _register(self, original: str, source: str) -> str:
         base = slug(original)
@@ -235,13 +182,22 @@ class Devices:
         if known is not None:
             known.refused += count
 
+    def left_out(self, device: str, count: int) -> None:
+        """So many messages of a device were dropped, because it is ignored."""
+        known = self._devices.get(device)
+        if known is not None:
+            known.left_out += count
+            known.last_seen = time.time_ns()
+
     def seen(self, readings: Sequence[Reading]) -> None:
         """Readings have arrived, now."""
         now, moment = time.time_ns(), time.monotonic()
         for reading in readings:
-            device = self._devices[reading.device]
+            device = self._devices.get(reading.device)
+            if device is None:
+                continue  # it left a moment ago
             if moment - device.heard > SHORT:
-                _paused(device, moment)
+                paused(device, moment)
             device.last_seen = now
             device.heard = moment
             device.readings += 1
@@ -251,12 +207,12 @@ class Devices:
                 device.last_time = reading.time
                 # Of one that says one thing at a time, what it said last of each.
                 device.last = device.last | reading.values if device.varies else reading.values
-        self._changed.update({reading.device for reading in readings})
+        self._changed.update({reading.device for reading in readings} & self._devices.keys())
 
     def seed(self, device: str, values: dict[str, Value]) -> None:
         """What a retained message told of a device's last state; never a new reading."""
         known = self._devices[device]
-        if not known.last_time:
+        if not known.count:  # what it had said when we ended may be older
             known.last = known.last | values
 
     def list(self) -> "list[Device]":
@@ -266,6 +222,10 @@ class Devices:
     def __len__(self) -> int:
         return len(self._devices)
 
+    def knows(self, device: str) -> bool:
+        """Whether there is such a device."""
+        return device in self._devices
+
     def get(self, device: str) -> Device:
         """One device. Raises LookupError."""
         known = self._devices.get(device)
@@ -273,15 +233,101 @@ class Devices:
             raise LookupError(f'no device "{device}"')
         return known
 
+    async def forget(self, device: str) -> None:
+        """It is no more, and is a new one if it speaks again. Raises LookupError, sqlite3.Error,
+        OSError."""
+        gone, keys = self.get(device), self._leave(device)
+        try:
+            await self.database.write(lambda c: without(c, device))
+            await self.abouts.forget([device])
+        except BaseException:
+            self._back(gone, keys)
+            raise
+
+    async def merge(self, old: str, into: str) -> None:
+        """Whatever comes of `old` is `into`'s from now on; `old` is no more. Raises LookupError,
+        ValueError, sqlite3.Error, OSError."""
+        gone, stays = self.get(old), self.get(into)
+        if gone is stays:
+            raise ValueError(f"{old} cannot be merged into itself")
+        lives = gone if gone.last_seen > stays.last_seen else stays
+        after = (into, lives.original, lives.source, min(gone.first_seen, stays.first_seen))
+        seen, count = max(gone.last_seen, stays.last_seen), gone.readings + stays.readings
+        row = (*after, seen, count, checksum(*after))
+
+        def write(connection: sqlite3.Connection) -> None:
+            without(connection, old)
+            connection.executemany(SQL["alias"], [(*key, into) for key in keys])
+            connection.execute(SQL["save"], row)
+
+        await self.settle()
+        keys = [*self._leave(old), (stays.source, stays.original)]
+        self._ids.update(dict.fromkeys(keys, into))
+        try:
+            await self.database.write(write)
+            await self.abouts.forget([old])
+        except BaseException:
+            self._back(gone, keys[:-1])
+            raise
+        stays.original, stays.source, stays.first_seen = after[1], after[2], after[3]
+        if lives is gone:
+            stays.last, stays.last_time, stays.last_seen = gone.last, gone.last_time, seen
+        stays.readings += gone.readings
+        self.series += len(gone.metrics - stays.metrics)
+        stays.metrics |= gone.metrics
+        self._changed.add(into)
+
+    def _leave(self, device: str) -> Sequence[tuple[str, str]]:
+        """At once, so that nothing more is saved of it; the names it came under."""
+        gone = self._devices.pop(device)
+        self.series -= len(gone.metrics)
+        self._shapes -= sum(map(len, gone.shapes))
+        gone.shapes.clear()
+        keys = [key for key, known in self._ids.items() if known == device]
+        for key in keys:
+            del self._ids[key]
+        self._changed.discard(device)
+        self._unsaved.discard(device)
+        self.changed()
+        return keys
+
+    def _back(self, gone: Device, keys: Sequence[tuple[str, str]]) -> None:
+        """The disk refused: it is still there."""
+        self._devices.setdefault(gone.id, gone)
+        self._ids.update(dict.fromkeys(keys, gone.id))
+        self.series += len(gone.metrics)
+        self.changed()
+
+    def changed(self) -> None:
+        """Devices have gone, or are wanted or unwanted: everybody looks anew."""
+        self.departed += 1
+        for look in self.observers:
+            look()
+
+    async def _save_names(self) -> None:
+        """What people said of devices, and every name that they came under."""
+        await self.abouts.again()
+        aliases = [(*key, device) for key, device in self._ids.items()]
+        await self.database.write(lambda c: c.executemany(SQL["alias"], aliases))
+
     async def run(self) -> None:
         """Save what changed now and then; a crash costs counts of that time, no ids."""
         while True:
             await asyncio.sleep(self.every)
             await self._saved()
+            if self.lasts.due:
+                await self._saved_lasts()
 
     async def close(self) -> None:
         """Save what can be saved; the rest is counts."""
         await self._saved()
+        await self._saved_lasts()
+
+    async def _saved_lasts(self) -> None:
+        try:
+            await self.lasts.save(self._devices)
+        except (sqlite3.Error, OSError) as error:
+            log.warning("devices: what they said last cannot be kept: %s", error)
 
     async def _saved(self) -> bool:
         try:
@@ -300,49 +346,17 @@ class Devices:
         """Save what changed. Raises sqlite3.Error, OSError."""
         if self._generation != self.database.generation:
             # The file is a new one, and may lack some of what the old one had.
-            self._generation = self.database.generation
+            generation = self.database.generation
             self._changed.update(self._devices)
-        changed, self._changed = self._changed, set()
+            await self._save_names()
+            self._generation = generation
+        # Who has left meanwhile is not to come back.
+        changed, self._changed = self._changed & self._devices.keys(), set()
         unsaved = self._unsaved & changed
-        rows = [
-            (*identity, device.last_seen, device.readings, checksum(*identity))
-            for device in map(self._devices.__getitem__, changed)
-            for identity in [(device.id, device.original, device.source, device.first_seen)]
-        ]
+        rows = [row_of(self._devices[device]) for device in changed]
         try:
-            await self.database.write(lambda c: c.executemany(_SQL["save"], rows))
+            await self.database.write(lambda c: c.executemany(SQL["save"], rows))
         except BaseException:
-            self._changed |= changed
+            self._changed |= changed & self._devices.keys()
             raise
         self._unsaved -= unsaved
-
-
-def _paused(device: Device, moment: float) -> None:
-    """It is heard again, or for the first time since the start."""
-    if not device.count:
-        device.began = moment
-        return
-    if device.rhythm is None:
-        device.rhythm = Rhythm(device.began)
-    device.rhythm.gap(device.heard, moment)
-
-
-def _read(connection: sqlite3.Connection) -> "list[Device]":
-    """Every device that is stored. Raises sqlite3.Error, among them DamagedError."""
-    devices = []
-    for row in connection.execute(_SQL["all"]):
-        if not _makes_sense("device", row):
-            raise DamagedError(f"device {row[0]!r}: its checksum does not hold")
-        devices.append(Device(*row[:6]))
-    return devices
-
-
-def _makes_sense(table: str, row: Row) -> bool:
-    # A name that a flipped bit has changed would take another device's id.
-    return table != "device" or (
-        is_whole((*row[:4], row[6])) and isinstance(row[0], str) and bool(_ID.fullmatch(row[0]))
-    )
-
-
-RESCUE = Rescue(keep=_makes_sense)
-"""What is kept of a damaged state database: devices whose names are whole; every dead letter."""

@@ -8,8 +8,10 @@ from gateway.web import models
 from gateway.web.alert_routes import add_alerts
 from gateway.web.answers import answer
 from gateway.web.answers import known as _known
+from gateway.web.command_routes import add_commands
 from gateway.web.export import add_export
 from gateway.web.house import House
+from gateway.web.managing_routes import add_managing
 from gateway.web.params import (
     HealthParams,
     LettersParams,
@@ -23,8 +25,8 @@ from gateway.web.params import (
     stretch,
 )
 from gateway.web.problems import RESPONSES
+from gateway.web.twin_routes import add_twins
 
-DevicePath = Annotated[str, Path(alias="id", pattern=r"^[a-z0-9_-]{1,64}$")]
 BridgePath = Annotated[str, Path(alias="name", pattern=r"^[a-z0-9_-]{1,64}$")]
 Nothing = Annotated[NoParams, Query()]
 
@@ -36,9 +38,11 @@ def router(house: House) -> APIRouter:
     _add_bridges(routes, house)
     _add_errors(routes, house)
     _add_letters(routes, house)
-    _add_devices(routes, house)
+    add_managing(routes, house)
     _add_history(routes, house)
     add_alerts(routes, house)
+    add_commands(routes, house)
+    add_twins(routes, house)
     return routes
 
 
@@ -123,19 +127,6 @@ def _add_letters(routes: APIRouter, house: House) -> None:
         """Send dead letters once more; those that are refused again stay."""
         with _known():
             return answer(await house.retry(bridge, asked.ids, asked.after))
-
-
-def _add_devices(routes: APIRouter, house: House) -> None:
-    @routes.get("/devices", response_model=list[models.Device], tags=["devices"])
-    async def devices(_: Nothing) -> Response:
-        """Every known device, with its last values."""
-        return answer(house.devices())
-
-    @routes.get("/devices/{id}", response_model=models.Device, tags=["devices"])
-    async def device(device: DevicePath, _: Nothing) -> Response:
-        """One device."""
-        with _known():
-            return answer(house.device(device))
 
 
 def _add_history(routes: APIRouter, house: House) -> None:

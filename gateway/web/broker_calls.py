@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field
 
 from gateway.broker import LanControl
 from gateway.core.errors import ConfigError
+from gateway.core.keys import Keyed
+from gateway.core.settings import Id
 from gateway.web.house import House
 from gateway.web.params import NoParams, Params
 
@@ -28,6 +30,25 @@ class UserParams(Params):
     """Names one user."""
 
     name: str
+    """Its name."""
+
+
+class CredentialsParams(Params):
+    """Names devices."""
+
+    source: Id | None = None
+    """The source that issues keys to them; the embedded broker if not given."""
+    renew: bool = False
+    """In place of keys that they have."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=1, max_length=1_000)]
+    """Their ids."""
+
+
+class SourceParams(Params):
+    """Names a source."""
+
+    source: Id
     """Its name."""
 
 
@@ -63,10 +84,53 @@ def broker_calls(
         return await lan().renew_password(asked.name)
 
     return {
+        **_credential_calls(house, lan),
         "broker": (NoParams, show),
         "broker_open": (OpenParams, open_),
         "broker_close": (NoParams, close),
         "broker_user_add": (UserParams, add),
         "broker_user_remove": (UserParams, remove),
         "broker_user_password": (UserParams, password),
+    }
+
+
+def _keyed(house: House, source: str) -> Keyed:
+    """Raises LookupError, ConfigError."""
+    driver = house.driver(source)
+    if not isinstance(driver, Keyed):
+        raise ConfigError(f"source {source} has no keys", fix="name a source of type coap")
+    return driver
+
+
+def _credential_calls(
+    house: House,
+    lan: Callable[[], LanControl],
+) -> dict[str, tuple[type[BaseModel], Callable[[Any], Awaitable[Any]]]]:
+    async def issue(asked: CredentialsParams) -> Any:
+        if asked.source is not None:
+            keyed = _keyed(house, asked.source)
+            taken = sorted({*keyed.keyed()} & {*asked.names})
+            if taken and not asked.renew:
+                raise ConfigError(
+                    f"there are keys of {', '.join(taken[:10])} already",
+                    fix=f"berrygate devices credentials rotate {taken[0]} --source {asked.source}",
+                )
+            return {"issued": {name: keyed.issue_key(name) for name in asked.names}}
+        return await lan().issue(asked.names)
+
+    async def revoke(asked: CredentialsParams) -> Any:
+        if asked.source is not None:
+            keyed = _keyed(house, asked.source)
+            for name in asked.names:
+                keyed.revoke_key(name)
+            return {"users": list(keyed.keyed())}
+        return await lan().revoke(asked.names)
+
+    async def keys(asked: SourceParams) -> Any:
+        return list(_keyed(house, asked.source).keyed())
+
+    return {
+        "credentials_issue": (CredentialsParams, issue),
+        "credentials_revoke": (CredentialsParams, revoke),
+        "credentials_keys": (SourceParams, keys),
     }

@@ -12,8 +12,10 @@ from gateway import __version__
 from gateway.core.errors import BerrygateError
 from gateway.web.alerts import alert_calls
 from gateway.web.broker_calls import broker_calls
+from gateway.web.commands import command_calls
 from gateway.web.house import House
 from gateway.web.lines import CallError, Request
+from gateway.web.managing import managing_calls
 from gateway.web.params import (
     BridgeParams,
     DeviceParams,
@@ -30,6 +32,7 @@ from gateway.web.params import (
     health_stretch,
     stretch,
 )
+from gateway.web.twins import twin_calls
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,6 @@ def calls(house: House) -> dict[str, Call]:
     return {
         "version": plain(lambda: {"version": __version__}),
         "status": plain(house.status),
-        "devices": plain(house.devices),
         "bridges": plain(house.bridges),
         "health": plain(house.health),
         "overview": (OverviewParams, overview),
@@ -73,6 +75,9 @@ def calls(house: House) -> dict[str, Call]:
         **_bridge_calls(house),
         **broker_calls(house),
         **alert_calls(house),
+        **command_calls(house),
+        **managing_calls(house),
+        **twin_calls(house),
     }
 
 

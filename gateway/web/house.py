@@ -9,6 +9,9 @@ from prometheus_client import CollectorRegistry
 from gateway.broker import LanControl
 from gateway.core.contracts import Reading
 from gateway.runtime.alerting import Alerting
+from gateway.runtime.commanding import Commanding
+from gateway.runtime.managing import Managing
+from gateway.runtime.twinning import Twinning
 from gateway.store.exporting import Export, Selection
 from gateway.store.importing import Import, Options
 
@@ -18,7 +21,8 @@ class House(Protocol):
 
     registry: the histograms that parts of the gateway observe into. lan: what opens the embedded
     broker to the network; None where another broker is used. alerting: what watches and tells;
-    None where that is off.
+    None where that is off. commanding: what has devices do something; None while starting.
+    managing, twinning: what keeps the registry, and state that is desired; likewise.
     """
 
     @property
@@ -26,6 +30,15 @@ class House(Protocol):
 
     @property
     def alerting(self) -> Alerting | None: ...
+
+    @property
+    def commanding(self) -> Commanding | None: ...
+
+    @property
+    def managing(self) -> Managing | None: ...
+
+    @property
+    def twinning(self) -> Twinning | None: ...
 
     @property
     def registry(self) -> CollectorRegistry: ...
@@ -46,6 +59,10 @@ class House(Protocol):
 
     def device(self, device: str) -> dict[str, Any]:
         """One device. Raises LookupError."""
+        ...
+
+    def driver(self, source: str) -> object:
+        """The driver of a source. Raises LookupError."""
         ...
 
     def bridges(self) -> list[dict[str, Any]]:

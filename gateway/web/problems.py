@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from gateway.core.errors import BerrygateError, Conflict, Denied, Throttled, Unavailable
+from gateway.core.errors import BerrygateError, Conflict, Denied, Rejected, Throttled, Unavailable
 from gateway.web.plain import PROBLEM, plain_problem
 
 _VARIES = re.compile(r"\{\w+\}")
@@ -103,7 +103,7 @@ async def _expected(request: Request, error: Exception) -> Response:
     if isinstance(error, Unavailable):
         after = {"Retry-After": str(round(error.after))} if isinstance(error, Throttled) else None
         return problem(503, str(error), fix=error.fix, headers=after)
-    status = {Denied: 403, Conflict: 409}.get(type(error), 400)
+    status = {Denied: 403, Conflict: 409, Rejected: 422}.get(type(error), 400)
     return problem(status, str(error), fix=error.fix)
 
 

@@ -79,3 +79,21 @@ def test_a_hash_that_fits_is_kept() -> None:
     assert after["pump"] != before["pump"]
     assert not matches("x", "$7$1$not base64$x")
     assert not matches("x", "")
+
+
+def test_a_generated_password_costs_the_broker_little(tmp_path: Path) -> None:
+    """It is checked for each connected client whenever the broker reads its users again."""
+    accounts = Accounts(tmp_path / "users")
+    accounts.add("one")
+    accounts.issue(["two", "three"])
+    accounts.renew("two")
+    rounds = [int(entry.split("$")[2]) for entry in accounts.read().values()]
+    assert len(rounds) == 3
+    assert max(rounds) <= 20
+    with pytest.raises(ConfigError, match="two"):
+        accounts.issue(["four", "two"])
+    with pytest.raises(ConfigError, match="four"):
+        accounts.revoke(["one", "four"])
+    assert accounts.read().keys() == {"one", "two", "three"}
+    accounts.revoke(["one", "two"])
+    assert accounts.read().keys() == {"three"}

@@ -15,6 +15,9 @@ from prometheus_client import CollectorRegistry, Histogram
 from gateway.core.contracts import Flag, Reading, Value
 from gateway.core.errors import Conflict
 from gateway.core.ledger import BridgeLedger, SourceLedger
+from gateway.runtime.commanding import Commanding
+from gateway.runtime.managing import Managing
+from gateway.runtime.twinning import Twinning
 from gateway.store.exporting import Export, Selection
 from gateway.store.history import History
 from gateway.web import control, server
@@ -45,6 +48,10 @@ class SmallHouse:
         self.registry = CollectorRegistry()
         self.lan = None
         self.alerting: SmallAlerting | None = SmallAlerting()
+        self.commanding: Commanding | None = None  # see small_managing
+        self.managing: Managing | None = None
+        self.twinning: Twinning | None = None
+        self.directory: tempfile.TemporaryDirectory[str] | None = None
         commits = Histogram("berrygate_journal_commit_seconds", "x", registry=self.registry)
         stages = Histogram("berrygate_stage_seconds", "x", ["stage"], registry=self.registry)
         commits.observe(0.01)
@@ -117,6 +124,9 @@ class SmallHouse:
             "last": {"time": STARTED, "values": self.devices_[device]},
             "health": {"level": "GOOD", "score": 80},
         }
+
+    def driver(self, source: str) -> object:
+        raise LookupError(f'no source "{source}"')
 
     def bridges(self) -> list[dict[str, Any]]:
         return [

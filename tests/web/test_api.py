@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from gateway.web import server
 from tests.support.small_house import STARTED, SmallHouse, standing
+from tests.support.small_managing import manage
 
 
 async def get(http: httpx.AsyncClient, path: str, **params: Any) -> Any:
@@ -114,7 +115,9 @@ async def test_unknown_metric(http: httpx.AsyncClient) -> None:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory: Path = tmp_path_factory.mktemp("house")
-    with standing(SmallHouse(), directory) as url:
+    house = SmallHouse()
+    manage(house)
+    with standing(house, directory) as url:
         yield url
 
 

@@ -175,6 +175,17 @@ class Health:
         self._levels[Level.UNKNOWN] += 1
         self._due.put(device, 0.0)
 
+    def leave(self, device: str) -> None:
+        """A device is no more, or none that is to be watched."""
+        part = self.devices.pop(device, None)
+        if part is None:
+            return
+        self._restless.pop(device, None)
+        self._unwell.pop(device, None)
+        self._levels[part.level] -= 1
+        self._scores -= part.score
+        self._due.drop(device)
+
     def evaluate(self) -> list[Component]:
         """Look at every part, and at the devices whose time has come; those that changed."""
         now = time.monotonic()

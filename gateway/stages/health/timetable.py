@@ -20,9 +20,13 @@ class Timetable:
         """When it is to be looked at."""
         return self._when[name]
 
+    def drop(self, name: str) -> None:
+        """Look at it no more."""
+        self._when.pop(name, None)
+
     def come(self, now: float) -> Iterator[str]:
         """Those whose time has come; each must be put again."""
         while self._order and self._order[0][0] <= now:
             when, name = heapq.heappop(self._order)
-            if self._when[name] == when:
+            if self._when.get(name) == when:
                 yield name

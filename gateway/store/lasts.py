@@ -1,0 +1,64 @@
+"""What devices said last, kept for the next start: a gateway that comes back need not say that it
+knows nothing until each of them speaks again. Saved when it ends, and rarely in between: each time
+wears a card by all of it.
+"""
+
+import sqlite3
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.io.sqlite import Database
+from gateway.store.device import Device
+
+_EVERY = 900.0
+_VALUES = msgspec.json.Decoder(dict[str, float | int | bool | str])
+_LARGEST = 4_096  # of a device (bytes); what is more is not kept
+_ALL = "SELECT id, time, told FROM device_last"
+_SAVE = """INSERT INTO device_last (id, time, told) VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET time = excluded.time, told = excluded.told"""
+
+
+class Lasts:
+    """See the module."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._saved = time.monotonic()
+        self._times: dict[str, int] = {}  # of what is saved
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= _EVERY
+
+    def restore(self, devices: Mapping[str, Device]) -> None:
+        """Tell the devices what they said last. Blocks. Raises sqlite3.Error."""
+        for device, moment, told in self._database.load(lambda c: c.execute(_ALL).fetchall()):
+            known = devices.get(device)
+            if known is None:
+                continue
+            try:
+                known.last = _VALUES.decode(told)
+            except msgspec.DecodeError:  # damaged; it says it again
+                continue
+            known.last_time = self._times[device] = moment
+
+    async def save(self, devices: Mapping[str, Device]) -> None:
+        """Save what has changed. Raises sqlite3.Error, OSError."""
+        self._saved = time.monotonic()
+        rows = []
+        for device in list(devices.values()):
+            if device.last_time and self._times.get(device.id) != device.last_time:
+                told = msgspec.json.encode(device.last).decode()
+                if len(told) <= _LARGEST:
+                    rows.append((device.id, device.last_time, told))
+        if not rows:
+            return
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(_SAVE, rows)
+
+        await self._database.write(write)
+        self._times.update({row[0]: row[1] for row in rows})

@@ -1,0 +1,95 @@
+"""The registry out as CSV and in again, over the command line of a whole gateway."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.test_managing import meet, say
+from tests.support.gateway import Gateway, gateway
+from tests.support.ports import free_port
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Gateway]:
+    with gateway(tmp_path, broker={"port": free_port()}) as found:
+        yield found
+
+
+def table(house: Gateway) -> dict[str, dict[str, str]]:
+    out = house.command("devices", "export")
+    assert out.returncode == 0, out.stderr
+    return {row["id"]: row for row in csv.DictReader(io.StringIO(out.stdout))}
+
+
+def test_out_and_in_again(house: Gateway, tmp_path: Path) -> None:
+    meet(house, "soil-1")
+    house.command("devices", "rename", "soil-1", 'Beet "links", oben')
+    house.command("devices", "tag", "soil-1", "a b", "c")
+    before = table(house)
+    assert before["soil-1"]["name"] == 'Beet "links", oben'
+    file = tmp_path / "devices.csv"
+    file.write_text(house.command("devices", "export").stdout)
+    house.command("devices", "rename", "soil-1", "")
+    house.command("devices", "tag", "soil-1")
+    assert table(house)["soil-1"]["tags"] == ""
+    done = house.command("devices", "import", str(file))
+    assert done.returncode == 0, done.stderr
+    after = table(house)
+    assert after["soil-1"]["tags"] == "a b;c"
+    assert {i: row["name"] for i, row in after.items()} == {
+        i: row["name"] for i, row in before.items()
+    }
+
+
+def test_new_devices_are_met_under_the_id_they_were_given(house: Gateway, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.csv"
+    rows = [f"mqtt,Meter-{n},Zähler {n},adopted,site=north;row={n}" for n in range(450)]
+    file.write_text("source,original,name,state,attributes\n" + "\n".join(rows))
+    done = house.command("devices", "import", str(file))
+    assert done.stdout == "450 rows taken, 450 new devices, 0 bad rows\n", done.stderr
+    house.kill()
+    house.start()
+    say(house, "Meter-7", 1.0)
+    house.wait(lambda: house.values("meter-7", "value") == [1.0])
+    device = house.api("devices/meter-7")
+    assert (device["name"], device["state"]) == ("Zähler 7", "adopted")
+    assert device["attributes"] == {"site": "north", "row": "7"}
+    assert len(table(house)) == 451
+
+
+def test_bad_rows_are_told_by_their_line_and_the_others_are_taken(
+    house: Gateway, tmp_path: Path
+) -> None:
+    meet(house, "soil-1")
+    meet(house, "soil-2")
+    file = tmp_path / "mixed.csv"
+    file.write_text(
+        "id,source,original,name,state\n"
+        "soil-1,,,One,\n"
+        "ghost,,,Ghost,\n"
+        "soil-2,,,Two,sleeping\n"
+        'soil-2,,,"Two\nlines",\n'
+        ",mqtt,¿?,Nothing,\n"
+        "other,mqtt,new-1,New,\n"
+        "soil-2,coap,soil-2,Two,\n"
+        "soil-2,,,Second,adopted\n"
+    )
+    checked = house.command("devices", "import", "--check", str(file))
+    assert checked.returncode == 1
+    assert table(house)["soil-1"]["name"] == ""
+    done = house.command("devices", "import", str(file))
+    assert done.returncode == 1
+    told = [line.split(": ")[1].rsplit(":", 1)[1] for line in done.stderr.splitlines()]
+    assert told == ["3", "4", "6", "7", "8", "9"], done.stderr
+    found = table(house)
+    assert found["soil-1"]["name"] == "One"
+    assert (found["soil-2"]["name"], found["soil-2"]["state"]) == ("Second", "adopted")
+    assert "ghost" not in found
+    assert "2 rows taken" in done.stdout
+    odd = tmp_path / "odd.csv"
+    odd.write_text("id,nmae\nsoil-1,x\n")
+    assert 'no column "nmae"' in house.command("devices", "import", str(odd)).stderr
+    assert house.command("devices", "import", str(tmp_path / "none.csv")).returncode == 2
