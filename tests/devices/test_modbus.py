@@ -685,7 +685,7 @@ async def test_a_late_answer_is_not_taken_for_that_to_the_next_request(
 async def test_a_command_that_is_given_up_leaves_nothing_behind(rtu: Line, slave: Slave) -> None:
     """Its answer comes all the same, when something else is being asked."""
     slave.answer = lambda request: [
-        (0.2 if request[2:4] == b"\x00\x63" else 0.0, reply_to(request))
+        (0.2 if request[2:4] == b"\x00\x63" else 0.03, reply_to(request))
     ]
     registers = [*APART["registers"], {"name": "slow", "address": 99, "every": "1d"}]
     units = [unit("a", map={**APART, "registers": registers})]
