@@ -697,6 +697,7 @@ async def test_a_command_that_is_given_up_leaves_nothing_behind(rtu: Line, slave
             await asyncio.sleep(0.1)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+            await asyncio.sleep(0.3)
             seen = len(found.readings("a"))
             await until(lambda n=seen: len(found.readings("a")) > n)
     for reading in found.readings("a"):
