@@ -685,7 +685,7 @@ async def test_a_late_answer_is_not_taken_for_that_to_the_next_request(
 async def test_a_command_that_is_given_up_leaves_nothing_behind(rtu: Line, slave: Slave) -> None:
     """Its answer comes all the same, when something else is being asked."""
     slave.answer = lambda request: [
-        (0.2 if request[2:4] == b"\x00\x63" else 0.0, reply_to(request))
+        (0.2 if request[2:4] == b"\x00\x63" else 0.03, reply_to(request))
     ]
     registers = [*APART["registers"], {"name": "slow", "address": 99, "every": "1d"}]
     units = [unit("a", map={**APART, "registers": registers})]
@@ -697,6 +697,7 @@ async def test_a_command_that_is_given_up_leaves_nothing_behind(rtu: Line, slave
             await asyncio.sleep(0.1)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+            await asyncio.sleep(0.3)
             seen = len(found.readings("a"))
             await until(lambda n=seen: len(found.readings("a")) > n)
     for reading in found.readings("a"):
