@@ -90,6 +90,28 @@ async def test_each_reading_of_a_bme280_is_a_measurement_of_its_own(
         assert found.values("bme280")[-1]["temperature"] > 28
 
 
+async def test_a_chip_that_is_slow_is_waited_for(wires: Wires, tmp_path: Path) -> None:
+    there = chips()
+    for chip in there.values():
+        chip.late = 0.03
+    async with listening(wires, tmp_path, ALL[:4], there) as found:
+        await until(lambda: len(found.counts()) == 4)
+        assert found.values("outside")[0]["temperature"] == pytest.approx(25.08, abs=0.005)
+        assert found.values("sht3x")[0]["temperature"] == 25.0
+        assert found.values("ads1115")[0]["level"] == pytest.approx(50.0, abs=0.01)
+        assert found.values("battery")[0]["current"] == pytest.approx(1.5, abs=0.001)
+        assert not [event for event in found.events if isinstance(event, Disconnected)]
+
+
+async def test_a_chip_that_is_never_done_is_named(wires: Wires, tmp_path: Path) -> None:
+    there = chips()
+    there[0x40].late = 1e9
+    async with listening(wires, tmp_path, [ALL[1], ALL[3]], there) as found:
+        await until(lambda: found.device.concern)
+        assert found.device.concern.startswith("battery (ina219 at 0x40): it is not done after")
+        await until(lambda: found.values("sht3x"))
+
+
 @pytest.mark.parametrize("oversampling", [1, 16])
 async def test_a_bmp280_is_read_and_not_taken_for_a_bme280(
     wires: Wires, tmp_path: Path, oversampling: int

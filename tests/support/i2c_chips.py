@@ -15,7 +15,9 @@ class Nack(Exception):
 
 
 class Chip:
-    """What all chips have. A chip that a register is written to and read from has a pointer."""
+    """What all chips have. late: how much longer a measurement takes than it should (s)."""
+
+    late = 0.0
 
     def __init__(self) -> None:
         self.begun = 0  # how often it was powered on
@@ -83,7 +85,9 @@ class Bme280(Chip):
         )
         self._next = b"".join(fields)
         times = [2 ** (code - 1) for code in (temperature, pressure, self._humid) if code]
-        self._ready_at = time.monotonic() + (1 + sum(2 * each + 0.5 for each in times)) / 1000
+        self._ready_at = (
+            time.monotonic() + self.late + (1 + sum(2 * each + 0.5 for each in times)) / 1000
+        )
 
     def read(self, count: int) -> bytes:
         if self._next is not None and time.monotonic() >= self._ready_at:
@@ -124,7 +128,7 @@ class Sht3x(Chip):
             raise Nack
         elif command in times:
             self._answer = b"".join(map(_word, self.raw))
-            self._ready_at = time.monotonic() + times[command]
+            self._ready_at = time.monotonic() + self.late + times[command]
         elif command == 0xF32D:
             self._answer, self._ready_at = _word(0), 0.0
         elif command == 0x30A2:
@@ -204,7 +208,7 @@ class Ads1115(Words):
         volts = self.volts[high] - (0.0 if low is None else self.volts[low])
         steps = round(volts / self._scales[value >> 9 & 7] * 32768)
         self._next = min(max(steps, -32768), 32767) & 0xFFFF
-        self._ready_at = time.monotonic() + 1 / self._rates[value >> 5 & 7]
+        self._ready_at = time.monotonic() + self.late + 1 / self._rates[value >> 5 & 7]
 
     def looked_at(self, register: int) -> int:
         busy = time.monotonic() < self._ready_at
@@ -239,7 +243,7 @@ class Ina219(Words):
             code = value >> 3 & 15
             samples = 2 ** (code & 7) if code & 8 else 1
             if value & 7 == 3:
-                self._ready_at = time.monotonic() + 2 * samples * 0.000_532
+                self._ready_at = time.monotonic() + self.late + 2 * samples * 0.000_532
         elif register == 5:
             self.words[5] = value & 0xFFFE
 
