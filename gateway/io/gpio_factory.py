@@ -13,7 +13,9 @@ import gpiozero
 from gpiozero.exc import BadPinFactory, GPIOZeroError, PinUnknownPi
 
 from gateway.core.errors import BerrygateError, ConfigError, Denied, Unavailable
+from gateway.io import raspberry
 
+_ROOT = Path("/")
 _CHIPS = Path("/dev")
 _MOCK = "GPIOZERO_PIN_FACTORY=mock"
 _LGPIO = "pip install lgpio (Python 3.13: first apt-get install swig liblgpio-dev python3-dev)"
@@ -35,11 +37,18 @@ def pin_factory(directory: Path) -> Any:
         fix = "unset GPIOZERO_PIN_FACTORY, or set it to lgpio"
         raise ConfigError(f"no pin factory {named}", fix=fix) from error
     except ImportError as error:
+        if named == "lgpio" and "Raspberry" not in (raspberry.model(_ROOT) or ""):
+            raise _no_pi() from error  # what would it be installed for
         fix = _LGPIO if named == "lgpio" else f"install {error.name}"
         message = f"the pins of this machine need the Python module {error.name or named}"
         raise ConfigError(message, fix=fix) from error
     except pin_errors() as error:
         raise _no_chip(error) from error
+
+
+def _no_pi() -> ConfigError:
+    fix = f"run it on a Raspberry Pi; to try a configuration elsewhere: {_MOCK} berrygate run"
+    return ConfigError("this machine is no Raspberry Pi: it has no GPIO pins", fix=fix)
 
 
 def _lgpio(directory: Path) -> Any:

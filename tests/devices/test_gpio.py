@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -569,8 +568,6 @@ def _no_factory_yet() -> Any:
 
 @pytest.mark.usefixtures("_no_factory_yet")
 async def test_a_machine_without_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec("lgpio") is None:  # imported, it would make its pipe here
-        pytest.skip("needs lgpio")
     if Path("/dev/gpiochip0").exists():
         pytest.skip("this one has some")
     monkeypatch.delenv("GPIOZERO_PIN_FACTORY", raising=False)
@@ -583,13 +580,19 @@ async def test_a_machine_without_pins(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("_no_factory_yet")
-async def test_without_lgpio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", ["Raspberry Pi 5 Model B Rev 1.0", None])
+async def test_without_lgpio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None
+) -> None:
+    monkeypatch.setattr("gateway.io.raspberry.model", lambda root: model)
     monkeypatch.delenv("GPIOZERO_PIN_FACTORY", raising=False)
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
     monkeypatch.delitem(__import__("sys").modules, "gpiozero.pins.lgpio", raising=False)
-    with pytest.raises(ConfigError, match="Python module lgpio") as error:
+    with pytest.raises(ConfigError) as error:
         await anext(device(tmp_path).listen())
-    assert "pip install lgpio" in str(error.value.fix)
+    assert ("need the Python module lgpio" in str(error.value)) is (model is not None)
+    assert ("no Raspberry Pi" in str(error.value)) is (model is None)
+    assert ("pip install lgpio" in str(error.value.fix)) is (model is not None)
 
 
 @pytest.mark.usefixtures("_no_factory_yet")
