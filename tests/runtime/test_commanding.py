@@ -207,7 +207,7 @@ async def test_too_many_are_sent_away_and_little_is_kept(database: Database) -> 
         for number in range(WAITING):
             await found.ask(f"n{number}")
         with pytest.raises(Throttled):
-            await found.ask("one too many")
+            await found.ask("one-too-many")
         relay.go.set()
         await found.commanding.wait(f"n{WAITING - 1}", 5)
         for number in range(5):
