@@ -15,6 +15,8 @@ Schema = Mapping[str, Any]
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """What a command's name may be: it is a level of topics and of URLs."""
+IDENTITY = re.compile(r"[!-.0-~]{1,128}")
+"""What the id of a command may be: printable ASCII without / and spaces, which URLs can hold."""
 _DEEPEST = 10
 _EXACT = 1e-9  # how near to a multiple a float must be, as a share of the step
 

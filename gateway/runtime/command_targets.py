@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.core.commands import NAME, Commandable, Schema, misfit
+from gateway.core.commands import IDENTITY, NAME, Commandable, Schema, misfit
 from gateway.core.contracts import Actuator, Command, Reply
 from gateway.core.errors import Conflict, Rejected
 from gateway.core.settings import parse_duration
@@ -25,7 +25,6 @@ LARGEST = 16_384
 """The most of a command's arguments, and of its result (bytes of JSON)."""
 PATIENCE = 60.0
 """How long a driver may take (s)."""
-_LONGEST_ID = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +114,8 @@ def checked(asked: Asked, now: int) -> Commanded:
     if not NAME.fullmatch(asked.name):
         raise Rejected(f'"{asked.name[:80]}" is no name of a command')
     identity = asked.id or uuid.uuid4().hex
-    if len(identity) > _LONGEST_ID or not identity.isprintable():
-        raise Rejected(f"an id has at most {_LONGEST_ID} printable characters")
+    if not IDENTITY.fullmatch(identity):
+        raise Rejected("an id has at most 128 printable ASCII characters, no / and no spaces")
     if len(msgspec.json.encode(asked.args)) > LARGEST:
         raise Rejected(f"the arguments are more than {LARGEST} bytes")
     expires = asked.expires or now + int(LIFETIME * 1e9)

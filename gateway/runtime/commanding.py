@@ -16,7 +16,7 @@ from typing import Any
 from gateway.core.contracts import Reply
 from gateway.core.errors import BerrygateError, Conflict, Throttled, Unavailable
 from gateway.runtime.command_targets import Asked, Find, Target, carried_out, checked, fits, limited
-from gateway.store.commands import Commanded, Commands, Status
+from gateway.store.commands import LOST, Commanded, Commands, Status
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ WAITING = 16
 WAITING_IN_ALL = 512
 _RETRY = 1.0
 _LATE = "it came too late"
+_NOT_BEGUN = "the gateway stopped before it was begun; it is not tried again"
 
 Tell = Callable[[Commanded], None]
 
@@ -81,6 +82,17 @@ class Commanding:
             for worker in self._workers.values():
                 worker.cancel()
             await asyncio.gather(*self._workers.values(), return_exceptions=True)
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """We stop: what has not ended is carried out no more, and whoever waits is told."""
+        for job in list(self._jobs.values()):
+            if not job.command.ended:
+                begun = job.command.status == "executing"
+                job.command.error = LOST if begun else _NOT_BEGUN
+                self._step(job, "failed")
+            await self._saved(job.command)
+            self._ended(job)
 
     def what(self, device: str) -> dict[str, Any]:
         """What a device can be told: takes, why (not), schemas (by name; None where its source

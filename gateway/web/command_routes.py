@@ -12,7 +12,7 @@ from gateway.web.params import NoParams
 
 DevicePath = Annotated[str, Path(alias="id", pattern=r"^[a-z0-9_-]{1,64}$")]
 NamePath = Annotated[str, Path(alias="name", pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-IdentityPath = Annotated[str, Path(alias="id", min_length=1, max_length=128)]
+IdentityPath = Annotated[str, Path(alias="id", pattern=r"^[!-.0-~]{1,128}$")]
 
 
 class CommandAnswer(Answer):

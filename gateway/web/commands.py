@@ -15,7 +15,7 @@ from gateway.web.house import House
 from gateway.web.params import MOST_ID, DeviceParams, Params, While
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Identity = Annotated[str, Field(min_length=1, max_length=128)]
+Identity = Annotated[str, Field(pattern=r"^[!-.0-~]{1,128}$")]
 Ms = Annotated[int, Field(ge=1, le=MOST_ID)]
 
 

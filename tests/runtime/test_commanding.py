@@ -133,16 +133,30 @@ async def test_the_next_run_knows_and_repeats_nothing(database: Database) -> Non
         await found.ask("halfway")
         await found.ask("waiting")
         await asyncio.sleep(0.1)
+        told = found.told
+    assert told[-2:] == [("halfway", "failed"), ("waiting", "failed")]
     relay.go.set()
     async with standing(database, relay) as found:
-        assert sorted(found.told) == [("halfway", "failed"), ("waiting", "failed")]
+        assert found.told == []
         for name, status in (("done", "ok"), ("halfway", "failed"), ("waiting", "failed")):
             again = await found.ask(name)
             assert again.status == status, name
         assert (await found.commanding.find("halfway")).error == LOST
+        assert "before it was begun" in (await found.commanding.find("waiting")).error
         await asyncio.sleep(0.1)
         assert relay.begun == ["done", "halfway"]
         assert relay.done == ["done"]
+
+
+async def test_what_a_killed_run_left_is_given_up_and_told(database: Database) -> None:
+    relay = Relay()
+    store = Commands(database)
+    for name in ("a", "b"):
+        await store.add(Commanded(name, "lamp", "on", {}, "http", time.time_ns()))
+    async with standing(database, relay) as found:
+        assert sorted(found.told) == [("a", "failed"), ("b", "failed")]
+        assert (await found.ask("a")).error == LOST
+        assert relay.begun == []
 
 
 async def test_what_cannot_be_written_down_is_not_done(database: Database) -> None:
@@ -193,7 +207,7 @@ async def test_too_many_are_sent_away_and_little_is_kept(database: Database) -> 
         for number in range(WAITING):
             await found.ask(f"n{number}")
         with pytest.raises(Throttled):
-            await found.ask("one too many")
+            await found.ask("one-too-many")
         relay.go.set()
         await found.commanding.wait(f"n{WAITING - 1}", 5)
         for number in range(5):
