@@ -61,11 +61,7 @@ def _head(found: dict[str, Any]) -> None:
     )
     for reason in found["reasons"]:
         print(colored(f"  not ready: {plain(reason)}", "bad"))
-    for reason in health["reasons"]:
-        text = reason.get("text") or f"{reason['metric']} {reason['value']} ({reason['limit']})"
-        print(f"  -{reason['cost']:<3} {plain(reason.get('component', ''))}  {plain(text)}")
-        if doing := reason.get("doing"):
-            print(f"       {plain(doing)}")
+    _reasons(health["reasons"])
     if active := (alerts := found.get("alerts") or {}).get("active"):
         worst = next(each for each in ("critical", "warning", "info") if alerts.get(each))
         text = f"  {count(active)} active: {count(alerts[worst])} {worst}; see berrygate alerts"
@@ -81,6 +77,18 @@ def _head(found: dict[str, Any]) -> None:
         f"journal {size(journal['bytes'])} in {journal['segments']} segment(s)   "
         f"clock {'set' if synced else 'not set'}"
     )
+
+
+def _reasons(reasons: list[dict[str, Any]]) -> None:
+    """Why points were lost, and what the gateway does about it, once for each part."""
+    said = set()
+    for reason in reasons:
+        part, doing = reason.get("component", ""), reason.get("doing")
+        text = reason.get("text") or f"{reason['metric']} {reason['value']} ({reason['limit']})"
+        print(f"  -{reason['cost']:<3} {plain(part)}  {plain(text)}")
+        if doing and (part, doing) not in said:
+            said.add((part, doing))
+            print(f"       {plain(doing)}")
 
 
 def _ledger(found: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.events import Bottleneck
 from gateway.core.figures import Figure
+from gateway.runtime import meanwhile
 from gateway.stages.health import Deduction, Probe, over
 from gateway.stages.profiling import Limit
 
@@ -44,11 +45,18 @@ def limited(house: "House", kind: str, name: str, probe: Probe) -> Probe:
         limits = house.health_.rules.of(f"{kind}/{name}")
         lasts = max(time.monotonic() - limit.since, 0.0)
         who = _ELSEWHERE.get(limit.stage, ("", ""))[1]
-        own = over(limits, "limiting", lasts, f"{who}limits ({limit.cause.kind}): {limit.text}")
+        text, doing = f"{who}limits ({limit.cause.kind}): {limit.text}", _doing(house, kind, name)
+        own = over(limits, "limiting", lasts, text, doing)
         lost = sum(each.cost for each in found or ())
         return [*(found or ()), *(replace(each, cost=max(each.cost - lost, 1)) for each in own)]
 
     return whole
+
+
+def _doing(house: "House", kind: str, name: str) -> str:
+    """What is done about a bridge that limits because it does not get through at all."""
+    delivery = house.deliveries.get(name) if kind == "bridge" else None
+    return meanwhile.of_bridge(delivery) if delivery and delivery.retry.failing else ""
 
 
 def _limit(house: "House", kind: str, name: str) -> Limit | None:

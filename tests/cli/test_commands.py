@@ -120,7 +120,7 @@ def test_status(house: SmallHouse, berrygate: Berrygate) -> None:
     done = berrygate("status")
     assert done.code == 0, done.err
     assert "greenhouse-pi  ◉ GOOD 84  up 1h 2m" in done.out
-    assert "oldest reading waits 90 s" in done.out
+    assert "oldest reading waits 90 s\n       it sends what waits\n" in done.out
     rows = {line.split()[0]: line.split() for line in done.out.splitlines() if line.strip()}
     assert rows["mqtt"] == ["mqtt", "10", "7", "1", "1", "1", "0", "0"]
     assert rows["home"] == ["home", "running", "8", "5", "3", "0", "0", "0", "-"]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from gateway.config.health import HealthSettings
 from gateway.core.events import Bottleneck, Event
+from gateway.core.settings import BridgeSettings
 from gateway.runtime.bottlenecks import figures, limited, part_of
 from gateway.runtime.house import House
 from gateway.runtime.limiting import Limiting
@@ -26,6 +27,7 @@ def house(*limits: Limit, **more: Any) -> House:
     settings = ProfilingSettings()
     profiler = SimpleNamespace(limits=limits, settings=settings, loop=None)
     health = Health(HealthSettings().rules())
+    more.setdefault("deliveries", {})
     return cast(House, SimpleNamespace(profiler=profiler, health_=health, **more))
 
 
@@ -55,6 +57,19 @@ def test_it_costs_what_the_part_has_not_lost_already() -> None:
     assert (reason.cost, reason.text) == (60, "the event loop limits (cpu): loop waits")
     assert limited(here, "stage", "journal", lambda: None)() is None
     assert limited(here, "bridge", "other", lambda: ())() == ()
+
+
+def test_a_bridge_that_limits_because_it_is_cut_off_says_what_is_done() -> None:
+    settings = BridgeSettings(type="x")
+    retry = SimpleNamespace(failing="refused")
+    away = SimpleNamespace(name="home", state="failing", settings=settings, retry=retry)
+    here = house(limit("deliver:home", "remote"), deliveries={"home": away})
+    bridge = limited(here, "bridge", "home", lambda: ())
+    (reason,) = bridge() or ()
+    assert "it tries again by itself" in reason.doing
+    retry.failing = ""  # it is only slow
+    (reason,) = bridge() or ()
+    assert reason.doing == ""
 
 
 def test_an_alert_on_it_leaves_out_what_fails() -> None:

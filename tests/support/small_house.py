@@ -180,6 +180,7 @@ class SmallHouse:
                     "limit": 60,
                     "cost": 16,
                     "text": "oldest reading waits 90 s",
+                    "doing": "it sends what waits",
                 }
             ],
             "components": {
