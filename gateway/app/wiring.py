@@ -40,7 +40,6 @@ from gateway.runtime.broker_drops import BrokerDrops
 from gateway.runtime.decoding import Decoder, Limits
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.figures import HouseFigures
-from gateway.runtime.home_assistant import HomeAssistant
 from gateway.runtime.house import House
 from gateway.runtime.intake import Intake, Services
 from gateway.runtime.limiting import Limiting
@@ -234,10 +233,17 @@ class Wiring:
             readings.forget(gone)
         self._own = own
         self._parts.start("announce", pumps.announce(house, readings, own))
-        file = self.config.gateway.data_dir / "home-assistant.json"
-        telling = HomeAssistant(house, self._announcer, own, file, self.config.home_assistant)
-        self._parts.start("home assistant", telling.run())
+        self._start_home_assistant(own)
         self._parts.start("report", Report(house, self._announcer, topics).run())
+
+    def _start_home_assistant(self, own: pumps.Own) -> None:
+        file = self.config.gateway.data_dir / "home-assistant.json"
+        wanted = self.config.home_assistant
+        if wanted or file.exists():  # what was said is to be taken back
+            from gateway.runtime.home_assistant import HomeAssistant  # most never need it
+
+            telling = HomeAssistant(self._house, self._announcer, own, file, wanted)
+            self._parts.start("home assistant", telling.run())
 
     def _speechless(self) -> dict[str, Device]:
         """The sources whose devices do not speak MQTT."""
