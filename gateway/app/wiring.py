@@ -24,7 +24,6 @@ from gateway.runtime.command_targets import Finder
 from gateway.runtime.commanding import Commanding
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.figures import HouseFigures
-from gateway.runtime.home_assistant import HomeAssistant
 from gateway.runtime.house import House
 from gateway.runtime.limiting import Limiting
 from gateway.runtime.machine import Machine, machine
@@ -203,10 +202,17 @@ class Wiring:
             readings.forget(gone)
         self._own = own
         self._parts.start("announce", pumps.announce(house, readings, own))
-        file = self.config.gateway.data_dir / "home-assistant.json"
-        telling = HomeAssistant(house, self._announcer, own, file, self.config.home_assistant)
-        self._parts.start("home assistant", telling.run())
+        self._start_home_assistant(own)
         self._parts.start("report", Report(house, self._announcer, topics).run())
+
+    def _start_home_assistant(self, own: pumps.Own) -> None:
+        file = self.config.gateway.data_dir / "home-assistant.json"
+        wanted = self.config.home_assistant
+        if wanted or file.exists():  # what was said is to be taken back
+            from gateway.runtime.home_assistant import HomeAssistant  # most never need it
+
+            telling = HomeAssistant(self._house, self._announcer, own, file, wanted)
+            self._parts.start("home assistant", telling.run())
 
     async def _start_commands(self, config: Config) -> None:
         house = self._house

@@ -68,8 +68,9 @@ async def check_bridge(
         )  # fmt: skip
         trial = _Trial(made, context, took, patience)
         before = Traces.now()
-        with Holding(inspect.getfile(settings)):
+        with Holding(inspect.getfile(settings)) as holding:
             await trial.delivers()
+            holding.judge()
             await trial.takes_odd_values()
             if refused is not None:
                 await trial.rejects(refused)

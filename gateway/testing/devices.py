@@ -64,8 +64,9 @@ async def check_device(
     await check_import(settings.__module__)
     with tempfile.TemporaryDirectory() as directory:
         trial = _Trial(made, Path(directory), broker or Endpoint(), patience)
-        with Holding(inspect.getfile(settings)):
+        with Holding(inspect.getfile(settings)) as holding:
             await trial.first(say, answered)
+            holding.judge()
             await trial.again(say, leave, come)
             await trial.told()
 
@@ -83,7 +84,7 @@ class _Trial:
             "checking", "berrygate", directory, broker, self._emit, codec=registry.codec
         )
         device = check_building(lambda: settings.build(_NAME, context))
-        if not isinstance(device, Device) or not inspect.isasyncgenfunction(device.listen):
+        if not isinstance(device, Device):
             unfit(f"build() gives {device!r}", "an object with a name and `async def listen(self)`")
         if device.name != _NAME:
             unfit(f'the device is called "{device.name}"', "self.name = name, as build() is given")

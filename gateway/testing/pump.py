@@ -1,7 +1,7 @@
 """Takes what a device gives, as the gateway does; and has its other side say something."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -29,7 +29,10 @@ class Pump:
     async def run(self) -> None:
         """Until it is cancelled; error: why it ended otherwise."""
         try:
-            async with aclosing(self._device.listen()) as bursts:  # type: ignore[type-var]
+            made = self._device.listen()
+            if not isinstance(made, AsyncGenerator):
+                unfit(f"listen() gives {made!r}", "async def listen(self): … yield Burst(…)")
+            async with aclosing(made) as bursts:
                 async for burst in bursts:
                     self._take(burst)
                     if self.closing:

@@ -59,6 +59,8 @@ DEVICE = [
     Mistake("another name", _NAME, '        self.name = "station"\n', 'is called "station"'),
     Mistake("no iterator", _LISTEN, "    async def hear(self) -> AsyncIterator[Burst]:\n",
             "async def listen(self)"),
+    Mistake("a coroutine", _LISTEN, "    async def listen(self):\n        return self.lines()\n\n"
+            f"{_LISTEN.replace('listen', 'lines')}", "listen() gives"),
     Mistake("seconds", "Burst(time.time_ns()", "Burst(int(time.time())", "Burst.received is"),
     Mistake("text for bytes", "[line]", "[line.decode()]", "a payload is str"),
     Mistake("a column too short", "[self.name], [line]", "[self.name], [line, line]",
