@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from gateway import registry
 from gateway.alerts.alerts import Alerts
@@ -11,6 +10,7 @@ from gateway.app import pumps
 from gateway.app.making import broker_status, embedded_broker, intake_of
 from gateway.app.opening import adjust, certificates_of
 from gateway.app.parts import Parts, until
+from gateway.app.telling import Telling
 from gateway.broker import EmbeddedBroker
 from gateway.config import Config
 from gateway.config.changes import Changes, changes
@@ -19,9 +19,6 @@ from gateway.core.settings import BridgeSettings, DeviceSettings
 from gateway.runtime import bottlenecks, broker_drops, probes
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from gateway.runtime.broker_drops import BrokerDrops
-from gateway.runtime.command_ear import CommandEar
-from gateway.runtime.command_targets import Finder
-from gateway.runtime.commanding import Commanding
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.figures import HouseFigures
 from gateway.runtime.house import House
@@ -30,11 +27,8 @@ from gateway.runtime.machine import Machine, machine
 from gateway.runtime.managing import Managing
 from gateway.runtime.moving import status_line, watch_pipeline
 from gateway.runtime.report import Report
-from gateway.runtime.twinning import Twinning
 from gateway.runtime.watchdog import Watchdog
 from gateway.stages.backoff import Places
-from gateway.store.commands import Commanded, Commands
-from gateway.store.twins import Twins
 from gateway.web import control, server
 from gateway.web.sockets import socket_paths
 
@@ -53,6 +47,7 @@ class Wiring:
         self._own = pumps.Own(house.devices_, {})
         self._broker: EmbeddedBroker | None = None
         self._announcer: Announcer
+        self._telling: Telling
         self._places = Places()
 
     async def start(self) -> None:
@@ -87,7 +82,8 @@ class Wiring:
         for name, device in config.named_devices.items():
             self._start_source(name, device, context, config)
         self._start_alerts(config)
-        await self._start_commands(config)
+        self._telling = Telling(house, parts, lambda: self._announcer)
+        await self._telling.start(config.broker.endpoint)
         house.managing = Managing(house, lambda: self._announcer, self._left)
         self._start_faces()
         parts.start("control", control.serve(house, socket_paths(config.gateway.data_dir)))
@@ -153,7 +149,7 @@ class Wiring:
             await parts.end(*_FACES, "broker upkeep", "broker")
             await self._start_broker(config)
             await self._start_announcer(config)
-            await self._start_ear(config)
+            await self._telling.hear(config.broker.endpoint)
         context = self._context(config)
         for name in found.bridges.come:
             await self._subscribe(name, config.named_bridges[name], context)
@@ -213,40 +209,6 @@ class Wiring:
 
             telling = HomeAssistant(self._house, self._announcer, own, file, wanted)
             self._parts.start("home assistant", telling.run())
-
-    async def _start_commands(self, config: Config) -> None:
-        house = self._house
-        house.commanding = Commanding(
-            Commands(house.devices_.database),
-            Finder(house.devices_, house.intakes),
-            self._tell,
-            lambda: house.clock.synced,
-        )
-        self._parts.start("commanding", house.commanding.run())
-        house.twinning = Twinning(
-            Twins(house.devices_.database), house.topics, house.devices_.knows,
-            lambda: self._announcer,
-        )  # fmt: skip
-        self._parts.start("twinning", house.twinning.run())
-        await self._start_ear(config)
-
-    async def _start_ear(self, config: Config) -> None:
-        house = self._house
-        assert house.commanding is not None, "begun at the start"
-        assert house.twinning is not None, "likewise"
-        house.twinning.announce()
-
-        def publish(topic: str, payload: Any) -> None:
-            self._announcer.publish(topic, payload)
-
-        ear = CommandEar(
-            config.broker.endpoint, house.topics, house.commanding, publish, house.twinning.heard
-        )
-        await self._parts.enter("commands", ear.running())
-
-    def _tell(self, command: Commanded) -> None:
-        topic = self._house.topics("res", command.device, command.name)
-        self._announcer.publish(topic, command.told())
 
     def _left(self, device: str) -> None:
         self._own.pop(device, None)
