@@ -111,6 +111,9 @@ async def test_a_sensor_that_comes_later_and_one_that_goes(bus: Thermometers) ->
         before = len(found.values(GARDEN))
         await until(lambda: len(found.values(GARDEN)) > before + 3)
         assert [type(each) for each in found.events] == [Connected, Disconnected]
+        turn = found.device._turns.get(BOILER)
+        assert turn is not None
+        turn.due += 60.0  # as when it was away for long
         bus.plug(BOILER, 62.0)
         # As soon as the kernel has it, however rarely it was asked by then.
         await until(lambda: not found.device.concern, 5)
@@ -191,12 +194,16 @@ async def test_without_a_w1_slave_file_the_temperature_is_taken(bus: Thermometer
         await until(lambda: found.device.trouble)
 
 
-async def test_resolution_is_set_and_set_again(bus: Thermometers) -> None:
+@pytest.mark.parametrize("interval", ["100ms", "1h"])
+async def test_resolution_is_set_and_set_again(
+    bus: Thermometers, monkeypatch: pytest.MonkeyPatch, interval: str
+) -> None:
+    monkeypatch.setattr(onewire, "_FIND", 0.1)
     place = bus.plug(BOILER, 20.0)
-    async with listening(bus.root, resolution=9) as found:
+    async with listening(bus.root, resolution=9, interval=interval) as found:
         await until(lambda: (place / "resolution").read_text() == "9\n")
         bus.unplug(BOILER)
-        await until(lambda: found.device.trouble, 10)
+        await until(lambda: not found.device._here, 10)
         place = bus.plug(BOILER, 20.0)
         await until(lambda: (place / "resolution").read_text() == "9\n", 10)
 
