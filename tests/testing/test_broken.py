@@ -10,7 +10,7 @@ from gateway.testing import Unfit, check_bridge, check_device
 from tests.support.guide import files, importable, install
 from tests.testing.broken import BRIDGE, DEVICE, Mistake
 
-PATIENCE = 3.0
+PATIENCE = 6.0  # several mistakes show only once it is over; less, and a busy machine is one
 
 
 def made(directory: Path, section: str, mistake: Mistake) -> None:
