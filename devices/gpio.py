@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gateway.core.commands import Schema
 from gateway.core.contracts import Burst, Command, Context, Device, Reply
 from gateway.core.errors import BerrygateError, Denied, Unavailable
 from gateway.core.events import Connected, Disconnected
@@ -136,7 +137,7 @@ class GpioDevice:
                 for name, pin in self._settings.pins.items()
             },
             "changes": self._changes.seen,
-            "commands": sorted(self.commands),
+            "commands": sorted(self._commands),
             "concern": self.concern or None,
         }
 
@@ -147,9 +148,12 @@ class GpioDevice:
         kinds = {name: settings.kind for name, settings in pins.items()}
         return {"source": "gpio", "kinds": kinds, **({"units": units} if units else {})}
 
+    def commands(self, device: str) -> Mapping[str, Schema]:
+        """See gateway.core.commands.Commandable."""
+        return self._commands
+
     @property
-    def commands(self) -> Mapping[str, Mapping[str, Any]]:
-        """JSON schema of the arguments of each command, by its name."""
+    def _commands(self) -> Mapping[str, Schema]:
         found = {name: part.schema for name, part in self._parts.items()}
         return {name: schema for name, schema in found.items() if schema is not None}
 
@@ -272,8 +276,8 @@ class GpioDevice:
 
     async def execute(self, command: Command) -> Reply:
         """See gateway.core.contracts.Actuator."""
-        if command.name not in self.commands:
-            names = ", ".join(sorted(self.commands)) or "none"
+        if command.name not in self._commands:
+            names = ", ".join(sorted(self._commands)) or "none"
             return Reply("rejected", error=f'no command "{command.name}"; known: {names}')
         if command.expires and time.time_ns() > command.expires:
             return Reply("expired", error="it came too late")

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from paho.mqtt import publish
 
 from tests.support.faults import runs, seeded
 from tests.support.gateway import Gateway
@@ -198,3 +200,23 @@ def test_outputs_without_the_broker(tmp_path: Path) -> None:
             house.wait(lambda: house.values("board", "heat")[-1:] == [0])
     finally:
         broker.stop()
+
+
+def test_a_relay_is_told_what_to_do_over_mqtt_and_http(tmp_path: Path) -> None:
+    with board(tmp_path, {"pump": {"kind": "relay", "pin": 17, "dwell": "0s"}}) as found:
+        house = found.house
+        with subscriber(house.broker_port, "berrygate/test/res/board/#") as heard:
+            topic = "berrygate/test/cmd/board/pump"
+            told = {"id": "one", "args": {"value": "on"}}
+            publish.single(topic, json.dumps(told), qos=1, port=house.broker_port)
+            house.wait(lambda: any(b'"ok"' in message.payload for message in heard.messages))
+            assert found.set_to(17)[-1] == 1.0
+            house.wait(lambda: house.values("board", "pump")[-1:] == [1.0])
+        url = f"{house.url}/api/v1/devices/board/commands/pump"
+        answer = httpx.post(url, json={"args": {"value": "off"}})
+        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+        assert found.set_to(17)[-1] == 0.0
+        wrong = httpx.post(url, json={"args": {"valve": "off"}})
+        assert wrong.status_code == 422
+        assert "valve" in wrong.text
+        assert found.set_to(17)[-1] == 0.0

@@ -85,7 +85,7 @@ async def test_commands_have_schemas(tmp_path: Path) -> None:
         "pump": RELAY, "fan": {"kind": "pwm", "pin": 18}, "gate": {"kind": "servo", "pin": 12},
         "meter": {"kind": "counter", "pin": 5}, "door": {"kind": "contact", "pin": 17},
     }  # fmt: skip
-    schemas = Bench(tmp_path, pins).device.commands
+    schemas = Bench(tmp_path, pins).device.commands("board")
     assert sorted(schemas) == ["fan", "gate", "meter", "pump"]
     for name, args, good in (
         ("pump", {"value": "toggle", "for": "10m"}, True),
