@@ -4,11 +4,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from gateway.core.commands import misfit
 from gateway.core.contracts import Command, Reply
 from gateway.io.debounce import Debounce
 from gateway.io.gpio_edges import EdgePin
-from gateway.io.gpio_part import Part, Tell, number_in
+from gateway.io.gpio_part import Part, Tell, argument_errors, number_in
 from gateway.io.gpio_settings import PinSettings
 from gateway.io.kept import Kept
 from gateway.io.polling import every
@@ -166,7 +165,7 @@ class Counter(Part):
 
     async def execute(self, command: Command) -> Reply:
         """Go on from what the meter itself shows."""
-        wrong = misfit(self.schema, command.args)
+        wrong = argument_errors(self.schema, command.args)
         value = number_in(command.args.get("value"))
         if wrong or value is None:
             return Reply("rejected", error=wrong or "value is no number")

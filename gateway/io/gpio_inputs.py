@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.core.commands import misfit
 from gateway.core.contracts import Command, Reply
 from gateway.io.debounce import Debounce
 from gateway.io.gpio_edges import EdgePin
-from gateway.io.gpio_part import Part, Tell, number_in
+from gateway.io.gpio_part import Part, Tell, argument_errors, number_in
 from gateway.io.gpio_settings import PinSettings
 
 # Changes a second that are believed; a contact that bounces makes some ten each time.
@@ -178,7 +177,7 @@ class Encoder(Part):
 
     async def execute(self, command: Command) -> Reply:
         """Take the position that it has now for another one."""
-        wrong = misfit(self.schema, command.args)
+        wrong = argument_errors(self.schema, command.args)
         value = number_in(command.args.get("value"), -1e9, 1e9)
         if wrong or value is None:
             return Reply("rejected", error=wrong or "value is no number")

@@ -11,12 +11,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from gateway.core.commands import misfit
 from gateway.core.contracts import Command, Reply, Value
 from gateway.core.settings import parse_duration
 from gateway.io.gpio_drive import State, drive_of
 from gateway.io.gpio_factory import pin_errors
-from gateway.io.gpio_part import Part, Tell, number_in
+from gateway.io.gpio_part import Part, Tell, argument_errors, number_in
 from gateway.io.gpio_settings import PinSettings
 from gateway.io.kept import Kept
 
@@ -136,7 +135,7 @@ class Output(Part):
         counts: a command that waits gives way to a newer one."""
         if not self._is_open:
             return Reply("failed", error=f"{self.name} is not open: {self.trouble or 'stopped'}")
-        if wrong := misfit(self.schema, command.args):
+        if wrong := argument_errors(self.schema, command.args):
             return Reply("rejected", error=wrong)
         try:
             span = self._span(command.args)

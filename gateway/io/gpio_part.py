@@ -66,6 +66,18 @@ class Part:
         raise NotImplementedError
 
 
+def argument_errors(schema: Mapping[str, Any], args: Mapping[str, Any]) -> str:
+    """What is wrong with the names of arguments, or ""."""
+    known = schema["properties"]
+    for name in args:
+        if name not in known:
+            return f'no argument "{name}"; known: {", ".join(known)}'
+    for name in schema["required"]:
+        if name not in args:
+            return f'argument "{name}" is missing'
+    return ""
+
+
 def number_in(value: Any, low: float = float("-inf"), high: float = float("inf")) -> float | None:
     """`value` if it is a finite number between the two."""
     if isinstance(value, bool) or not isinstance(value, int | float):
