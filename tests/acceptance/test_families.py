@@ -52,6 +52,7 @@ def test_devices_appear_with_names_and_units(tmp_path: Path) -> None:
             house.wait(lambda: hearing(house))
             # A retained state is the last state, and no reading.
             last = "greenhouse-node"
+            house.wait(lambda: last in {each["id"] for each in house.api("devices")})
             house.wait(lambda: house.api(f"devices/{last}")["last"]["values"] != {})
             assert house.values(last, "air_temperature") == []
 
