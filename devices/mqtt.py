@@ -157,7 +157,8 @@ class MqttDevice:
                 name, f"{context.root}/", self._templates, beside.want, context.payload
             )
         self._requests: deque[tuple[str, bytes]] = deque(maxlen=_REQUESTS)
-        self._orders = Orders(settings.commands, context.gateway, modern)
+        known = self._discovery.order if self._discovery is not None else None
+        self._orders = Orders(settings.commands, context.gateway, modern, known)
         self._client: BulkClient | None = None
         self._hosting = Hosting(settings.codec.host_state())
         self._canary = Canary(settings.canary)
@@ -232,8 +233,6 @@ class MqttDevice:
     async def execute(self, command: Command) -> Reply:
         """See gateway.core.contracts.Actuator. Done is what the broker has taken for somebody who
         is subscribed."""
-        if not self._settings.commands:
-            return Reply("rejected", error=f"source {self.name} has no commands: topic")
         if command.expires and time.time_ns() > command.expires:
             return Reply("expired", error="it came too late")
         client = self._client

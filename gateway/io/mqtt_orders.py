@@ -6,6 +6,8 @@ anybody is subscribed, and the message is marked as ours, so that it is never ta
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -19,19 +21,35 @@ from gateway.io.mqtt_publish import topic_name
 _PATIENCE = 5.0
 _NOBODY = 0x10  # MQTT 5.0, section 2.4
 
+Known = Callable[[str, str, Mapping[str, Any]], tuple[str, bytes]]
+
 
 class Orders:
     """See the module. template: where a device hears, with {device} and {command} in it. gateway:
-    whose mark is on the messages. modern: the broker is spoken to in MQTT 5."""
+    whose mark is on the messages. modern: the broker is spoken to in MQTT 5. known: topic and
+    payload of a command to a device that hears elsewhere; raises LookupError for others, and
+    ValueError for arguments that it cannot have."""
 
-    def __init__(self, template: str, gateway: str, modern: bool) -> None:
+    def __init__(
+        self, template: str, gateway: str, modern: bool, known: Known | None = None
+    ) -> None:
         self._template = template
+        self._known = known
         self._gateway = gateway
         self._modern = modern
         self._waiting: dict[int, asyncio.Future[Any]] = {}
 
+    def order(self, command: Command) -> tuple[str, bytes]:
+        """Where this command goes, and what is said there. Raises ValueError where it cannot be."""
+        if self._known is not None:
+            with suppress(LookupError):
+                return self._known(command.device, command.name, command.args)
+        return self.topic(command), _payload(command)
+
     def topic(self, command: Command) -> str:
-        """Where this command goes. Raises ValueError where that is no topic."""
+        """The topic by the template. Raises ValueError where that is no topic."""
+        if not self._template:
+            raise ValueError("the source has no commands: topic")
         names = {"device": command.device, "command": command.name}
         topic = self._template.format(**names)
         topic_name(topic)
@@ -40,12 +58,12 @@ class Orders:
     async def send(self, client: Client, command: Command) -> Reply:
         """Publish it; the broker's answer. To be called on the event loop."""
         try:
-            topic = self.topic(command)
+            topic, payload = self.order(command)
         except ValueError as error:
-            return Reply("rejected", error=f"{self._template}: {error}")
+            return Reply("rejected", error=str(error))
         # Without an expiry a broker could hand it over late: then not to one that is away.
         qos = 1 if self._modern else 0
-        info = client.publish(topic, _payload(command), qos, properties=self._properties(command))
+        info = client.publish(topic, payload, qos, properties=self._properties(command))
         if not self._modern:
             return Reply("ok", {"topic": topic})
         # Answers come by the loop: none can have come yet.
@@ -76,7 +94,6 @@ class Orders:
             return None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.UserProperty = ("berrygate", self._gateway)
-        properties.ContentType = "application/json"
         if command.expires:
             left = (command.expires - time.time_ns()) // 10**9
             properties.MessageExpiryInterval = min(max(left, 1), 2**32 - 1)

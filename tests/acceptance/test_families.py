@@ -80,6 +80,15 @@ def test_devices_appear_with_names_and_units(tmp_path: Path) -> None:
             assert "Freezer plug" in shown
             assert "Nous A1T" in shown
 
+            # It is told what to do where and as its family hears it.
+            with subscriber(broker.port, "cmnd/freezer/#", "plug") as plug:
+                order = ("devices", "command", "freezer", "POWER", "value=true")
+                assert house.command(*order).returncode == 0
+                house.wait(lambda: bool(plug.messages))
+                assert (plug.messages[0].topic, plug.messages[0].payload) == (
+                    "cmnd/freezer/POWER", b"ON",
+                )  # fmt: skip
+
             # Its last will is its presence, however slow its rhythm.
             with subscriber(
                 broker.port, "berrygate/+/status/greenhouse-node/presence", "p"
