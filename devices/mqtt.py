@@ -272,7 +272,8 @@ class MqttDevice:
             self._standing.trouble = "stopped"
             self._hosting.leaving(client)
             await asyncio.shield(asyncio.to_thread(connection.stop))
-            self._connection = None  # with it go the sockets that its client keeps for itself
+            # With them go the sockets that the client keeps for itself.
+            self._connection = self._client = None
 
     def _renew(self, client: BulkClient) -> None:
         client.renew()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import registry
+from gateway.core.commands import Commandable
 from gateway.core.contracts import (
     Actuator,
     Busy,
@@ -210,8 +211,10 @@ class _Trial:
         return any(isinstance(event, Disconnected) for event in self._events)
 
     async def _refuses(self, device: Actuator) -> None:
+        # One that passes on whatever it is told cannot know; nobody is there to hear it now.
+        refused = ("rejected",) if isinstance(device, Commandable) else ("rejected", "failed")
         for command, allowed in (
-            (Command("no-such-command", id="1"), ("rejected",)),
+            (Command("no-such-command", id="1"), refused),
             (Command("no-such-command", id="2", expires=1), ("rejected", "expired")),
         ):
             try:
