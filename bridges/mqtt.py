@@ -21,10 +21,10 @@ from gateway.core.settings import (
     wrong,
 )
 from gateway.io.blocking import Blocking
-from gateway.io.mqtt_mark import mark_of
-from gateway.io.mqtt_publish import LONGEST, Packets, properties, topic_name
-from gateway.io.mqtt_reasons import of_message
-from gateway.io.mqtt_sender import Sender, Sending
+from gateway.io.mqtt.mark import mark_of
+from gateway.io.mqtt.publish import LONGEST, Packets, properties, topic_name
+from gateway.io.mqtt.reasons import of_message
+from gateway.io.mqtt.sender import Sender, Sending
 
 _PLACES = ("gateway", "device", "metric")
 _CONTENT_TYPE = "application/json"

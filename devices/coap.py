@@ -21,15 +21,15 @@ from gateway.core.errors import ConfigError, DecodeError, Unavailable
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import CodecSettings, DeviceSettings, Duration, wrong
 from gateway.io.answered import Answered
-from gateway.io.coap_blocks import Blocks
-from gateway.io.coap_client import Resource, client
-from gateway.io.coap_formats import Formats
-from gateway.io.coap_groups import Neighbours
-from gateway.io.coap_guard import Guard
-from gateway.io.coap_issued import IssuedKeys
-from gateway.io.coap_server import Server, serve
-from gateway.io.coap_settings import KeySettings, PolledSettings, ResourceSettings
-from gateway.io.coap_site import TELEMETRY, Result, Site, topic_of
+from gateway.io.coap.blocks import Blocks
+from gateway.io.coap.client import Resource, client
+from gateway.io.coap.formats import Formats
+from gateway.io.coap.groups import Neighbours
+from gateway.io.coap.guard import Guard
+from gateway.io.coap.issued import IssuedKeys
+from gateway.io.coap.server import Server, serve
+from gateway.io.coap.settings import KeySettings, PolledSettings, ResourceSettings
+from gateway.io.coap.site import TELEMETRY, Result, Site, topic_of
 
 log = logging.getLogger(__name__)
 
@@ -189,11 +189,11 @@ class CoapDevice:
         return self._formats.units(device)
 
     def reads(self, content_format: int | None) -> bool:
-        """See gateway.io.coap_site.Taker."""
+        """See gateway.io.coap.site.Taker."""
         return self._formats.codec(content_format) is not None
 
     async def take(self, device: str, content_format: int | None, payload: bytes) -> Result:
-        """See gateway.io.coap_site.Taker."""
+        """See gateway.io.coap.site.Taker."""
         return await self._asked.ask(topic_of(device, content_format), payload)
 
     # -- at work ------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class CoapDevice:
         site = Site(self, blocks, self._context.facts.get("health", dict))
         if not (self._settings.keys or self._settings.issued_keys):
             return site
-        from gateway.io.coap_oscore import Protected  # needs more libraries
+        from gateway.io.coap.oscore import Protected  # needs more libraries
 
         keys = {
             key.device: _key(key.client_id, key.server_id, key.secret.get_secret_value(), key.salt)
@@ -340,7 +340,7 @@ class CoapDevice:
 
 
 def _key(client_id: str, server_id: str, secret: str, salt: str) -> Any:
-    from gateway.io.coap_oscore import Key
+    from gateway.io.coap.oscore import Key
 
     return Key(*map(bytes.fromhex, (client_id, server_id, secret, salt)))
 

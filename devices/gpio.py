@@ -19,16 +19,16 @@ from gateway.core.contracts import Burst, Command, Context, Device, Reply
 from gateway.core.errors import BerrygateError, Denied, Unavailable
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import DeviceSettings, Duration, Id
-from gateway.io.gpio_changes import Changes
-from gateway.io.gpio_counter import Counter
-from gateway.io.gpio_distance import Distance
-from gateway.io.gpio_factory import explained, pin_errors, pin_factory
-from gateway.io.gpio_inputs import Encoder, Switch
-from gateway.io.gpio_output import Output
-from gateway.io.gpio_part import Part
-from gateway.io.gpio_reports import Reports
-from gateway.io.gpio_settings import SWITCHES, PinSettings
-from gateway.io.kept import Kept
+from gateway.io.gpio.changes import Changes
+from gateway.io.gpio.counter import Counter
+from gateway.io.gpio.distance import Distance
+from gateway.io.gpio.factory import explained, pin_errors, pin_factory
+from gateway.io.gpio.inputs import Encoder, Switch
+from gateway.io.gpio.kept import Kept
+from gateway.io.gpio.output import Output
+from gateway.io.gpio.part import Part
+from gateway.io.gpio.reports import Reports
+from gateway.io.gpio.settings import SWITCHES, PinSettings
 
 log = logging.getLogger(__name__)
 

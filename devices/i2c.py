@@ -17,11 +17,11 @@ from gateway.core.contracts import Burst, Context, Device
 from gateway.core.errors import Denied, Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import DeviceSettings, wrong
-from gateway.io.chips.codec import ChipCodecSettings
-from gateway.io.chips.settings import ChipSettings, Interval, hexed
-from gateway.io.i2c_bus import Bus
-from gateway.io.i2c_chip import OnBus
-from gateway.io.i2c_faults import BusLost
+from gateway.io.i2c.bus import Bus
+from gateway.io.i2c.chip import OnBus
+from gateway.io.i2c.chips.codec import ChipCodecSettings
+from gateway.io.i2c.chips.settings import ChipSettings, Interval, hexed
+from gateway.io.i2c.faults import BusLost
 from gateway.io.turns import Turn, Turns
 
 log = logging.getLogger(__name__)

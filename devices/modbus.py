@@ -18,16 +18,16 @@ from gateway.core.contracts import Burst, Command, Context, Device, Reading, Rep
 from gateway.core.errors import DecodeError, Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import DeviceSettings, Duration, wrong
-from gateway.io.framing import Piece
-from gateway.io.modbus_commands import SET, execute, schema
-from gateway.io.modbus_exchange import Exchange, silence
-from gateway.io.modbus_settings import UnitSettings
-from gateway.io.modbus_units import Units
-from gateway.io.serial_line import Line
-from gateway.io.serial_names import USB, find, known_as
-from gateway.io.serial_port import PortOptions
-from gateway.io.tcp_line import TcpLine
-from gateway.io.unframed import Unframed
+from gateway.io.modbus.commands import SET, execute, schema
+from gateway.io.modbus.exchange import Exchange, silence
+from gateway.io.modbus.settings import UnitSettings
+from gateway.io.modbus.tcp_line import TcpLine
+from gateway.io.modbus.unframed import Unframed
+from gateway.io.modbus.units import Units
+from gateway.io.serial.framing import Piece
+from gateway.io.serial.line import Line
+from gateway.io.serial.names import USB, find, known_as
+from gateway.io.serial.port import PortOptions
 
 _BACKLOG = 100  # bursts that may wait while the disk refuses; nothing is read meanwhile
 _ONLY_SERIAL = ("baudrate", "parity", "stopbits", "exclusive", "echo", "pause")

@@ -21,18 +21,18 @@ from gateway.core.events import Event, StateSeen
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration, wrong
 from gateway.core.topics import Topics, TopicTemplate, check_commands, check_filter, device_of
-from gateway.io.mqtt import Connection, make_client, version_of
-from gateway.io.mqtt_beside import Beside
-from gateway.io.mqtt_bulk import BulkClient
-from gateway.io.mqtt_canary import DEAF, Canary
-from gateway.io.mqtt_host_state import Hosting
-from gateway.io.mqtt_mark import mark_of
-from gateway.io.mqtt_orders import Orders
-from gateway.io.mqtt_outgoing import forget_outgoing
-from gateway.io.mqtt_receiver import Receiver
-from gateway.io.mqtt_standing import Standing
-from gateway.io.mqtt_subscriptions import Subscriptions
-from gateway.io.mqtt_watch import Watch
+from gateway.io.mqtt.beside import Beside
+from gateway.io.mqtt.bulk import BulkClient
+from gateway.io.mqtt.canary import DEAF, Canary
+from gateway.io.mqtt.connection import Connection, make_client, version_of
+from gateway.io.mqtt.host_state import Hosting
+from gateway.io.mqtt.mark import mark_of
+from gateway.io.mqtt.orders import Orders
+from gateway.io.mqtt.outgoing import forget_outgoing
+from gateway.io.mqtt.receiver import Receiver
+from gateway.io.mqtt.standing import Standing
+from gateway.io.mqtt.subscriptions import Subscriptions
+from gateway.io.mqtt.watch import Watch
 
 if TYPE_CHECKING:
     from gateway.codecs.families import Discovery

@@ -18,8 +18,8 @@ from gateway.core.contracts import Burst, Context, Device
 from gateway.core.errors import DecodeError, Unavailable
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import DeviceSettings, Duration, Id
-from gateway.io import onewire
-from gateway.io.onewire_codec import OneWireCodecSettings, decoded
+from gateway.io.onewire import sysfs as onewire
+from gateway.io.onewire.codec import OneWireCodecSettings, decoded
 from gateway.io.single import Single
 from gateway.io.turns import Turn, Turns
 

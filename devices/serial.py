@@ -20,14 +20,14 @@ from gateway.core.contracts import Burst, Command, Context, Device, Reply, boott
 from gateway.core.errors import Unavailable
 from gateway.core.events import Connected, Disconnected, Failed
 from gateway.core.settings import CodecSettings, DeviceSettings, Id, wrong
-from gateway.io.asking import Asking
-from gateway.io.asking_settings import CommandSettings, PollSettings
-from gateway.io.framing import Piece
-from gateway.io.framing_settings import FramingSettings
-from gateway.io.polls import Done, Polls
-from gateway.io.serial_line import Line
-from gateway.io.serial_names import USB, find, known_as
-from gateway.io.serial_port import PortOptions
+from gateway.io.serial.asking import Asking
+from gateway.io.serial.asking_settings import CommandSettings, PollSettings
+from gateway.io.serial.framing import Piece
+from gateway.io.serial.framing_settings import FramingSettings
+from gateway.io.serial.line import Line
+from gateway.io.serial.names import USB, find, known_as
+from gateway.io.serial.polls import Done, Polls
+from gateway.io.serial.port import PortOptions
 
 _BACKLOG = 1_000_000  # bytes that may wait while the disk refuses
 _FRAME = 100  # what a frame costs besides its bytes

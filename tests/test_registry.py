@@ -104,7 +104,7 @@ def test_pyserial_is_asked_for_and_not_taken_for_our_own_module(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "serial", None)
-    for name in ("devices.serial", "gateway.io.serial_port", "gateway.io.serial_line"):
+    for name in ("devices.serial", "gateway.io.serial.port", "gateway.io.serial.line"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ConfigError) as error:
         registry.resolve(registry.DEVICES, "serial")

@@ -32,7 +32,7 @@ from gateway.core.figures import Figures
 from gateway.core.topics import Topics
 from gateway.io.blocking import Blocking
 from gateway.io.polling import second
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.stages.health import Health
 from gateway.store.devices import Devices
 

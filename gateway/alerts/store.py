@@ -14,7 +14,7 @@ from typing import Any
 from gateway.alerts.alert import Alert, State
 from gateway.alerts.silences import Silence
 from gateway.alerts.wording import Notification
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
 
 PATIENCE = 1.5
 """Longest that a disk is waited for before things go on without it (s)."""

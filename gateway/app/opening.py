@@ -20,7 +20,7 @@ from gateway.config import Config
 from gateway.config.models import HistorySettings, JournalSettings
 from gateway.core.errors import ConfigError
 from gateway.core.topics import Topics
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.house import House
 from gateway.runtime.notify import getting_on

@@ -1,6 +1,6 @@
 """No bridge may publish where the gateway takes in: each reading would come again, for ever.
 
-At run time messages carry a mark by which a gateway knows its own (gateway/io/mqtt_mark.py); what
+At run time messages carry a mark by which a gateway knows its own (gateway/io/mqtt/mark.py); what
 can be told from the configuration is refused before.
 """
 

@@ -9,7 +9,7 @@ from paho.mqtt.client import Client
 
 from gateway.core.contracts import Endpoint
 from gateway.core.errors import Denied, Unavailable
-from gateway.io.mqtt import make_client
+from gateway.io.mqtt.connection import make_client
 
 _STEP = 4.0
 _PORTS = {"http": 80, "https": 443, "mqtt": 1883, "mqtts": 8883}

@@ -8,8 +8,8 @@ from pathlib import Path
 from gateway.core.errors import Unavailable
 from gateway.doctor.access import may, user
 from gateway.doctor.findings import Finding, Scene, fail, ok, skip, warn
-from gateway.io.i2c_faults import unopened
-from gateway.io.onewire import sensors
+from gateway.io.i2c.faults import unopened
+from gateway.io.onewire.sysfs import sensors
 
 
 def buses(scene: Scene) -> list[Finding]:

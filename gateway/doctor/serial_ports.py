@@ -6,7 +6,7 @@ from pathlib import Path
 from gateway.core.errors import Unavailable
 from gateway.doctor.access import may, user
 from gateway.doctor.findings import Finding, Scene, fail, ok, skip, warn
-from gateway.io.serial_names import find, holder, known_as
+from gateway.io.serial.names import find, holder, known_as
 
 _TYPES = ("serial", "modbus")
 

@@ -21,8 +21,8 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from gateway.core.contracts import Endpoint, Flag, Reading
 from gateway.core.topics import Topics
-from gateway.io.mqtt import Connection, make_client
-from gateway.io.mqtt_outgoing import forget_outgoing
+from gateway.io.mqtt.connection import Connection, make_client
+from gateway.io.mqtt.outgoing import forget_outgoing
 
 log = logging.getLogger(__name__)
 

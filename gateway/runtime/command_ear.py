@@ -21,9 +21,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from gateway.core.contracts import Endpoint
 from gateway.core.errors import BerrygateError, Rejected
 from gateway.core.topics import Topics
-from gateway.io.mqtt import Connection, make_client, version_of
-from gateway.io.mqtt_outgoing import forget_outgoing
-from gateway.io.mqtt_publish import topic_name
+from gateway.io.mqtt.connection import Connection, make_client, version_of
+from gateway.io.mqtt.outgoing import forget_outgoing
+from gateway.io.mqtt.publish import topic_name
 from gateway.runtime.command_targets import Asked, expiry
 from gateway.runtime.commanding import Commanding, Tell
 from gateway.store.commands import Commanded

@@ -18,7 +18,7 @@ from gateway.core.errors import Conflict, DecodeError, Throttled, Unavailable
 from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
 from gateway.core.topics import Topics
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.alerting import Alerting
 from gateway.runtime.clock import Clock
 from gateway.runtime.commanding import Commanding

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.io.polling import next_second
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime import bottlenecks
 from gateway.stages.profiling import Cause, Detector, Look, LoopWatch, Schedule, Span
 

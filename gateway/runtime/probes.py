@@ -7,7 +7,7 @@ from typing import Any
 from gateway.bus.journal import Journal
 from gateway.bus.subscription import Subscription
 from gateway.core.words import about, lasting
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime import meanwhile
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
 
 _SQL = statements((files(__package__) / "abouts.sql").read_text())
 State = Literal["new", "adopted", "ignored"]

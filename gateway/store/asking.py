@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store import rows
 from gateway.store.answers import Part, answer, answer_buckets, part_of
 from gateway.store.buffers import Stream

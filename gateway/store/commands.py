@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Literal
 
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
 
 _SQL = statements((files(__package__) / "commands.sql").read_text())
 KEPT = 10_000

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.core.contracts import Reading
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
 
 log = logging.getLogger(__name__)
 

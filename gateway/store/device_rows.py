@@ -6,8 +6,8 @@ from importlib.resources import files
 from typing import Any
 
 from gateway.core.ids import MAX_LENGTH
-from gateway.io.salvage import DamagedError, Rescue, Row
-from gateway.io.sqlite import statements
+from gateway.io.sqlite.database import statements
+from gateway.io.sqlite.salvage import DamagedError, Rescue, Row
 from gateway.store.checksums import checksum, is_whole
 from gateway.store.device import Device
 

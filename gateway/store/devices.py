@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH, RESERVED, slug
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.abouts import Abouts
 from gateway.store.checksums import checksum
 from gateway.store.device import Device, paused

@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from gateway.core.contracts import boottime
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from gateway.bus.block import CorruptBlockError
 from gateway.bus.records import CursorRecord
 from gateway.bus.segment import Damage, Segment, open_segment, scan
 from gateway.core.contracts import Reading
-from gateway.io import salvage
+from gateway.io.sqlite import salvage
 from gateway.store.checksums import is_whole
 from gateway.store.looking import history_problems
 

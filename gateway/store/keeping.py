@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store import rows
 from gateway.store.asking import Asker, Expired
 from gateway.store.buffers import Stream

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.device import Device
 
 _EVERY = 900.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.io.salvage import DamagedError, Row
-from gateway.io.sqlite import statements
+from gateway.io.sqlite.database import statements
+from gateway.io.sqlite.salvage import DamagedError, Row
 from gateway.store.buffers import Stream
 from gateway.store.checksums import is_whole
 

@@ -2,8 +2,8 @@
 
 import sqlite3
 
-from gateway.io.salvage import Rescue
-from gateway.io.salvage import Row as Columns
+from gateway.io.sqlite.salvage import Rescue
+from gateway.io.sqlite.salvage import Row as Columns
 from gateway.store import rows
 from gateway.store.checksums import is_whole
 from gateway.store.loading import SQL, metrics_of

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
 from gateway.store import chunks, rows
 from gateway.store.chunks import Numbers, Samples, Times
 from gateway.store.rows import DamagedChunkError

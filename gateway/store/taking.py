@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gateway.bus.times import Times
 from gateway.core.contracts import Reading
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.batching import Batch, Sealed
 from gateway.store.buffers import (
     BASE,

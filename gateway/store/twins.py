@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
 
 _SQL = statements((files(__package__) / "twins.sql").read_text())
 Kind = Literal["desired", "reported"]

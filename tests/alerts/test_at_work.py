@@ -20,7 +20,7 @@ from gateway.config.alerting import AlertsSettings, ChannelSettings
 from gateway.core.figures import Figure
 from gateway.core.topics import Topics
 from gateway.io.blocking import Blocking
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.stages.health import Health
 from gateway.store.devices import Devices
 from tests.support.receiver import Receiver, receiver

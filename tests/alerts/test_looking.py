@@ -17,7 +17,7 @@ from gateway.bus.gather import Entry
 from gateway.config.alerting import AlertsSettings
 from gateway.core.contracts import Reading
 from gateway.core.topics import Topics
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.stages.health import Health
 from gateway.store.devices import Devices
 from tests.support.journal import open_bus, publish, running

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.config.health import HealthSettings
 from gateway.core.contracts import Reading
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.listening import Around, Listening
 from gateway.stages.health import Health
 from gateway.store.devices import Device, Devices

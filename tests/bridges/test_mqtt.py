@@ -273,7 +273,7 @@ async def test_survives_a_restart_of_the_broker(tmp_path: Path) -> None:
 async def test_an_idle_connection_is_kept_and_a_dead_one_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.io.mqtt_sender._KEEPALIVE", 1)
+    monkeypatch.setattr("gateway.io.mqtt.sender._KEEPALIVE", 1)
     with mosquitto(tmp_path) as broker:
         sink = bridge(broker.port)
         async with sink.connect() as conn:

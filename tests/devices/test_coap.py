@@ -35,7 +35,7 @@ from gateway.core.contracts import (
 from gateway.core.errors import ConfigError, DecodeError
 from gateway.core.events import Connected, Disconnected, Event
 from gateway.core.settings import CodecSettings
-from gateway.io.coap_formats import Formats
+from gateway.io.coap.formats import Formats
 from tests.support import coap
 from tests.support.coap import Client
 from tests.support.ports import free_port

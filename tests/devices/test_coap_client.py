@@ -86,7 +86,7 @@ async def test_an_observed_resource_tells_when_it_changes() -> None:
 async def test_a_server_that_vanishes_is_said_and_found_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.io.coap_client._MOST", 0.5)
+    monkeypatch.setattr("gateway.io.coap.client._MOST", 0.5)
     port, thing = free_port(), Thermometer()
     sources = {
         "poll": [at(port, "t", interval="200ms", metric="temperature")],
@@ -116,7 +116,7 @@ async def test_a_server_that_forgot_who_observes_it_is_asked_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It was restarted between two changes: nothing is lost on the wire, and nothing comes."""
-    monkeypatch.setattr("gateway.io.coap_client._SLACK", 0.5)
+    monkeypatch.setattr("gateway.io.coap.client._SLACK", 0.5)
     port, thing = free_port(), Thermometer()
     thing.max_age = 1
     async with listening(serve=False, observe=[at(port, metric="temperature")]) as found:
@@ -154,8 +154,8 @@ async def test_a_server_that_is_not_there_does_not_stop_the_others() -> None:
 async def test_libcoaps_clock_is_observed_also_after_it_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.io.coap_client._MOST", 1.0)
-    monkeypatch.setattr("gateway.io.coap_client._SLACK", 1.0)
+    monkeypatch.setattr("gateway.io.coap.client._MOST", 1.0)
+    monkeypatch.setattr("gateway.io.coap.client._SLACK", 1.0)
     port = free_port()
     observed = [{**at(port, "time"), "device": "clock"}]
     async with listening(serve=False, observe=observed) as found:

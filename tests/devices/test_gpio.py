@@ -26,9 +26,10 @@ from gateway.core.contracts import (
 )
 from gateway.core.errors import ConfigError, Denied
 from gateway.core.events import Connected, Disconnected, Event
-from gateway.io import gpio_edges, gpio_factory
-from gateway.io import gpio_output as output
-from gateway.io.gpio_counter import Pace
+from gateway.io.gpio import edges as gpio_edges
+from gateway.io.gpio import factory as gpio_factory
+from gateway.io.gpio import output as output
+from gateway.io.gpio.counter import Pace
 
 
 class Bench:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from gpiozero.pins.mock import MockFactory, MockPin
 
-from gateway.io import gpio_output as output
-from gateway.io.gpio_drive import ServoDrive
-from gateway.io.gpio_settings import PinSettings
+from gateway.io.gpio import output as output
+from gateway.io.gpio.drive import ServoDrive
+from gateway.io.gpio.settings import PinSettings
 from tests.devices.test_gpio import Bench, until, working
 
 RELAY: dict[str, Any] = {"kind": "relay", "pin": 23, "dwell": "0s"}

@@ -7,7 +7,7 @@ import pytest
 from gateway import registry
 from gateway.config import InvalidConfig, loads
 from gateway.core.errors import ConfigError
-from gateway.io.gpio_names import pin_number
+from gateway.io.gpio.names import pin_number
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_true_and_false_are_states_too() -> None:
 
 def test_gpiozero_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gpiozero", None)
-    for name in ("devices.gpio", "gateway.io.gpio_factory", "gateway.io.gpio_output"):
+    for name in ("devices.gpio", "gateway.io.gpio.factory", "gateway.io.gpio.output"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ConfigError) as error:
         registry.resolve(registry.DEVICES, "gpio")

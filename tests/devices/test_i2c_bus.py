@@ -11,7 +11,7 @@ import pytest
 from smbus2 import I2cFunc
 
 from gateway.core.events import Connected, Disconnected, Failed
-from gateway.io import i2c_bus
+from gateway.io.i2c import bus as i2c_bus
 from tests.support.i2c_at_work import (  # noqa: F401 - fixtures
     ALL,
     Listener,

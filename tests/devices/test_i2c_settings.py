@@ -70,7 +70,7 @@ devices:
 
 def test_without_smbus2_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "smbus2", None)
-    for name in ("devices.i2c", "gateway.io.i2c_bus"):
+    for name in ("devices.i2c", "gateway.io.i2c.bus"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(InvalidConfig, match=r"'i2c' needs: pip install berrygate\[i2c\]"):
         loads("devices: [{type: i2c, chips: [{kind: sht3x}]}]")

@@ -31,7 +31,7 @@ from gateway.core.contracts import (
     Watched,
 )
 from gateway.core.events import Connected, Disconnected, Event
-from gateway.io.modbus_requests import read_request
+from gateway.io.modbus.requests import read_request
 from tests.support.modbus import NullModem, Server, Tables, rtu_server, tcp_server
 from tests.support.ports import free_port
 
@@ -286,7 +286,7 @@ async def test_many_that_are_away_take_no_more_than_one(tcp: Line) -> None:
 
 
 async def test_those_that_are_away_take_turns(monkeypatch: pytest.MonkeyPatch, tcp: Line) -> None:
-    monkeypatch.setattr("gateway.io.modbus_units._SLOWEST", 0.1)  # less than what their share lets
+    monkeypatch.setattr("gateway.io.modbus.units._SLOWEST", 0.1)  # less than what their share lets
     server = tcp.serve({n: {"holding": {0: n, 1: n}} for n in range(1, 5)})
     server.silent |= {2, 3, 4}
     units = [unit(f"n{n}", n) for n in range(1, 5)]
@@ -370,7 +370,7 @@ async def test_a_connection_that_nothing_comes_over_is_made_anew() -> None:
 async def test_a_connection_that_is_closed_when_idle_is_no_trouble(
     monkeypatch: pytest.MonkeyPatch, tcp: Line
 ) -> None:
-    monkeypatch.setattr("gateway.io.tcp_line._LASTING", 0.2)
+    monkeypatch.setattr("gateway.io.modbus.tcp_line._LASTING", 0.2)
     tcp.serve({1: {"holding": {0: 1, 1: 2}}})
     async with listening(**tcp.settings, units=[unit("a")]) as found:
         await until(lambda: len(found.bursts) > 10)
@@ -430,7 +430,7 @@ async def test_what_was_refused_is_asked_for_again_some_time(
     monkeypatch: pytest.MonkeyPatch, tcp: Line, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr("gateway.io.modbus_units._AGAIN", 0.3)
+    monkeypatch.setattr("gateway.io.modbus.units._AGAIN", 0.3)
     server = tcp.serve({1: {"holding": {0: 1, 1: 2}}})
     server.exceptions[1] = 2
     async with listening(**tcp.settings, units=[unit("a")]) as found:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Config, InvalidConfig, loads
-from gateway.io import modbus_values as values
-from gateway.io.modbus_files import PLACES, known
-from gateway.io.modbus_map import MapSettings
-from gateway.io.modbus_plan import Memory, items, plan
+from gateway.io.modbus import values as values
+from gateway.io.modbus.files import PLACES, known
+from gateway.io.modbus.map import MapSettings
+from gateway.io.modbus.plan import Memory, items, plan
 
 PROJECT = Path(__file__).parents[2]
 LIBRARY = sorted((PROJECT / "config/modbus").glob("*.yaml"))

@@ -15,7 +15,7 @@ import pytest
 from gateway.config import InvalidConfig, loads
 from gateway.core.contracts import Actuator, Described, Detailed, Watched
 from gateway.core.events import Connected, Disconnected, Failed
-from gateway.io import serial_port
+from gateway.io.serial import port as serial_port
 from tests.support.cable import Cable
 from tests.support.serial_listener import Listener, at_work, connected, listening, until
 from tests.support.usb import adapter, gone

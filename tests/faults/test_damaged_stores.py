@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.dead_letters import DeadLetters
 from gateway.store.devices import RESCUE, Devices
 from gateway.store.history import History

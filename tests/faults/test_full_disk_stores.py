@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.contracts import Reading
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store import batching, taking
 from gateway.store.dead_letters import DeadLetter, DeadLetters
 from gateway.store.devices import RESCUE, Devices

@@ -10,10 +10,11 @@ import aiocoap.transports.udp6
 from aiocoap import Message
 from aiocoap.numbers.codes import POST, Code
 
-from gateway.io import coap_guard, coap_server
-from gateway.io.coap_blocks import Blocks
-from gateway.io.coap_guard import Guard, Verdict
-from gateway.io.coap_server import Messages, serve
+from gateway.io.coap import guard as coap_guard
+from gateway.io.coap import server as coap_server
+from gateway.io.coap.blocks import Blocks
+from gateway.io.coap.guard import Guard, Verdict
+from gateway.io.coap.server import Messages, serve
 from tests.support import coap
 from tests.support.coap import Client
 
@@ -64,7 +65,7 @@ def test_blocks_of_several_senders_are_kept_apart_and_bounded() -> None:
 
 def test_blocks_that_do_not_go_on_are_forgotten(monkeypatch: Any) -> None:
     now = [0.0]
-    monkeypatch.setattr("gateway.io.coap_blocks.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gateway.io.coap.blocks.time.monotonic", lambda: now[0])
     blocks = Blocks(largest=1_000, most=16)
     blocks.payload(block(0, True, b"a" * 16, "a"))
     now[0] = 200.0
@@ -124,7 +125,7 @@ async def test_it_listens_on_ipv6_too() -> None:
 
 
 def test_what_is_used_of_aiocoap_is_still_there() -> None:
-    """Names that are not public: see gateway.io.coap_server."""
+    """Names that are not public: see gateway.io.coap.server."""
     for name in (
         "_deduplicate_message",
         "_store_response_for_duplicates",

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.io.debounce import Debounce
+from gateway.io.gpio.debounce import Debounce
 
 GAPS = st.lists(st.integers(1, 40), min_size=1, max_size=60)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.io import kept
-from gateway.io.kept import Kept
+from gateway.io.gpio import kept
+from gateway.io.gpio.kept import Kept
 
 COUNTING = """
 import asyncio, sys
 from pathlib import Path
-from gateway.io.kept import Kept
+from gateway.io.gpio.kept import Kept
 
 async def main():
     kept = Kept(Path(sys.argv[1]))

@@ -11,7 +11,7 @@ from pymodbus.framer import FramerRTU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest
 
 from gateway.core.errors import Unavailable
-from gateway.io.modbus_exchange import Encoding, Exchange, NoAnswer
+from gateway.io.modbus.exchange import Encoding, Exchange, NoAnswer
 from tests.support.faults import runs
 
 _FUNCTIONS = st.sampled_from([1, 2, 3, 4, 5, 6, 15, 16, 0x83, 8, 11, 20, 22, 24, 43, 0])

@@ -14,8 +14,8 @@ import pytest
 from gateway.core.contracts import Endpoint
 from gateway.core.errors import ConfigError
 from gateway.core.mqtt_url import parse_url
-from gateway.io.mqtt import Connection, connect_properties, make_client
-from gateway.io.mqtt_bulk import BulkClient
+from gateway.io.mqtt.bulk import BulkClient
+from gateway.io.mqtt.connection import Connection, connect_properties, make_client
 from tests.support.ports import free_port
 from tests.support.scripted import CONNACK, scripted
 
@@ -84,7 +84,7 @@ def test_a_bug_in_a_callback_is_told_once_and_does_not_end_the_thread(
         until(lambda: len(lost) >= 3)
     assert "planted" in lost[0]
     told = [record for record in caplog.records if "planted" in record.message and record.exc_info]
-    assert len([record for record in told if record.name == "gateway.io.mqtt"]) == 1
+    assert len([record for record in told if record.name == "gateway.io.mqtt.connection"]) == 1
 
 
 def test_the_brokers_own_reason_is_told() -> None:

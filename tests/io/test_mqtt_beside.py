@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.io.mqtt_beside import Beside
-from gateway.io.mqtt_subscriptions import Subscriptions
+from gateway.io.mqtt.beside import Beside
+from gateway.io.mqtt.subscriptions import Subscriptions
 
 
 class Clock:

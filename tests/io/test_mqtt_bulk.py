@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.io.mqtt_bulk import (
+from gateway.io.mqtt.bulk import (
     PRIVATE_NAMES,
     BulkClient,
     Frames,

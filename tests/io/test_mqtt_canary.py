@@ -1,6 +1,6 @@
 """When the canary is sent, missed, and given up, by a clock of the test's own."""
 
-from gateway.io.mqtt_canary import Canary
+from gateway.io.mqtt.canary import Canary
 
 
 class Case:

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from gateway.core.contracts import Burst
-from gateway.io import mqtt_handover
-from gateway.io.mqtt_handover import Handover
+from gateway.io.mqtt import handover as mqtt_handover
+from gateway.io.mqtt.handover import Handover
 
 
 async def test_in_order_from_another_thread() -> None:

@@ -1,6 +1,6 @@
 """What the ends of connections tell about another client with our id."""
 
-from gateway.io.mqtt_rivals import Rivals
+from gateway.io.mqtt.rivals import Rivals
 
 
 def test_a_takeover_is_named_and_slows_us_down_to_a_minute() -> None:

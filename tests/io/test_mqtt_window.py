@@ -1,6 +1,6 @@
 """A broker's limit of unacknowledged messages is learnt, and slow devices are not taken for one."""
 
-from gateway.io.mqtt_window import Window
+from gateway.io.mqtt.window import Window
 
 
 class Clock:

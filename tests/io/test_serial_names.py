@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import Unavailable
-from gateway.io.serial_names import adapters, find, holder, known_as
+from gateway.io.serial.names import adapters, find, holder, known_as
 from tests.support.cable import Cable
 from tests.support.usb import adapter, gone
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import ConfigError
-from gateway.io.salvage import Rescue
-from gateway.io.sqlite import Database, statements
+from gateway.io.sqlite.database import Database, statements
+from gateway.io.sqlite.salvage import Rescue
 
 FIRST = "CREATE TABLE thing (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;"
 SECOND = "ALTER TABLE thing ADD COLUMN size INTEGER; CREATE INDEX by_name ON thing (name);"

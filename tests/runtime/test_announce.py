@@ -14,7 +14,7 @@ import pytest
 
 from gateway.core.contracts import Endpoint, Flag, Reading
 from gateway.core.topics import Topics
-from gateway.io.mqtt_outgoing import PRIVATE_NAMES
+from gateway.io.mqtt.outgoing import PRIVATE_NAMES
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.proxy import proxy

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.core.contracts import Command, Reply
 from gateway.core.errors import Conflict, Rejected, Throttled, Unavailable
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.command_targets import Asked, Target
 from gateway.runtime.commanding import WAITING, Commanding
 from gateway.store.commands import LOST, Commanded, Commands

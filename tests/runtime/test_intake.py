@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from gateway.bus.bus import Bus
 from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Flag, Outcome, Stored
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.decoded import Decoded, Limits
 from gateway.runtime.decoding import Decoder
 from gateway.runtime.intake import Intake, Services, _gather

@@ -19,7 +19,7 @@ from gateway.codecs.json import JsonSettings
 from gateway.core.contracts import Burst, Outcome, Reading, Stored
 from gateway.core.errors import DecodeError
 from gateway.core.events import Event, Limited
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.decoded import Limits
 from gateway.runtime.decoding import Decoder
 from gateway.runtime.finishing import Finishing

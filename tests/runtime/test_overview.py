@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway.core.contracts import Reading
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime import overview as module
 from gateway.runtime.overview import Looks
 from gateway.stages.health import Deduction, Health

@@ -12,7 +12,7 @@ import pytest
 from gateway.config.health import HealthSettings
 from gateway.core.contracts import Reading
 from gateway.core.settings import BridgeSettings
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.listening import Around, Attached, Listening

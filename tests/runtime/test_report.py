@@ -11,7 +11,7 @@ import pytest
 
 from gateway.core.contracts import Reading
 from gateway.core.topics import Topics
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.house import House
 from gateway.runtime.report import REPEAT, Report
 from gateway.stages.health import Deduction, Health

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.devices import RESCUE
 
 

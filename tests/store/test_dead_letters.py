@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.contracts import Flag, Reading
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.dead_letters import KEPT_PAYLOAD, DeadLetter, DeadLetters
 
 Opened = Callable[[], Database]

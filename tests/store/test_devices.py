@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.devices import Devices
 
 Opened = Callable[[], Database]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store import health as module
 from gateway.store.health import WHOLE, HealthHistory, Stay, thinned
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core.contracts import Reading
 from gateway.core.errors import Unavailable
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.devices import Devices
 from gateway.store.exporting import Export, Selection
 from gateway.store.history import History

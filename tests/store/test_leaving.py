@@ -9,8 +9,8 @@ from itertools import permutations
 import pytest
 
 from gateway.core.contracts import Reading
-from gateway.io.salvage import DamagedError
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
+from gateway.io.sqlite.salvage import DamagedError
 from gateway.store.abouts import About
 from gateway.store.devices import Devices
 

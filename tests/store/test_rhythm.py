@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from gateway.core.contracts import Reading
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.store.devices import Device, Devices
 from gateway.store.rhythm import Rhythm
 

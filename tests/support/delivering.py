@@ -16,7 +16,7 @@ from gateway.bus.bus import Bus
 from gateway.bus.records import Stamp
 from gateway.core.contracts import Bridge, Reading
 from gateway.core.settings import BridgeSettings
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.clock import Clock
 from gateway.runtime.delivery import Delivery
 from gateway.stages.profiling import Profiler

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.core.contracts import Command, Reply
 from gateway.core.topics import Topics
-from gateway.io.sqlite import Database
+from gateway.io.sqlite.database import Database
 from gateway.runtime.command_targets import Target
 from gateway.runtime.commanding import Commanding
 from gateway.runtime.managing import Managing

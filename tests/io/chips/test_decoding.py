@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from gateway.core.contracts import Addressed, Measured
 from gateway.core.errors import DecodeError
-from gateway.io.chips.ads1115 import RANGES, Ads1115, Channel
-from gateway.io.chips.bme280 import Bme280
-from gateway.io.chips.chip import Chip
-from gateway.io.chips.codec import ChipCodec
-from gateway.io.chips.ina219 import Ina219, calibration
-from gateway.io.chips.registers import SIZES, Register, Registers
-from gateway.io.chips.sht3x import Sht3x, crc8
-from gateway.io.onewire_codec import crc8 as maxim
-from gateway.io.onewire_codec import decoded
+from gateway.io.i2c.chips.ads1115 import RANGES, Ads1115, Channel
+from gateway.io.i2c.chips.bme280 import Bme280
+from gateway.io.i2c.chips.chip import Chip
+from gateway.io.i2c.chips.codec import ChipCodec
+from gateway.io.i2c.chips.ina219 import Ina219, calibration
+from gateway.io.i2c.chips.registers import SIZES, Register, Registers
+from gateway.io.i2c.chips.sht3x import Sht3x, crc8
+from gateway.io.onewire.codec import crc8 as maxim
+from gateway.io.onewire.codec import decoded
 from tests.support import thermometers
 from tests.support.faults import runs
 from tests.support.i2c_chips import EXAMPLE, HUMID, _word, trimming
