@@ -14,7 +14,7 @@ MAX_BYTES = 200_000
 _MAX_DEPTH = 20
 _MAX_NODES = 50_000  # aliases of aliases grow without end
 _HERE = Path(__file__).resolve().parent
-PLACES = (_HERE / "modbus_maps", _HERE.parent.parent / "config/modbus")
+PLACES = (_HERE / "maps", _HERE.parents[2] / "config/modbus")
 """Where those are that come with the gateway: as installed, and in a checkout."""
 
 
