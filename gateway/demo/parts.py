@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from gateway.demo.coap import Coap
+from gateway.demo.gpio import Gpio
+from gateway.demo.modbus import Modbus
 from gateway.demo.mqtt import Mqtt
 from gateway.demo.serial import Serial
 from gateway.demo.site import Place
@@ -28,4 +30,4 @@ class Part(Protocol):
 
 def parts(place: Place) -> list[Part]:
     """All of them."""
-    return [Mqtt(place), Coap(place), Serial(place)]
+    return [Mqtt(place), Coap(place), Serial(place), Modbus(place), Gpio(place)]

@@ -24,7 +24,8 @@ from gateway.demo.site import Place
 
 _START = 60.0  # a first start on a slow card (s)
 _LOOK = 0.05
-_BROKER, _HTTP, _COAP = 1883, 8080, 5683
+_MOCK = {"GPIOZERO_PIN_FACTORY": "mock"}
+_BROKER, _HTTP, _COAP, _MODBUS = 1883, 8080, 5683, 5020
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ async def _run(directory: Path, show: Callable[[Scene], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    place = Place(directory, _free(_BROKER), _free(_COAP, socket.SOCK_DGRAM))
+    coap = _free(_COAP, socket.SOCK_DGRAM)
+    place = Place(directory, _free(_BROKER), coap, _free(_MODBUS))
     there = [part for part in parts(place) if find_spec(part.needs) is not None]
     missing = [part.needs for part in parts(place) if find_spec(part.needs) is None]
     port = _free(_HTTP)
@@ -121,7 +123,13 @@ def _gateway(file: Path) -> "Iterator[subprocess.Popen[bytes]]":
     with (
         log.open("wb") as output,
         program(
-            "gateway", "run", "-c", str(file), stdout=output, stderr=output, env=environment()
+            "gateway",
+            "run",
+            "-c",
+            str(file),
+            stdout=output,
+            stderr=output,
+            env=environment() | _MOCK,
         ) as process,
     ):
         yield process

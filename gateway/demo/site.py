@@ -45,9 +45,10 @@ class Day:
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where simulated devices are. directory: where they may keep files; broker, coap: ports of the
-    gateway; day: their time."""
+    gateway; modbus: a port of theirs; day: their time."""
 
     directory: Path
     broker: int
     coap: int
+    modbus: int
     day: Day = field(default_factory=Day)

@@ -98,18 +98,22 @@ def look(running: Demo) -> None:
     running.wait(lambda: all(each["last"]["values"] for each in running.api("devices")))
     found = {each["id"]: each for each in running.api("devices")}
     assert {each["source"] for each in found.values()} == {
-        "pi", "gadgets", "sensors", "coap", "scale",
+        "pi", "gadgets", "sensors", "coap", "scale", "heating", "irrigation",
     }  # fmt: skip
     assert running.api("devices/greenhouse-north")["units"]["humidity"] == "%RH"
     assert running.api("devices/weather")["units"]["pressure"] == "hPa"
     assert found["scale"]["metrics"] == ["weight"]
+    told = f"{running.scene['dashboard']}/api/v1/devices/heat-pump/commands/set"
+    assert httpx.post(told, json={"args": {"setpoint": 40}}, timeout=30).json()["status"] == "ok"
+    running.wait(lambda: running.api("devices/heat-pump")["last"]["values"]["setpoint"] == 40)
+    running.wait(lambda: bool(running.api("devices/irrigation/commands")["commands"]))
     running.wait(
         lambda: running.api("status")["ledger"]["sources"]["gadgets"]["dead_lettered"] >= 2
     )
     ledger = running.api("status")["ledger"]["sources"]
     assert {name: entry["difference"] for name, entry in ledger.items()} == dict.fromkeys(ledger, 0)
     # Of the scale's first line a part may be lost: it was plugged in while it spoke.
-    for name in ("pi", "sensors", "coap"):
+    for name in ("pi", "sensors", "coap", "heating", "irrigation"):
         assert ledger[name]["dead_lettered"] == 0, name
 
 
@@ -131,7 +135,7 @@ def test_a_directory_that_cannot_be_is_an_error(tmp_path: Path) -> None:
 
 
 def test_parts_have_devices_of_their_own_and_hints_for_them(tmp_path: Path) -> None:
-    found = parts.parts(Place(tmp_path, 1, 2))
+    found = parts.parts(Place(tmp_path, 1, 2, 3))
     names = [name for part in found for name in part.devices]
     assert len(set(names)) == len(names)
     for part in found:
