@@ -77,23 +77,13 @@ class Lane:
         """Add what the journal holds for this lane now, up to `size` readings; whether it stands
         before a block that is on hold."""
         taken: list[Reading] = []
-        subscription = self._subscription
-        room, held = size - len(readings), False
-        while len(taken) < room:
-            head = subscription.source.head()
-            block = await subscription.source.block(self.fetched)
-            if block is None:
-                self.fetched = max(self.fetched, head)  # what lay up to there is lost
-                break
-            held = hold(block)
-            if held:
-                break
-            share = subscription.split(block)[self.number]
-            part = self._part(block, share, room - len(taken))
-            if part and not (taken or self.in_flight):
-                self.stored = block.meta.stamp
-            taken += part
-        subscription.ledger.fetched += len(taken)
+        began = self.fetched
+        try:
+            held = await self._read(taken, size - len(readings), hold)
+        except BaseException:
+            self.fetched = began  # else a batch that nobody waits for any more would be skipped
+            raise
+        self._subscription.ledger.fetched += len(taken)
         if taken and not self.in_flight:
             self.oldest = taken[0].time
         self.in_flight += len(taken)
@@ -101,6 +91,23 @@ class Lane:
             self.finished = self.fetched  # nothing of ours was there
         readings += taken
         return held
+
+    async def _read(self, taken: list[Reading], room: int, hold: Callable[[Block], bool]) -> bool:
+        source = self._subscription.source
+        while len(taken) < room:
+            head = source.head()
+            block = await source.block(self.fetched)
+            if block is None:
+                self.fetched = max(self.fetched, head)  # what lay up to there is lost
+                break
+            if hold(block):
+                return True
+            share = self._subscription.split(block)[self.number]
+            part = self._part(block, share, room - len(taken))
+            if part and not (taken or self.in_flight):
+                self.stored = block.meta.stamp
+            taken += part
+        return False
 
     def _part(self, block: Block, share: Share, room: int) -> Sequence[Reading]:
         skip = 0

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from gateway.bus import keeper
+from gateway.bus.block import Block
 from gateway.bus.bus import Bus
 from gateway.core.contracts import Reading
 from gateway.core.ids import device_filter
@@ -226,6 +227,33 @@ def test_a_random_life_loses_nothing_and_keeps_the_order(steps: list[tuple]) -> 
     note(f"steps: {steps}")
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(play(Path(directory), steps))
+
+
+async def test_a_batch_that_nobody_waits_for_any_more_is_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bus(tmp_path) as bus, running(bus):
+        subscription = await bus.subscribe("a")
+        await publish(bus, numbered(0, 10))
+        await publish(bus, numbered(10, 20))
+        source, lane, gate = subscription.source, subscription.lanes[0], asyncio.Event()
+
+        async def slowly(sequence: int) -> Block | None:
+            if sequence > 1:
+                await gate.wait()
+            return await block(sequence)
+
+        block = source.block
+        monkeypatch.setattr(source, "block", slowly)
+        task = asyncio.create_task(lane.next_batch(50, 0.0))
+        async with asyncio.timeout(10):
+            while lane.fetched == 1:
+                await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        gate.set()
+        assert await take(subscription, bus.head) == list(range(20))
+        assert subscription.ledger.difference(subscription.pending) == 0
 
 
 async def test_a_removed_cursor_pins_nothing_and_goes_after_a_week(
