@@ -25,6 +25,7 @@ WHOLE = "gateway/gateway"
 """The part that is the gateway itself."""
 _MINUTE = 60 * 10**9
 _WAITING = 20_000  # rows that wait for a disk that refuses; the oldest go
+_BAD = ("WARNING", "CRITICAL", "FAILED")
 _MOST_WHY = 200  # characters
 _SQL = statements((files(__package__) / "health.sql").read_text())
 
@@ -82,6 +83,8 @@ class HealthHistory:
         """A part is like this from now on."""
         now, run, why = boottime(), self._runs.get(part), why[:_MOST_WHY]
         if run is not None and run.level == level:
+            if level in _BAD:  # it is about to be well again: what it was for is the reason still
+                why = why or run.why
             if run.score == score:
                 run.later = None
                 return
