@@ -31,6 +31,7 @@ _MODULES = (
     local, demo, doctor, bench, status, top, alerts, reload, devices, bridges, broker, readings,
     export, importing,
 )  # fmt: skip
+_SERVES = ("run", "demo")  # commands that speak with others while they run
 _TIMES = ("--start", "--end")
 _AGO = re.compile(r"-\d")
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(whole)
     try:
         args = whole.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
-        if args.command != "run":  # the gateway needs its sockets' errors; we just stop for `head`
+        if args.command not in _SERVES:  # these need their sockets' errors; we stop for `head`
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         return int(args.do(args))
     except CliError as error:

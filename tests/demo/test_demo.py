@@ -131,7 +131,10 @@ def test_data_stays_where_it_is_wanted_and_a_kill_leaves_no_process(tmp_path: Pa
 
 def test_a_directory_that_cannot_be_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    before = signal.getsignal(signal.SIGPIPE)
     assert main(["demo", "--data-dir", str(tmp_path / "file/data")]) == 2
+    # Else a device whose other side has gone would end all of it without a word.
+    assert signal.getsignal(signal.SIGPIPE) == before
 
 
 def test_parts_have_devices_of_their_own_and_hints_for_them(tmp_path: Path) -> None:
