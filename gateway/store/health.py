@@ -82,9 +82,9 @@ class HealthHistory:
     def note(self, part: str, score: int, level: str, why: str = "") -> None:
         """A part is like this from now on."""
         now, run, why = boottime(), self._runs.get(part), why[:_MOST_WHY]
+        if run is not None and level in _BAD:
+            why = why or run.why  # about to be well again: what it was for is the reason still
         if run is not None and run.level == level:
-            if level in _BAD:  # it is about to be well again: what it was for is the reason still
-                why = why or run.why
             if run.score == score:
                 run.later = None
                 return

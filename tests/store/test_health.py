@@ -70,13 +70,13 @@ async def test_what_waits_to_be_called_well_keeps_its_reason(
 ) -> None:
     log = HealthHistory(opened())
     for level, score, why in (
-        ("CRITICAL", 40, "no connection"), ("CRITICAL", 100, ""), ("GOOD", 85, "slow"),
-        ("GOOD", 86, ""),
+        ("CRITICAL", 40, "no connection"), ("CRITICAL", 100, ""), ("WARNING", 100, ""),
+        ("GOOD", 85, "slow"), ("GOOD", 86, ""),
     ):  # fmt: skip
         log.note("bridge/home", score, level, why)
         clock.now += 70
     found = await log.of("bridge/home", 0, 10**13)
-    assert [stay.why for stay in found] == ["no connection", "no connection", "slow", ""]
+    assert [stay.why for stay in found] == [*["no connection"] * 3, "slow", ""]
 
 
 async def test_a_score_that_trembles_has_one_row_a_minute(
