@@ -8,7 +8,7 @@ from gateway.core.contracts import Command, Reply
 from gateway.io.gpio.debounce import Debounce
 from gateway.io.gpio.edges import EdgePin
 from gateway.io.gpio.kept import Kept
-from gateway.io.gpio.part import Part, Tell, argument_errors, number_in
+from gateway.io.gpio.part import Debounced, Tell, argument_errors, number_in
 from gateway.io.gpio.settings import PinSettings
 from gateway.io.polling import every
 
@@ -51,7 +51,7 @@ class Pace:
         return self._rate
 
 
-class Counter(Part):
+class Counter(Debounced):
     """See the module. `<name>.total` in the meter's unit and `<name>.rate`. kept: where the count
     is kept. look: has what came until now fed."""
 
@@ -113,21 +113,6 @@ class Counter(Part):
     def total(self) -> float:
         """In the meter's unit."""
         return self._base + self._pulses / self._settings.per_unit
-
-    def feed(self, pin: EdgePin, at: float, level: bool) -> None:
-        """See Part."""
-        for edge in self._debounce.feed(at, level):
-            self._certain(*edge)
-
-    def settle(self, now: float) -> None:
-        """See Part."""
-        for edge in self._debounce.settle(now):
-            self._certain(*edge)
-
-    @property
-    def due(self) -> float | None:
-        """See Part."""
-        return self._debounce.due
 
     def _certain(self, at: float, level: bool) -> None:
         if level == self._settings.active_high:

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.core.contracts import Command, Reply
 from gateway.io.gpio.debounce import Debounce
 from gateway.io.gpio.edges import EdgePin
-from gateway.io.gpio.part import Part, Tell, argument_errors, number_in
+from gateway.io.gpio.part import Debounced, Part, Tell, argument_errors, number_in
 from gateway.io.gpio.settings import PinSettings
 
 # Changes a second that are believed; a contact that bounces makes some ten each time.
@@ -18,7 +18,7 @@ _KNOB_EVERY = 0.1  # how often a position is told while it changes (s)
 _TURN = {0b00: 0, 0b10: 1, 0b11: 2, 0b01: 3}  # clockwise, a goes first
 
 
-class Switch(Part):
+class Switch(Debounced):
     """A button (true: pressed), a contact (true: open) or a motion sensor (true: motion). A button
     also tells press, hold and double, as `<name>.event`."""
 
@@ -47,21 +47,6 @@ class Switch(Part):
         """See Part."""
         self._let_go()
         super().close()
-
-    def feed(self, pin: EdgePin, at: float, level: bool) -> None:
-        """See Part."""
-        for edge in self._debounce.feed(at, level):
-            self._certain(*edge)
-
-    def settle(self, now: float) -> None:
-        """See Part."""
-        for edge in self._debounce.settle(now):
-            self._certain(*edge)
-
-    @property
-    def due(self) -> float | None:
-        """See Part."""
-        return self._debounce.due
 
     def _is_active(self, level: bool) -> bool:
         return level == self._settings.active_high

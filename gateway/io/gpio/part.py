@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gateway.core.contracts import Command, Reply, Value
+from gateway.io.gpio.debounce import Debounce
 from gateway.io.gpio.edges import EdgePin
 
 
@@ -63,6 +64,31 @@ class Part:
 
     async def execute(self, command: Command) -> Reply:
         """See gateway.core.contracts.Actuator."""
+        raise NotImplementedError
+
+
+class Debounced(Part):
+    """A thing with one pin whose levels count once they have lasted."""
+
+    _debounce: Debounce
+
+    def feed(self, pin: EdgePin, at: float, level: bool) -> None:
+        """See Part."""
+        for edge in self._debounce.feed(at, level):
+            self._certain(*edge)
+
+    def settle(self, now: float) -> None:
+        """See Part."""
+        for edge in self._debounce.settle(now):
+            self._certain(*edge)
+
+    @property
+    def due(self) -> float | None:
+        """See Part."""
+        return self._debounce.due
+
+    def _certain(self, at: float, level: bool) -> None:
+        """It has had another level since `at`."""
         raise NotImplementedError
 
 
