@@ -18,7 +18,7 @@ from aiocoap.error import Error
 from aiocoap.numbers.codes import GET
 from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.numbers.types import NON
-from aiocoap.util.linkformat import parse
+from aiocoap.util import linkformat
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +129,8 @@ class Neighbours:
 def _links(payload: bytes) -> Mapping[str, str]:
     """Paths, and what is at each as far as it tells (its `rt`). Raises ValueError."""
     try:
-        links = parse(payload.decode()).links[:_LINKS]
-    except Exception as error:
+        links = linkformat.parse(payload.decode()).links[:_LINKS]
+    except linkformat.link_header.ParseException as error:
         raise ValueError(f"no link format: {error}") from error
     return {
         link.href: " ".join(value for key, value in link.attr_pairs if key == "rt" and value)
