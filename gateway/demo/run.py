@@ -24,7 +24,7 @@ from gateway.demo.site import Place
 
 _START = 60.0  # a first start on a slow card (s)
 _LOOK = 0.05
-_MOCK = {"GPIOZERO_PIN_FACTORY": "mock"}
+_MOCK = {"GPIOZERO_PIN_FACTORY": "mock", "GPIOZERO_MOCK_PIN_CLASS": "mockpwmpin"}
 _BROKER, _HTTP, _COAP, _MODBUS = 1883, 8080, 5683, 5020
 
 

@@ -105,6 +105,8 @@ def look(running: Demo) -> None:
     assert found["scale"]["metrics"] == ["weight"]
     told = f"{running.scene['dashboard']}/api/v1/devices/heat-pump/commands/set"
     assert httpx.post(told, json={"args": {"setpoint": 40}}, timeout=30).json()["status"] == "ok"
+    lamp = f"{running.scene['dashboard']}/api/v1/devices/irrigation/commands/lamp"
+    assert httpx.post(lamp, json={"args": {"value": 0.5}}, timeout=30).json()["status"] == "ok"
     running.wait(lambda: running.api("devices/heat-pump")["last"]["values"]["setpoint"] == 40)
     running.wait(lambda: bool(running.api("devices/irrigation/commands")["commands"]))
     running.wait(
