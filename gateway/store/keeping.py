@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _STEP = 8 * LARGE  # values that one step takes
 _ROWS, _BUCKETS = 8, 1_024  # so many rollups with fewer buckets become one
 _MOST_BUCKETS = 8_192  # of one row
-_PAGES = 256  # given back at once
+_PAGES = 128  # given back at once
 _PAUSE = 2.0  # times as long as a step took
 _DAY = 86_400.0
 

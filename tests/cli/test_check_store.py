@@ -106,7 +106,8 @@ def _change(data: Path, name: str, statement: str) -> str:
 
 def _page(data: Path, name: str) -> str:
     content = bytearray((data / name).read_bytes())
-    content[3 * 4_096 : 4 * 4_096] = b"\xa5" * 4_096
+    size = int.from_bytes(content[16:18], "big")
+    content[3 * size : 4 * size] = b"\xa5" * size
     (data / name).write_bytes(content)
     return name
 

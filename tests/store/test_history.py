@@ -161,7 +161,8 @@ async def test_a_query_that_meets_damage_has_the_database_replaced(tmp_path: Pat
         lambda c: c.execute("SELECT rootpage FROM sqlite_master WHERE name = 'chunk_by_time'")
         .fetchone()[0]
     )  # fmt: skip
-    data[(root - 1) * 4_096 : root * 4_096] = bytes(4_096)
+    page = int.from_bytes(data[16:18], "big")
+    data[(root - 1) * page : root * page] = bytes(page)
     file.write_bytes(data)
     history.database._reader.execute("PRAGMA shrink_memory")
     assert await raw(history, "d3") == [float(n) for n in range(3, 20_000, 9)]

@@ -41,7 +41,7 @@ def statements(text: str) -> dict[str, str]:
 
 class Database:
     """See the module. migrations: a directory of 0001_….sql files, applied in order once each.
-    rescue: what of a damaged file is worth keeping.
+    rescue: what of a damaged file is worth keeping. page: see SqliteFile.
 
     set_aside: the damaged files that were replaced since the start. generation: how many; whoever
     keeps something of the content in memory reads it again when this has grown. busy: seconds that
@@ -50,7 +50,13 @@ class Database:
     Raises ConfigError for a file that a newer release has written: going back would harm it.
     """
 
-    def __init__(self, path: Path, migrations: Traversable, rescue: Rescue | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Traversable,
+        rescue: Rescue | None = None,
+        page: int = 4_096,
+    ) -> None:
         self.path = path
         self.set_aside: list[SetAside] = []
         self._rescue = rescue or Rescue()
@@ -61,7 +67,7 @@ class Database:
         self._reading = threading.Lock()
         self._at_work = float("inf")  # since when the writer is at one job (monotonic)
         self.busy = 0.0
-        self._file = SqliteFile(path, migrations)
+        self._file = SqliteFile(path, migrations, page)
         self._writer: sqlite3.Connection | None
         self._reader: sqlite3.Connection
         self._writer, self._reader = self._open()

@@ -14,14 +14,18 @@ _OURS = 0x42470000
 """Added to the version, a database's application id (sqlite.org/fileformat.html, 1.3.17)."""
 _WAL_LEFT = 4_000_000
 """What a write-ahead log that had to grow is cut back to (bytes)."""
+_WAL_FULL = 4_096_000
+"""Bytes of the write-ahead log that are brought into the database together."""
 
 
 class SqliteFile:
-    """See the module. migrations: a directory of 0001_….sql files, applied in order once each."""
+    """See the module. migrations: a directory of 0001_….sql files, applied in order once each.
+    page: bytes of each page of a new file; one that is there keeps its own."""
 
-    def __init__(self, path: Path, migrations: Traversable) -> None:
+    def __init__(self, path: Path, migrations: Traversable, page: int) -> None:
         self.path = path
         self._migrations = migrations
+        self._page = page
         self._inode = 0
         # Where this fails the program is wrong and not the file.
         with closing(self._empty()) as empty:
@@ -33,6 +37,7 @@ class SqliteFile:
         writer = self._connection()
         try:
             # Before there is a table: from then on the file can give space back.
+            writer.execute(f"PRAGMA page_size={self._page}")
             writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
             writer.execute("PRAGMA journal_mode=WAL")
             self._migrate(writer)
@@ -53,8 +58,9 @@ class SqliteFile:
         )
         connection.text_factory = salvage.text
         pragmas = ("synchronous=FULL", "mmap_size=0", "foreign_keys=ON", "cache_size=-2000")
+        log = (f"wal_autocheckpoint={_WAL_FULL // self._page}", f"journal_size_limit={_WAL_LEFT}")
         try:
-            for pragma in (*first, *pragmas, f"journal_size_limit={_WAL_LEFT}"):
+            for pragma in (*first, *pragmas, *log):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()  # it may hold a lock already
