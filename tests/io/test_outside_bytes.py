@@ -123,7 +123,7 @@ def test_any_registers_are_values_or_none(register: dict[str, Any]) -> None:
     found = a_map({"name": "x", "address": 0, **register})
     (item,) = items(found, found.registers)
 
-    @anything
+    @settings(anything, max_examples=runs(100, 10_000))  # of 15
     @given(st.lists(st.integers(0, 0xFFFF) | st.sampled_from((0x7FC0, 0x7F80, 0x8000)), min_size=10,
                     max_size=10))  # fmt: skip
     def holds(words: list[int]) -> None:
