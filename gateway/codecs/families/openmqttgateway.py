@@ -44,6 +44,7 @@ _KINDS = {
     "rain_rate_mm_h": ("mm/h", "precipitation_intensity"), "snr": ("dB", ""), "noise": ("dB", ""),
     "pressure_hPa": ("hPa", "atmospheric_pressure"), "pressure_kPa": ("kPa", "pressure"),
     "light_lux": ("lx", "illuminance"), "uptime": ("s", "duration"), "freemem": ("B", ""),
+    "battery": ("%", "battery"),
     "temp": ("°C", "temperature"), "pa": ("Pa", "atmospheric_pressure"), "altim": ("m", ""),
     "tempc3": ("°C", "temperature"), "tempc4": ("°C", "temperature"),
     "tempc5": ("°C", "temperature"), "tempc6": ("°C", "temperature"),
@@ -116,8 +117,13 @@ class OpenMqttGateway:
             data = {name(*sensor): pruned(data, _OF_WIRED)}
         keep = {"protocol", "id"} if what in _EVENTS else set()  # whose remote control
         _, values = flat(pruned(data, _DROP - keep))
-        if what == "RTL_433toMQTT" and values.get("battery_ok") in (0.0, 1.0):
-            values["battery_ok"] = bool(values["battery_ok"])
+        level = values.get("battery_ok")
+        if what == "RTL_433toMQTT" and isinstance(level, float) and 0 <= level <= 1:
+            if level in (0, 1):
+                values["battery_ok"] = bool(level)
+            else:  # some tell how full it is: a metric is either yes or no, or a number
+                del values["battery_ok"]
+                values["battery"] = round(level * 100, 3)
         return values
 
 
