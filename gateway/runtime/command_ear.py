@@ -133,7 +133,7 @@ class CommandEar:
         topic, answer = self._topics("res", device, name), self._answering(message)
         order = _Order()
         try:
-            order = _read(bytes(message.payload))
+            order = read(bytes(message.payload))
             asked = Asked(
                 device, name, order.args, order.id, expiry(order.expires, time.time_ns()), "mqtt",
                 bool(message.retain),
@@ -178,7 +178,7 @@ class CommandEar:
         return not topic.startswith("$") and (not ours or topic.startswith(f"{self._own}res/"))
 
 
-def _read(payload: bytes) -> _Order:
+def read(payload: bytes) -> _Order:
     """Raises Rejected."""
     try:
         return msgspec.json.decode(payload, type=_Order)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.codecs.reports import LATEST
 from gateway.core.commands import IDENTITY, NAME, Commandable, Schema, misfit
 from gateway.core.contracts import Actuator, Command, Reply
 from gateway.core.errors import Conflict, Rejected
@@ -96,12 +97,16 @@ def expiry(value: float | str | None, now: int) -> int:
         return 0
     try:
         if isinstance(value, str):
-            return now + int(parse_duration(value) * 1e9)
-        if not 0 < value < 2**53:
+            found = now + int(parse_duration(value) * 1e9)
+        elif 0 < value < 2**53:
+            found = int(value) * 1_000_000
+        else:
             raise ValueError(f"{value} is no time; expected epoch ms, or a while such as 30s")
-        return int(value) * 1_000_000
     except ValueError as error:
         raise Rejected(f"expires: {error}") from error
+    if found >= LATEST:
+        raise Rejected("expires: no time from 2262 on; leave it out for the usual while")
+    return found
 
 
 def checked(asked: Asked, now: int) -> Commanded:

@@ -14,6 +14,7 @@ from gateway.codecs.line_protocol import LineEncoder
 from gateway.codecs.reports import LATEST, MAX_NAME, MAX_TEXT
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
+from tests.support.faults import runs
 
 PARSER = LineParser()
 
@@ -173,7 +174,8 @@ tokens = (
 )
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.timeout(1_200)
+@settings(max_examples=runs(500, 100_000), deadline=None)
 @given(st.one_of(st.binary(max_size=80), tokens))
 @example(b"m " + b"\\" * 200_000)
 @example(b"m " + b"k=1," * 250_000)
@@ -197,7 +199,8 @@ def test_garbage_is_refused_in_no_time(line: bytes) -> None:
     assert 0 < len(said) < 200
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.timeout(1_200)
+@settings(max_examples=runs(200, 100_000), deadline=None)
 @given(st.lists(st.one_of(tokens, st.binary(max_size=40)), max_size=6))
 @example([b'm f="a\n' * 3_000])
 @example([b'm f="\n' + b'\\"\n' * 3_000, b'm f="\n' + b"\n" * 3_000])

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.codecs.families.known import Known
-from gateway.codecs.families.lorawan import heard, timed
+from gateway.codecs.families.lorawan import cayenne, heard, placed, timed
 from gateway.codecs.families.parts import Told, flat, objects, pruned, texts, tree
 from gateway.codecs.reports import value_of
 from gateway.core.contracts import About, Value
@@ -50,7 +50,7 @@ class ChirpStack:
         self._known.command(
             about, "downlink", f"application/{application}/device/{eui}/command/down"
         )
-        made = {"up": self._up, "status": self._status, "location": _location}[what]
+        made = {"up": self._up, "status": self._status, "location": self._location}[what]
         values = made(about, data)
         return [(device, timed(texts(data, "time")), values)] if values else ()
 
@@ -66,6 +66,7 @@ class ChirpStack:
             found = found.get(key) if isinstance(found, dict) else None
         spread = found.get("spreadingFactor") if isinstance(found, dict) else None
         gateways = objects(data.get("rxInfo"), 100)
+        cayenne(self._known, about, values)
         return values | heard(self._known, about, gateways, data.get("fCnt"), spread)
 
     def _status(self, about: About, data: dict[str, Any]) -> dict[str, Value]:
@@ -81,12 +82,5 @@ class ChirpStack:
             values["external_power"] = data["externalPowerSource"]
         return values
 
-
-def _location(about: About, data: dict[str, Any]) -> dict[str, Value]:
-    found = data.get("location")
-    values: dict[str, Value] = {}
-    for key in ("latitude", "longitude", "altitude"):
-        given = found.get(key) if isinstance(found, dict) else None
-        if isinstance(given, float | int) and not isinstance(given, bool):
-            values[key] = value_of(key, given)
-    return values
+    def _location(self, about: About, data: dict[str, Any]) -> dict[str, Value]:
+        return placed(self._known, about, data.get("location"))

@@ -23,6 +23,7 @@ _ON_OFF = frozenset(("binary_sensor", "switch", "light", "fan", "siren", "humidi
 _NUMBERS = frozenset(("number",))
 _TEXTS = frozenset(("select", "text"))
 _NOTHING = frozenset(("", "none", "unknown", "unavailable", "null"))
+_HIGH, _LOW = "temperature_high", "temperature_low"
 _C, _RH = ("°C", "temperature"), ("%", "humidity")
 _STATE = ("state_topic", "value_template", "", "", "")
 _MORE: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
@@ -32,10 +33,22 @@ _MORE: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("current_humidity_topic", "current_humidity_template", "current_humidity", *_RH),
         ("mode_state_topic", "mode_state_template", "mode", "", ""),
         ("action_topic", "action_template", "action", "", ""),
+        ("fan_mode_state_topic", "fan_mode_state_template", "fan_mode", "", ""),
+        ("swing_mode_state_topic", "swing_mode_state_template", "swing_mode", "", ""),
+        ("preset_mode_state_topic", "preset_mode_value_template", "preset_mode", "", ""),
+        (f"{_HIGH}_state_topic", f"{_HIGH}_state_template", _HIGH, *_C),
+        (f"{_LOW}_state_topic", f"{_LOW}_state_template", _LOW, *_C),
     ),
-    "cover": (("position_topic", "position_template", "position", "%", ""),),
+    "cover": (
+        ("position_topic", "position_template", "position", "%", ""),
+        ("tilt_status_topic", "tilt_status_template", "tilt", "%", ""),
+    ),
     "valve": (("position_topic", "position_template", "position", "%", ""),),
-    "fan": (("percentage_state_topic", "percentage_value_template", "percentage", "%", ""),),
+    "fan": (
+        ("percentage_state_topic", "percentage_value_template", "percentage", "%", ""),
+        ("oscillation_state_topic", "oscillation_value_template", "oscillation", "", ""),
+        ("direction_state_topic", "direction_value_template", "direction", "", ""),
+    ),
     "light": (("brightness_state_topic", "brightness_value_template", "brightness", "", ""),),
     "humidifier": (
         ("target_humidity_state_topic", "target_humidity_state_template", "target_humidity", *_RH),

@@ -1,10 +1,21 @@
 """How well a LoRaWAN uplink was heard, which The Things Stack and ChirpStack tell alike."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from gateway.codecs.families.known import Known
 from gateway.codecs.reports import time_of, value_of
 from gateway.core.contracts import About, Value
+
+_CAYENNE_KINDS = {
+    "temperature": ("°C", "temperature"), "temperatureSensor": ("°C", "temperature"),
+    "relative_humidity": ("%", "humidity"), "humiditySensor": ("%", "humidity"),
+    "barometric_pressure": ("hPa", "atmospheric_pressure"),
+    "barometer": ("hPa", "atmospheric_pressure"), "luminosity": ("lx", "illuminance"),
+    "illuminanceSensor": ("lx", "illuminance"),
+}  # fmt: skip
+_CAYENNE = re.compile(rf"({'|'.join(_CAYENNE_KINDS)})[._]\d{{1,3}}")
 
 
 def heard(
@@ -24,6 +35,26 @@ def heard(
         if _is_number(given):
             values[metric] = value_of(metric, given)
     return values
+
+
+def placed(known: Known, about: About, found: object) -> dict[str, Value]:
+    """Where a device is: `latitude`, `longitude`, `altitude`, `accuracy`. Raises DecodeError."""
+    values: dict[str, Value] = {}
+    for key, unit in (("latitude", "°"), ("longitude", "°"), ("altitude", "m"), ("accuracy", "m")):
+        given = found.get(key) if isinstance(found, dict) else None
+        if _is_number(given):
+            values[key] = value_of(key, given)
+            known.measure(about, key, unit, "distance" if key == "accuracy" else "")
+    return values
+
+
+def cayenne(known: Known, about: About, values: Iterable[str]) -> None:
+    """Note the units of what the networks' own Cayenne LPP decoders call so: `temperature_1` at The
+    Things Stack, `temperatureSensor.1` at ChirpStack."""
+    for metric in values:
+        found = _CAYENNE.fullmatch(metric)
+        if found:
+            known.measure(about, metric, *_CAYENNE_KINDS[found[1]])
 
 
 def timed(text: str) -> int | None:

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.codecs.families.known import Known
-from gateway.codecs.families.parts import Told, flat, presence, pruned, text_of, texts, tree
+from gateway.codecs.families.parts import Told, flat, name, presence, pruned, text_of, texts, tree
 from gateway.core.contracts import Value
 
 _FAMILY = "OpenMQTTGateway"
-_WHAT = re.compile(r"(BT|BLE|RTL_433|433|Pilight|IR|LORA|SYS|RF|RF2|2G|SRFB)toMQTT")
+_WHAT = re.compile(r"(BT|BLE|RTL_433|433|Pilight|IR|LORA|SYS|RF|RF2|2G|SRFB|CLIMA|DHT)toMQTT")
+_WIRED = frozenset(("CLIMAtoMQTT", "DHTtoMQTT"))  # sensors at the gateway itself
 _EVENTS = frozenset(
     ("433toMQTT", "PilighttoMQTT", "IRtoMQTT", "RFtoMQTT", "RF2toMQTT", "SRFBtoMQTT")
 )
@@ -26,6 +27,7 @@ _DROP = frozenset((
     "ip", "modules", "version", "env", "board", "bssid", "disc", "ohdisc", "auto", "latest_version",
     "mqttport", "mqttsecure", "discovery", "BSSID", "channel", "packetSize",
 ))  # fmt: skip
+_OF_WIRED = frozenset(("unit", "res", "addr", "type", "tempf", "altift"))
 _KINDS = {
     "tempc": ("°C", "temperature"), "tempc2": ("°C", "temperature"), "hum": ("%", "humidity"),
     "batt": ("%", "battery"), "volt": ("V", "voltage"), "rssi": ("dBm", "signal_strength"),
@@ -42,6 +44,12 @@ _KINDS = {
     "rain_rate_mm_h": ("mm/h", "precipitation_intensity"), "snr": ("dB", ""), "noise": ("dB", ""),
     "pressure_hPa": ("hPa", "atmospheric_pressure"), "pressure_kPa": ("kPa", "pressure"),
     "light_lux": ("lx", "illuminance"), "uptime": ("s", "duration"), "freemem": ("B", ""),
+    "battery": ("%", "battery"),
+    "temp": ("°C", "temperature"), "pa": ("Pa", "atmospheric_pressure"), "altim": ("m", ""),
+    "tempc3": ("°C", "temperature"), "tempc4": ("°C", "temperature"),
+    "tempc5": ("°C", "temperature"), "tempc6": ("°C", "temperature"),
+    "weight": ("kg", "weight"), "pressure_PSI": ("psi", "pressure"),
+    "rain_rate_in_h": ("in/h", "precipitation_intensity"), "rain_in": ("in", "precipitation"),
     "tempc_internal": ("°C", "temperature"), "voltage": ("V", "voltage"),
 }  # fmt: skip
 
@@ -53,6 +61,8 @@ class OpenMqttGateway:
     filters: tuple[str, ...] = (
         "+/+/BTtoMQTT/#", "+/+/BLEtoMQTT/#", "+/+/RTL_433toMQTT/#", "+/+/433toMQTT/#",
         "+/+/PilighttoMQTT/#", "+/+/IRtoMQTT/#", "+/+/LORAtoMQTT/#", "+/+/SYStoMQTT", "+/+/LWT",
+        "+/+/RFtoMQTT/#", "+/+/RF2toMQTT/#", "+/+/SRFBtoMQTT/#", "+/+/2GtoMQTT/#",
+        "+/+/CLIMAtoMQTT/#", "+/+/DHTtoMQTT",
     )  # fmt: skip
 
     def __init__(self, known: Known) -> None:
@@ -97,18 +107,31 @@ class OpenMqttGateway:
                 model=texts(data, "model"),
                 manufacturer=texts(data, "brand"),
             )
-        values = self._values(what, data)
+        values = self._values(what, rest if what in _WIRED else [], data)
         for metric in values:
-            if metric in _KINDS:
-                self._known.measure(about, metric, *_KINDS[metric])
+            self._known.measure(about, metric, *_kind(metric, data))
         return [(device, None, values)] if values else ()
 
-    def _values(self, what: str, data: dict[str, Any]) -> dict[str, Value]:
-        keep = {"protocol"} if what in _EVENTS else set()
+    def _values(self, what: str, sensor: list[str], data: dict[str, Any]) -> dict[str, Value]:
+        if sensor:  # `ds1820/0x28…`: one of several
+            data = {name(*sensor): pruned(data, _OF_WIRED)}
+        keep = {"protocol", "id"} if what in _EVENTS else set()  # whose remote control
         _, values = flat(pruned(data, _DROP - keep))
-        if what == "RTL_433toMQTT" and values.get("battery_ok") in (0.0, 1.0):
-            values["battery_ok"] = bool(values["battery_ok"])
+        level = values.get("battery_ok")
+        if what == "RTL_433toMQTT" and isinstance(level, float) and 0 <= level <= 1:
+            if level in (0, 1):
+                values["battery_ok"] = bool(level)
+            else:  # some tell how full it is: a metric is either yes or no, or a number
+                del values["battery_ok"]
+                values["battery"] = round(level * 100, 3)
         return values
+
+
+def _kind(metric: str, data: dict[str, Any]) -> tuple[str, str]:
+    last = metric.rpartition(".")[2]
+    if last == "temp" and texts(data, "unit") in ("C", "F"):
+        return f"°{data['unit']}", "temperature"
+    return _KINDS.get(last, ("", ""))
 
 
 def _device(gateway: str, what: str, rest: list[str], data: dict[str, Any]) -> str:

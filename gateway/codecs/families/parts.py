@@ -111,6 +111,10 @@ _KINDS: dict[str, tuple[str, str]] = {
     "pm25": ("µg/m³", "pm25"), "pm10": ("µg/m³", "pm10"), "voc": ("ppb", ""),
     "soil_moisture": ("%", "moisture"), "power_factor": ("", "power_factor"),
     "device_temperature": ("°C", "temperature"), "local_temperature": ("°C", "temperature"),
+    "illuminance_lux": ("lx", "illuminance"), "ac_frequency": ("Hz", "frequency"),
+    "occupied_heating_setpoint": ("°C", "temperature"), "pi_heating_demand": ("%", ""),
+    "current_heating_setpoint": ("°C", "temperature"), "formaldehyd": ("mg/m³", ""),
+    "soil_temperature": ("°C", "temperature"),
     "apparent_power": ("VA", "apparent_power"), "reactive_power": ("var", "reactive_power"),
 }  # fmt: skip
 

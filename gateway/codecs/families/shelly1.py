@@ -1,8 +1,8 @@
 """Shelly of the first generation: `shellies/<id>/…`, a bare value on each topic.
 
 A metric is the rest of the topic, with dots: `relay.0`, `relay.0.power`, `sensor.temperature`. On
-and off, true and false are true and false, an input's 1 and 0 too. The energy of a relay or a
-light, which Shelly counts in W·min, is in Wh.
+and off, true and false are true and false, an input's 1 and 0 too. `energy` and
+`returned_energy`, which Shelly counts in W·min, are in Wh, as `total` is.
 """
 
 import re
@@ -40,7 +40,11 @@ _KINDS = {
     "vibration": ("", "vibration"), "gas": ("", "gas"), "concentration": ("ppm", ""),
     "tilt": ("°", ""), "pos": ("%", ""), "brightness": ("%", ""), "gain": ("%", ""),
     "temperature_f": ("°F", "temperature"), "overtemperature": ("", "problem"),
+    "bat": ("%", "battery"), "tmp.value": ("°C", "temperature"), "temp": ("K", ""),
+    "target_t.value": ("°C", "temperature"), "adc": ("V", "voltage"),
+    "overpower": ("", "problem"), "overpower_value": ("W", "power"),
 }  # fmt: skip
+_WATT_MINUTES = ("energy", "returned_energy")
 _YES_NO = re.compile(r"input\.\d+|overtemperature|(relay|light)\.\d+\.overpower")
 
 
@@ -99,8 +103,9 @@ class Shelly1:
     ) -> dict[str, Value]:
         if payload.lstrip().startswith(b"{"):
             part = rest[:-1] if rest[-1] == "status" else rest
-            inner: dict[str, Any] = {".".join(part): pruned(tree(payload), _DROP)}
-            _, values = flat(inner)
+            inner: dict[str, Any] = pruned(tree(payload), _DROP)
+            # A motion sensor or a radiator valve says all of it on `status`.
+            _, values = flat({".".join(part): inner} if part else inner)
         else:
             text = text_of(payload)
             values = {name(*rest): value(text)} if text else {}
@@ -113,9 +118,9 @@ class Shelly1:
         first, _, last = metric.rpartition(".")
         if last.isdigit():
             last = first.rpartition(".")[2]
-        if last in _KINDS:
-            self._known.measure(about, metric, *_KINDS[last])
-        if last == "energy" and isinstance(given, float) and not metric.startswith("emeter"):
+        if metric in _KINDS or last in _KINDS:
+            self._known.measure(about, metric, *(_KINDS.get(metric) or _KINDS[last]))
+        if last in _WATT_MINUTES and isinstance(given, float):
             return round(given / 60, 3)
         if _YES_NO.fullmatch(metric) and given in (0.0, 1.0):
             return bool(given)

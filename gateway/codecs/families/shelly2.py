@@ -3,6 +3,7 @@
 
 A metric is the component and what it says, with dots: `switch.0.apower`, `temperature.0.tC`,
 `em.0.a_voltage`. A notification's `ts` is the reading's time. `input.0.event` is what a button did.
+A BLU device that a script passes on is one of its own: `shellyblu-b43522fe5824`.
 """
 
 import re
@@ -31,7 +32,8 @@ _DROP = frozenset((
     "id", "source", "by_minute", "minute_ts", "tF", "sta_ip", "ssid", "bssid", "mac", "time", "ts",
     "timestamp", "unixtime", "available_updates", "cfg_rev", "kvs_rev", "schedule_rev",
     "webhook_rev", "ram_size", "fs_size", "ble", "cloud", "mqtt", "ws", "ht_ui", "transition",
-    "btrelay_rev", "matter", "bthome", "knx", "last_sync_ts",
+    "btrelay_rev", "matter", "bthome", "knx", "last_sync_ts", "last_updated_ts", "last_update_ts",
+    "packet_id", "target_F", "current_F",
 ))  # fmt: skip
 _SWITCHES = {"switch": "Switch.Set", "light": "Light.Set", "cover": "Cover.GoToPosition"}
 _KINDS = {
@@ -47,7 +49,19 @@ _KINDS = {
     "total_act_ret_energy": ("Wh", "energy"), "percent": ("%", ""), "V": ("V", "voltage"),
     "aenergy.total": ("Wh", "energy"), "ret_aenergy.total": ("Wh", "energy"),
     "battery.percent": ("%", "battery"), "battery.V": ("V", "voltage"),
+    "target_C": ("°C", "temperature"), "current_C": ("°C", "temperature"), "ct": ("K", ""),
+    "battery": ("%", "battery"),
     "alarm": ("", "problem"), "flood.alarm": ("", "moisture"), "smoke.alarm": ("", "smoke"),
+}  # fmt: skip
+_BLU = "shelly-blu"
+_OF_BLU = frozenset((
+    "address", "encryption", "BTHome_version", "pid", "name", "time", "ts", "timestamp",
+))  # fmt: skip
+_ADDRESS = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
+_BLU_KINDS = {
+    "battery": ("%", "battery"), "temperature": ("°C", "temperature"), "rotation": ("°", ""),
+    "humidity": ("%", "humidity"), "illuminance": ("lx", "illuminance"), "motion": ("", "motion"),
+    "window": ("", "window"), "rssi": ("dBm", "signal_strength"), "distance": ("mm", "distance"),
 }  # fmt: skip
 _PHASE = re.compile(r"^[abcn]_")
 
@@ -110,11 +124,27 @@ class Shelly2:
         """What somebody did at a button, and the like."""
         found: list[Told] = []
         for event in objects(params.get("events"), 100):
-            what, part = texts(event, "event"), texts(event, "component")
-            if what and part and _COMPONENT.fullmatch(part) and part != "sys":
+            what, part, data = texts(event, "event"), texts(event, "component"), event.get("data")
+            blu = what == _BLU and _ADDRESS.fullmatch(texts(data, "address"))
+            if blu and isinstance(data, dict):
+                found.append(self._heard(data, when))
+            elif what and part and _COMPONENT.fullmatch(part) and part != "sys":
                 metric = name(part.replace(":", "."), "event")
                 found.append((device, when, {metric: value_of(metric, what)}))
         return found
+
+    def _heard(self, data: dict[str, Any], when: int | None) -> Told:
+        """What a Bluetooth device said that a script has heard."""
+        device = f"shellyblu-{texts(data, 'address').replace(':', '').lower()}"
+        about = self._known.of(device, _FAMILY)
+        self._known.tell(about, manufacturer=_FAMILY, name=texts(data, "name"))
+        _, values = flat(pruned(data, _OF_BLU))
+        for metric in values.keys() & _BLU_KINDS.keys():
+            self._known.measure(about, metric, *_BLU_KINDS[metric])
+        for metric in ("motion", "window"):
+            if values.get(metric) in (0.0, 1.0):
+                values[metric] = bool(values[metric])
+        return device, when, values
 
     def _met(self, device: str, identity: str) -> About:
         about = self._known.of(device, _FAMILY)

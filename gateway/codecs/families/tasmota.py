@@ -2,11 +2,12 @@
 
 Metrics are called as Tasmota calls them: `AM2301.Temperature`, `ENERGY.Power`, `POWER1`,
 `Wifi.Signal`. On and off are true and false. `Time` is left out: it is local, in a zone that is not
-told.
+told. What a Zigbee bridge has received is each Zigbee device's own; what was received by infrared
+or radio is the bridge's: `IrReceived.Data`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.codecs.families.known import Known
@@ -17,7 +18,7 @@ _FAMILY = "Tasmota"
 _DROP = frozenset((
     "Time", "Uptime", "SleepMode", "Sleep", "Id", "SSId", "BSSId", "AP", "Mode", "Channel",
     "Downtime", "TotalStartTime", "TempUnit", "PressureUnit", "SpeedUnit", "Hostname", "IPAddress",
-    "time", "ts", "timestamp",
+    "time", "ts", "timestamp", "RawData",
 ))  # fmt: skip
 _STATES = re.compile(
     r"(POWER\d{0,2}|Dimmer\d?|CT|White|FanSpeed|Speed|Fade|Color|HSBColor|Shutter\d"
@@ -39,12 +40,30 @@ _KINDS = {
     "CarbonDioxide": ("ppm", "carbon_dioxide"), "eCO2": ("ppm", "carbon_dioxide"),
     "TVOC": ("ppb", "volatile_organic_compounds_parts"), "Distance": ("cm", "distance"),
     "PM1": ("µg/m³", "pm1"), "PM2.5": ("µg/m³", "pm25"), "PM10": ("µg/m³", "pm10"),
+    "CF1": ("µg/m³", ""), "CF2.5": ("µg/m³", ""), "CF10": ("µg/m³", ""),
     "Weight": ("kg", "weight"), "Moisture": ("%", "moisture"), "Battery": ("%", "battery"),
-    "UptimeSec": ("s", "duration"), "Heap": ("kB", ""), "RSSI": ("%", ""),
+    "UptimeSec": ("s", "duration"), "Heap": ("kB", ""), "Gas": ("kΩ", ""),
+    "RSSI": ("dBm", "signal_strength"), "Fertility": ("µS/cm", "conductivity"),
+    "Position": ("%", ""), "Deg": ("°", ""),
     "Signal": ("dBm", "signal_strength"), "Vcc": ("V", "voltage"), "Dimmer": ("%", ""),
 }  # fmt: skip
 _TEMPERATURES = ("Temperature", "DewPoint")
 _PRESSURES = ("Pressure", "SeaPressure")
+_ELSEWHERE = {"Wifi.RSSI": ("%", ""), "VL53L0X.Distance": ("mm", "distance"),
+              "VL53L1X.Distance": ("mm", "distance")}  # fmt: skip
+_WIND = re.compile(r".+\.Speed\.(Act|Avg|Min|Max)")
+_ZIGBEE = {
+    "Temperature": ("°C", "temperature"), "Humidity": ("%", "humidity"),
+    "Pressure": ("hPa", "atmospheric_pressure"), "SeaPressure": ("hPa", "atmospheric_pressure"),
+    "BatteryPercentage": ("%", "battery"), "BatteryVoltage": ("V", "voltage"),
+    "ActivePower": ("W", "power"), "RMSVoltage": ("V", "voltage"),
+}  # fmt: skip
+_OF_ZIGBEE = frozenset((
+    "Device", "Name", "Endpoint", "Group", "ModelId", "Manufacturer", "IEEEAddr", "ShortAddr",
+    "time", "ts", "timestamp",
+))  # fmt: skip
+_MOST_RECEIVED = 100  # Zigbee devices in one message
+_RECEIVED = ("IrReceived", "RfReceived")
 _TELE = frozenset(("SENSOR", "STATE"))
 _SELDOM = frozenset(("LWT", "INFO1", "HASS_STATE"))
 _STATUS = {"STATUS8": "StatusSNS", "STATUS10": "StatusSNS", "STATUS11": "StatusSTS"}
@@ -78,17 +97,45 @@ class Tasmota:
         base, _, what = topic.rpartition("/")
         kind, device = self._bases.get(base) or tuple(base.split("/", 1))
         about = self._known.of(device, _FAMILY)
-        values = (self._tele if kind == "tele" else self._stat)(about, device, what, payload)
-        return [(device, None, values)] if values else ()
+        found: list[Told] = []
+        if kind != "tele":
+            values = self._stat(about, device, what, payload)
+        elif what in _TELE or what == "RESULT":
+            data = tree(payload)
+            found = list(self._zigbee(device, data.pop("ZbReceived", None)))
+            if what == "RESULT":
+                data = {key: data[key] for key in _RECEIVED if key in data}
+            values = self._values(about, device, data)
+        else:
+            values = self._seldom(about, device, what, payload)
+        return [*found, (device, None, values)] if values else found
 
-    def _tele(self, about: About, device: str, what: str, payload: bytes) -> dict[str, Value]:
-        if what in _TELE:
-            return self._values(about, device, tree(payload))
-        if what in _SELDOM:
-            return self._seldom(about, device, what, payload)
-        return {}
+    def _zigbee(self, bridge: str, received: object) -> Iterator[Told]:
+        """What Zigbee devices said, each by its name, or else by its short address."""
+        each = list(received.items()) if isinstance(received, dict) else []
+        for key, data in each[:_MOST_RECEIVED]:
+            if not isinstance(data, dict) or not key:
+                continue
+            address = texts(data, "Device") or key
+            device = self._known.named(texts(data, "Name") or key, f"{bridge} {address}")
+            about = self._known.of(device, _FAMILY)
+            self._known.tell(
+                about,
+                name=texts(data, "Name"),
+                model=texts(data, "ModelId"),
+                manufacturer=texts(data, "Manufacturer"),
+            )
+            _, values = flat(pruned(data, _OF_ZIGBEE))
+            for metric in values.keys() & _ZIGBEE.keys():
+                self._known.measure(about, metric, *_ZIGBEE[metric])
+            if values.get("Power") in (0.0, 1.0):  # whether it is on; watts are ActivePower
+                values["Power"] = bool(values["Power"])
+            if values:
+                yield device, None, values
 
     def _seldom(self, about: About, device: str, what: str, payload: bytes) -> dict[str, Value]:
+        if what not in _SELDOM:
+            return {}
         if what == "LWT":
             online = presence(text_of(payload))
             if online is None:
@@ -124,16 +171,12 @@ class Tasmota:
     def _values(self, about: About, device: str, data: dict[str, Any]) -> dict[str, Value]:
         _, values = flat(pruned(data, _DROP))
         for metric in values:
-            first, _, last = metric.rpartition(".")
-            if last.isdigit() and first:  # Power of a meter with several phases
-                last = first.rpartition(".")[2]
             if _ON_OFF.fullmatch(metric):
                 values[metric] = _switched(values[metric])
                 if metric.startswith("POWER") and metric not in about.commands:
                     self._known.command(about, metric, f"cmnd/{device}/{metric}")
-            elif last in _KINDS:
-                unit, kind = _KINDS[last]
-                self._known.measure(about, metric, _told_unit(data, last) or unit, kind)
+            else:
+                self._known.measure(about, metric, *_measured(data, metric))
         return values
 
     def _announced(self, topic: str, payload: bytes) -> None:
@@ -185,6 +228,20 @@ class Tasmota:
 
 def _switched(given: Value) -> Value:
     return {"ON": True, "OFF": False}.get(given, given) if isinstance(given, str) else given
+
+
+def _measured(data: dict[str, Any], metric: str) -> tuple[str, str]:
+    """A metric's unit and class; "" where there is none."""
+    if metric in _ELSEWHERE:
+        return _ELSEWHERE[metric]
+    if _WIND.fullmatch(metric):
+        return texts(data, "SpeedUnit"), "wind_speed"
+    first, _, last = metric.rpartition(".")
+    if last.isdigit() and first:  # Power of a meter with several phases, or PM2.5
+        several = first.rpartition(".")[2]
+        last = f"{several}.{last}" if f"{several}.{last}" in _KINDS else several
+    unit, kind = _KINDS.get(last, ("", ""))
+    return _told_unit(data, last) or unit, kind
 
 
 def _told_unit(data: dict[str, Any], last: str) -> str:

@@ -70,13 +70,16 @@ class ThinEdge:
         when, found = flat(data)
         values = {name(what, metric): given for metric, given in found.items()}
         for metric in values:
-            if metric not in about.units:
+            if metric not in about.classes:
                 self._known.measure(about, metric, "", kind(metric.rpartition(".")[2])[1])
         return when, values
 
     def _units(self, about: About, what: str, data: dict[str, Any]) -> None:
         for metric, said in data.items():
-            if metric and isinstance(said, dict):
+            if metric == "units" and isinstance(said, dict):  # as it was written at first
+                for each, unit in said.items():
+                    self._known.measure(about, name(what, each), unit)
+            elif metric and isinstance(said, dict):
                 self._known.measure(about, name(what, metric), texts(said, "unit"))
 
     def _health(self, about: About, data: dict[str, Any]) -> tuple[int | None, dict[str, Value]]:
@@ -84,9 +87,9 @@ class ThinEdge:
         return _time(data), {} if about.online is None else {"online": about.online}
 
     def _twin(self, about: About, what: str, data: dict[str, Any]) -> None:
-        if what.endswith("Hardware"):
+        if what.lower().endswith("hardware"):
             self._known.tell(about, model=texts(data, "model"), firmware=texts(data, "revision"))
-        elif what.endswith("Firmware"):
+        elif what.lower().endswith("firmware"):
             self._known.tell(about, firmware=texts(data, "version"))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.codecs.families.known import Known
-from gateway.codecs.families.lorawan import heard, timed
+from gateway.codecs.families.lorawan import cayenne, heard, placed, timed
 from gateway.codecs.families.parts import Told, flat, objects, pruned, texts, tree
 from gateway.codecs.reports import metric_name, value_of
 from gateway.core.contracts import About, Value
@@ -21,7 +21,10 @@ _UNITS = {
     "air.lightIntensity": ("lx", "illuminance"), "soil.temperature": ("°C", "temperature"),
     "soil.moisture": ("%", "moisture"), "soil.depth": ("cm", "distance"), "soil.ec": ("dS/m", ""),
     "soil.pH": ("", "ph"), "wind.speed": ("m/s", "wind_speed"), "wind.direction": ("°", ""),
-    "water.temperature.min": ("°C", "temperature"), "battery": ("V", "voltage"),
+    "soil.n": ("ppm", ""), "soil.p": ("ppm", ""), "soil.k": ("ppm", ""),
+    "water.temperature.min": ("°C", "temperature"), "water.temperature.max": ("°C", "temperature"),
+    "water.temperature.avg": ("°C", "temperature"), "metering.water.total": ("L", "water"),
+    "water.temperature.current": ("°C", "temperature"), "battery": ("V", "voltage"),
     "water.leak": ("", "moisture"), "rain.intensity": ("mm/h", ""), "rain.cumulative": ("mm", ""),
 }  # fmt: skip
 _LATER = "last_battery_percentage"
@@ -47,6 +50,8 @@ class ThingsStack:
     def told(self, topic: str, payload: bytes) -> Iterable[Told]:
         """See Family."""
         _, application, _, device, *what = topic.split("/")
+        if what == ["location", "solved"]:
+            return self._placed(device, tree(payload))
         if what != ["up"]:
             return ()
         data = tree(payload)
@@ -63,6 +68,12 @@ class ThingsStack:
         )  # fmt: skip
         when = timed(texts(message, "received_at") or texts(data, "received_at"))
         return [(device, when, values)] if values else ()
+
+    def _placed(self, device: str, data: dict[str, Any]) -> list[Told]:
+        solved, about = data.get("location_solved"), self._known.of(device, _FAMILY)
+        location = solved.get("location") if isinstance(solved, dict) else None
+        values = placed(self._known, about, location)
+        return [(device, timed(texts(data, "received_at")), values)] if values else []
 
     def _who(self, about: About, data: dict[str, Any], message: dict[str, Any]) -> None:
         version = message.get("version_ids")
@@ -81,6 +92,7 @@ class ThingsStack:
         for metric in standard.keys() & _UNITS.keys():
             for same in _alike(metric, standard[metric], values) if values else (metric,):
                 self._known.measure(about, same, *_UNITS[metric])
+        cayenne(self._known, about, values)
         values = values or standard
         raw = texts(message, "frm_payload")
         if raw and not values:
@@ -103,11 +115,13 @@ def _alike(metric: str, given: Value, values: dict[str, Value]) -> list[str]:
     """The metrics that a device's own decoder calls almost as the standard does, with the same
     value: they have its unit."""
     last = metric.rpartition(".")[2].lower()
-    return [
-        each
-        for each, value in values.items()
-        if value == given and last.endswith(each.rpartition(".")[2].lower())
-    ]
+    found = []
+    for each, value in values.items():
+        called = each.rpartition(".")[2].lower()
+        same = last.endswith(called) or (len(last) > 2 and called.endswith(last))
+        if value == given and same:
+            found.append(each)
+    return found
 
 
 def _spread(message: dict[str, Any]) -> object:

@@ -5,6 +5,7 @@
 can be set. Before it came, units go by well-known names.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -96,7 +97,7 @@ class Zigbee2Mqtt:
         words = self._words.get(device, {})
         for metric, given in values.items():
             if isinstance(given, str):
-                known = words.get(metric) or _ON_OFF.get(metric, {})
+                known = words.get(metric) or (_ON_OFF if _STATE.fullmatch(metric) else {})
                 values[metric] = known.get(given, given)
             elif metric not in words and metric not in about.units and metric != "voltage":
                 # A battery's voltage is in mV, a plug's in V: nobody knows before it is told.
@@ -174,7 +175,8 @@ class Zigbee2Mqtt:
             self._known.command(about, metric, f"{_BASE}{device}/set/{metric}")
 
 
-_ON_OFF = {"state": {"ON": True, "OFF": False}}
+_STATE = re.compile(r"state(_\w+)?")  # `state_l1` of one that switches several
+_ON_OFF = {"ON": True, "OFF": False}
 
 
 def _availability(about: About, payload: bytes) -> dict[str, Value]:

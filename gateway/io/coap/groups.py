@@ -32,6 +32,7 @@ _CORE = (".well-known", "core")
 _UNDERSTOOD = {OptionNumber.URI_HOST, OptionNumber.URI_PATH, OptionNumber.URI_QUERY}
 _SERVERS = 200  # most that are remembered of one look
 _LINKS = 100  # most of each
+_LONGEST = 16_384  # bytes that tell them: as many as are read in 50 ms
 _ANSWER = 10.0  # how long a server that was found may take to say what it has (s)
 _AT_ONCE = 8
 _OURS = os.urandom(4)  # the token by which we know our own question
@@ -115,26 +116,28 @@ class Neighbours:
         try:
             async with some, asyncio.timeout(_ANSWER):
                 answer = await context.request(message).response
-            links = _links(answer.payload)
+            there = links(answer.payload)
         except (Error, OSError, TimeoutError, ValueError) as error:
             log.debug("%s says nothing of what it has: %s", base, error)
             return
         if base not in self.found:
-            log.info("found %s: %s", base, ", ".join(sorted(links)) or "nothing to read")
+            log.info("found %s: %s", base, ", ".join(sorted(there)) or "nothing to read")
             if len(self.found) >= _SERVERS:
                 self.found.pop(min(self.found, key=lambda each: self.found[each]["seen"]))
-        self.found[base] = {"resources": links, "seen": int(time.time() * 1000)}
+        self.found[base] = {"resources": there, "seen": int(time.time() * 1000)}
 
 
-def _links(payload: bytes) -> Mapping[str, str]:
+def links(payload: bytes) -> Mapping[str, str]:
     """Paths, and what is at each as far as it tells (its `rt`). Raises ValueError."""
+    if len(payload) > _LONGEST:
+        raise ValueError(f"link format of {len(payload)} bytes")
     try:
-        links = linkformat.parse(payload.decode()).links[:_LINKS]
+        found = linkformat.parse(payload.decode()).links[:_LINKS]
     except linkformat.link_header.ParseException as error:
         raise ValueError(f"no link format: {error}") from error
     return {
         link.href: " ".join(value for key, value in link.attr_pairs if key == "rt" and value)
-        for link in links
+        for link in found
     }
 
 

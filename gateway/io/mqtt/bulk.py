@@ -100,7 +100,7 @@ class Splitter:
     def feed(self, data: bytes, frames: Frames) -> bool:  # noqa: C901 - one loop is the point
         """Take bytes and add whole packets to `frames`; False if `other` said to stop.
 
-        Raises MalformedPacketError.
+        Raises MalformedPacketError; IndexError where a packet ends within its own header.
         """
         if self._skip:
             data, self._skip = data[self._skip :], max(self._skip - len(data), 0)
