@@ -92,6 +92,11 @@ class Pool(Generic[ConnT]):
         found = (each.breaker for each in self.endpoints)
         return min(found, key=lambda breaker: (order.index(breaker.state), breaker.remaining))
 
+    def hurry(self) -> None:
+        """Endpoints whose breakers are open may be tried now."""
+        for endpoint in self.endpoints:
+            endpoint.breaker.hurry()
+
     def elsewhere(self) -> bool:
         """Whether there are several endpoints, and one that has not failed just now."""
         return len(self.endpoints) > 1 and any(e.closed and not e.missed for e in self.endpoints)
