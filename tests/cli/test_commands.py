@@ -124,6 +124,7 @@ def test_status(house: SmallHouse, berrygate: Berrygate) -> None:
     rows = {line.split()[0]: line.split() for line in done.out.splitlines() if line.strip()}
     assert rows["mqtt"] == ["mqtt", "10", "7", "1", "1", "1", "0", "0"]
     assert rows["home"] == ["home", "running", "8", "5", "3", "0", "0", "0", "-"]
+    assert "  channel phone takes no messages: no route\n" in done.out
     assert json.loads(berrygate("status", "--json").out) == house.status()
     assert "\x1b" not in done.out
 
