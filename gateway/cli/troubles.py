@@ -15,14 +15,15 @@ def show_errors(args: Namespace) -> int:
     if args.json:
         print_json(found)
         return Exit.OK
-    if not found["minutes"]:
+    now = found.get("now")
+    if not found["minutes"] and not now:
         print("no errors in the last day")
         return Exit.OK
     minutes = found["minutes"][: -args.limit - 1 : -1]
     rows = [[_minute(each["time"]), _kinds(each["errors"])] for each in minutes]
     table(["MINUTE", "ERRORS"], rows)
     outages = [_outage(each) for each in found["outages"][: -args.limit - 1 : -1]]
-    if now := found.get("now"):
+    if now:
         outages.insert(0, [clock(now["began"]), _lasted(now["seconds"]), "not yet"])
     if outages:
         print()
