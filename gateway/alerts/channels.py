@@ -78,6 +78,10 @@ class AppriseChannel:
         service = apprise.Apprise.instantiate(self._settings.url.get_secret_value())
         if service is None:
             raise Denied(f"{self.service}: the address of this channel cannot be used")
+        for limit in ("socket_connect_timeout", "socket_read_timeout"):
+            if limit not in vars(service):  # else the address says so: cto=, rto=
+                # Its own 4 s are too short for a slow server, which would be told again and again.
+                setattr(service, limit, self._settings.timeout)
 
         def notify(title: str, body: str, kind: str) -> bool:
             # Not through an Apprise object: it hands the work to threads that it shares.

@@ -18,6 +18,9 @@ _RULES: Sequence[dict[str, object]] = (
         "figure": "failing",
         "of": "bridge/*",
         "above": 30,
+        # Until it gets through: how long it has not is counted anew by a restart, a reload or a
+        # resume, and that is no end of it.
+        "clear": 0,
         "severity": "critical",
         "message": "{source} has not got through for {value} s: {why}",
     },
@@ -76,6 +79,7 @@ _RULES: Sequence[dict[str, object]] = (
         "figure": "clock_unset",
         "of": "stage/machine",
         "above": 600,
+        "clear": 0,  # likewise
         "message": "the clock has not been set for {value} s; see berrygate doctor",
     },
     {

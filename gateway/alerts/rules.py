@@ -38,7 +38,7 @@ class Rule:
         if rule.equals is not None:
             return value == rule.equals and isinstance(value, bool) == isinstance(rule.equals, bool)
         if rule.level is not None or rule.state is not None:
-            return self._is_as_bad(str(value))
+            return self._is_as_bad(str(value), active)
         if isinstance(value, str):
             return None
         number = float(value)
@@ -58,11 +58,16 @@ class Rule:
         low = float("-inf") if rule.below is None else rule.below
         return low, float("inf") if rule.above is None else rule.above
 
-    def _is_as_bad(self, value: str) -> bool | None:
+    def _is_as_bad(self, value: str, active: bool) -> bool | None:
         order: Sequence[str] = _AWAY if self.settings.state else _WORSE
         limit = self.settings.state or self.settings.level
         assert limit is not None, "one of the two is there"
-        return order.index(value) >= order.index(limit) if value in order else None
+        if value not in order:
+            return None
+        if active and self.settings.state:
+            # Nobody becomes stale from offline by being heard: nobody can tell for a while.
+            return value != _AWAY[0]
+        return order.index(value) >= order.index(limit)
 
     def hold(self, flaps: int) -> float:
         """How long (s) it must not be so before it is over: doubled each time it came back."""

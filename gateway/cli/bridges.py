@@ -11,12 +11,12 @@ from gateway.cli.common import (
     Exit,
     ago,
     clock,
-    complain,
     count,
     duration,
     options,
     plain,
     print_json,
+    remark,
     table,
 )
 from gateway.cli.troubles import show_errors, summary
@@ -232,7 +232,7 @@ def send_again(args: Namespace) -> int:
     found = ask(args, "replay", name=args.name, **named)
     if found["journal_from"] > found["start"]:
         reaches = clock(found["journal_from"])
-        complain(f"the journal reaches back to {reaches}; older readings are not sent")
+        remark(f"the journal reaches back to {reaches}; older readings are not sent")
     try:
         while found["state"] == "running":
             if not args.json:

@@ -73,6 +73,11 @@ def complain(message: str, *, fix: str | None = None) -> None:
         print(f" fix: {fix}", file=sys.stderr)
 
 
+def remark(message: str) -> None:
+    """What is to be known, and no error, on stderr."""
+    print(f"note: {message}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """`value`, indented."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,6 +1,7 @@
 """`berrygate status`: how the gateway is, at a glance."""
 
 from argparse import Namespace, _SubParsersAction
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.cli.client import ask
@@ -66,6 +67,7 @@ def _head(found: dict[str, Any]) -> None:
         worst = next(each for each in ("critical", "warning", "info") if alerts.get(each))
         text = f"  {count(active)} active: {count(alerts[worst])} {worst}; see berrygate alerts"
         print(colored(text, "CRITICAL" if worst == "critical" else "WARNING"))
+    _channels(alerts.get("channels", ()))
     for name, each in found.get("limits", {}).items():
         if each["refused"]:
             text = f"  {count(each['refused'])} refused: over limits.{name} ({each['limit']:,})"
@@ -77,6 +79,15 @@ def _head(found: dict[str, Any]) -> None:
         f"journal {size(journal['bytes'])} in {journal['segments']} segment(s)   "
         f"clock {'set' if synced else 'not set'}"
     )
+
+
+def _channels(channels: Sequence[dict[str, Any]]) -> None:
+    """Those that take no messages: an alert that reaches nobody."""
+    for channel in channels:
+        if channel["state"] == "failing":
+            why = plain(channel["last_error"])
+            text = f"  channel {plain(channel['name'])} takes no messages: {why}"
+            print(colored(text, "WARNING"))
 
 
 def _reasons(reasons: list[dict[str, Any]]) -> None:

@@ -15,27 +15,25 @@ def show_errors(args: Namespace) -> int:
     if args.json:
         print_json(found)
         return Exit.OK
-    if not found["minutes"]:
+    now = found.get("now")
+    if not found["minutes"] and not now:
         print("no errors in the last day")
         return Exit.OK
     minutes = found["minutes"][: -args.limit - 1 : -1]
     rows = [[_minute(each["time"]), _kinds(each["errors"])] for each in minutes]
     table(["MINUTE", "ERRORS"], rows)
-    if found["outages"]:
+    outages = [_outage(each) for each in found["outages"][: -args.limit - 1 : -1]]
+    if now:
+        outages.insert(0, [clock(now["began"]), _lasted(now["seconds"]), "not yet"])
+    if outages:
         print()
-        outages = found["outages"][: -args.limit - 1 : -1]
-        table(
-            ["OUTAGE SINCE", "LASTED", "HEALED"],
-            [
-                [
-                    clock(each["began"]),
-                    _lasted(each["seconds"]),
-                    "unaided" if each["unaided"] else "by a person",
-                ]
-                for each in outages
-            ],
-        )
+        table(["OUTAGE SINCE", "LASTED", "HEALED"], outages)
     return Exit.OK
+
+
+def _outage(outage: dict[str, Any]) -> list[str | tuple[str, str]]:
+    healed = "unaided" if outage["unaided"] else "by a person"
+    return [clock(outage["began"]), _lasted(outage["seconds"]), healed]
 
 
 def summary(troubles: dict[str, Any] | None) -> str:

@@ -75,7 +75,7 @@ def build(source: Source) -> Config:
     if isinstance(config, Config) and not source.problems:
         source.problems += loops(source, config)
         source.problems += claims(source, config)
-        source.problems += check_alerts(source, config.alerts)
+        source.problems += check_alerts(source, config)
         source.problems += failovers(source, config)
     if not isinstance(config, Config) or source.problems:
         raise InvalidConfig(_in_order(source.problems))

@@ -10,6 +10,9 @@ from email.utils import parsedate_to_datetime
 from gateway.core.errors import BerrygateError, Denied, Throttled, Unavailable
 
 _ADDRESS = re.compile(r"^.*?object at 0x[0-9a-f]+>:?\s*|^HTTPS?ConnectionPool\(.*?\):\s*")
+_PEER = re.compile(r"^HTTPS?Connection\(host='([^']*)', port=(\d+)\):\s*")
+_LATE = re.compile(r"^Read timed out\. \(read timeout=([\d.]+)\)")
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")
 _MOST_PAUSE = 3_600.0  # a server's Retry-After is believed up to this (s)
 _CONTENT = (400, 413, 422)  # the request's content is to blame; what follows is the driver's matter
 
@@ -78,9 +81,11 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def network_failure(error: Exception) -> BerrygateError:
-    """A failure on the way to the server, without the object's address that urllib3 puts in
-    front. A certificate that does not hold needs a person."""
-    text = _ADDRESS.sub("", str(error)).strip()
+    """A failure on the way to the server, with the server's address for the object that urllib3
+    puts in front. A certificate that does not hold needs a person."""
+    text = _PEER.sub(r"\1:\2: ", _ADDRESS.sub("", str(error)).strip())
+    text = _LATE.sub(lambda late: f"no answer within {float(late[1]):.0f} s", text)
+    text = _NUMBER.sub("", text)
     if "certificate" in text.lower() and "verify failed" in text.lower():
         return Denied(text, fix="set ca_file to the certificates that vouch for the server")
     return Unavailable(text)

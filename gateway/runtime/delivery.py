@@ -195,6 +195,7 @@ class Delivery:
         """Send again; and if the bridge is failing, try now."""
         await self._set_paused(False)
         self._flowing.set()
+        self.pool.hurry()
         self.retry.hurry()
 
     async def _set_paused(self, paused: bool) -> None:

@@ -203,7 +203,8 @@ class House:
     def delivery(self, name: str) -> Delivery:
         """One bridge at work. Raises LookupError."""
         if name not in self.deliveries:
-            raise LookupError(f'no bridge "{name}"')
+            known = ", ".join(self.deliveries) or "none"
+            raise LookupError(f'no bridge "{name}"; there are {known}')
         return self.deliveries[name]
 
     async def pause(self, bridge: str) -> dict[str, Any]:

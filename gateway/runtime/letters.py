@@ -72,7 +72,8 @@ class Letters:
             return "deliver"
         if name in self._intakes:
             return "decode"
-        raise LookupError(f'no bridge and no source "{name}"')
+        known = ", ".join((*self._deliveries, *self._intakes))
+        raise LookupError(f'no bridge and no source "{name}"; there are {known}')
 
     async def _decoded(self, intake: Intake, letters: Sequence[DeadLetter]) -> Retried:
         found, readings = Retried(), list[Reading]()

@@ -206,6 +206,9 @@ def _bridge(delivery: "Delivery", detector: Detector) -> Look:
         delivery.pending,
         done,
         partial(_bridge_cause, delivery, detector),
+        # Where nothing gets through, what waits is enough: where little comes the queue grows now
+        # and then only, and each time it would limit anew.
+        least_wait=0.0 if delivery.state in ("failing", "denied") else None,
         figures={"writes": stage.writes, "at work": sum(stage.busy().values())},
     )
 

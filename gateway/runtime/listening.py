@@ -56,7 +56,8 @@ class Listening:
             return self._left(age)
         limit = self._limit()
         if age < limit and not self._over:
-            return ()
+            # Before it is heard after a start nobody knows: it may have been gone for long.
+            return () if device.count else None
         return self._lost(age, limit, trouble)
 
     def _left(self, age: float) -> list[Deduction]:

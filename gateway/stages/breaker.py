@@ -98,6 +98,11 @@ class Breaker:
         self.state = BreakerState.OPEN
         self._until = self._clock() + self._reset
 
+    def hurry(self) -> None:
+        """Let one call try now: somebody says that it may work."""
+        if self.state is BreakerState.OPEN:
+            self._until = self._clock()
+
     def abandoned(self) -> None:
         """A call ended without telling anything about the endpoint (it was cancelled)."""
         if self.state is BreakerState.HALF_OPEN:

@@ -92,6 +92,11 @@ class Pool(Generic[ConnT]):
         found = (each.breaker for each in self.endpoints)
         return min(found, key=lambda breaker: (order.index(breaker.state), breaker.remaining))
 
+    def hurry(self) -> None:
+        """Endpoints whose breakers are open may be tried now."""
+        for endpoint in self.endpoints:
+            endpoint.breaker.hurry()
+
     def elsewhere(self) -> bool:
         """Whether there are several endpoints, and one that has not failed just now."""
         return len(self.endpoints) > 1 and any(e.closed and not e.missed for e in self.endpoints)
@@ -165,7 +170,8 @@ class Pool(Generic[ConnT]):
         return self.check is not None and endpoint.idle[-1].looked <= endpoint.doubted
 
     async def ask(self, lent: Lent[ConnT]) -> None:
-        """Look at a driver's own pool. Raises Unavailable, Denied; it stays open all the same."""
+        """Look at a connection, or a driver's own pool. Raises Unavailable, Throttled or Denied; it
+        stays open all the same."""
         assert self.check is not None, "asked for where there is one"
         limit = self.settings.connect_timeout
         try:
@@ -186,19 +192,23 @@ class Pool(Generic[ConnT]):
             await self.discard(lent, "check")
             return False
         try:
-            async with asyncio.timeout(self.settings.connect_timeout):
-                await self.check(lent.conn)
-        except Rejected:
-            pass  # it answered
-        except Exception as error:  # noqa: BLE001 - a driver's bug in here must not cost a batch
+            await self.prove(lent)
+        except BerrygateError as error:
             log.debug("a connection to %s no longer works: %r", endpoint.name, error)
-            await self.discard(lent, "check")
             return False
+        return True
+
+    async def prove(self, lent: Lent[ConnT]) -> None:
+        """Look at a connection, which is closed if it does not work. Raises Unavailable, Throttled
+        or Denied."""
+        try:
+            await self.ask(lent)
+        except BerrygateError:
+            await self.discard(lent, "check")
+            raise
         except BaseException:
             self.discard_soon(lent, "cancelled")
             raise
-        lent.looked = time.monotonic()
-        return True
 
     async def open(self, endpoint: PoolEndpoint[ConnT]) -> Lent[ConnT]:
         """A new connection. Raises Unavailable, Throttled or Denied."""

@@ -206,7 +206,11 @@ class Retry:
             log.warning("bridge %s: %s; its readings wait in the journal", self._name, error)
         work.failed_at = asyncio.get_running_loop().time()
         work.pause = self._seconds(work, error)
-        if not isinstance(error, BreakerOpen):  # the cause, not that we are waiting because of it
+        if isinstance(error, BreakerOpen):
+            # Not the cause, only that we wait because of it; whoever gets through has closed it,
+            # and one that heeds nobody would sit out all of `reset`.
+            work.deaf = False
+        else:
             self._note(work, error)
         await self._wait(work, work.pause)
 

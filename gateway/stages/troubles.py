@@ -72,7 +72,8 @@ class Troubles:
         self._aided = True
 
     def history(self) -> dict[str, Any]:
-        """Errors by minute and kind of the last day, and its outages; times in epoch ms."""
+        """Errors by minute and kind of the last day, and its outages, with the one that goes on
+        (`now`); times in epoch ms."""
         least = self._minute() - _DAY
         return {
             "minutes": [
@@ -81,15 +82,16 @@ class Troubles:
                 if minute > least
             ],
             "outages": [
-                {
-                    "began": outage.began // 1_000_000,
-                    "seconds": round(outage.seconds, 3),
-                    "unaided": outage.unaided,
-                }
-                for outage in self._last
-                if outage.began // 60_000_000_000 > least
+                _shown(outage) for outage in self._last if outage.began // 60_000_000_000 > least
             ],
+            "now": self._lasting(),
         }
+
+    def _lasting(self) -> dict[str, Any] | None:
+        if self._began is None:
+            return None
+        began, since = self._began
+        return _shown(Outage(began, self._monotonic() - since, not self._aided))
 
     def as_dict(self) -> dict[str, Any]:
         """For status and the API. hour, day: errors by kind. recovery: mean time to recovery (s) of
@@ -117,6 +119,14 @@ class Troubles:
 
     def _minute(self) -> int:
         return self._now() // 60_000_000_000
+
+
+def _shown(outage: Outage) -> dict[str, Any]:
+    return {
+        "began": outage.began // 1_000_000,
+        "seconds": round(outage.seconds, 3),
+        "unaided": outage.unaided,
+    }
 
 
 def kind_of(error: BerrygateError) -> str:

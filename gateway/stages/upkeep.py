@@ -15,7 +15,7 @@ import logging
 import time
 from typing import Any
 
-from gateway.core.errors import BerrygateError, Unavailable
+from gateway.core.errors import BerrygateError
 from gateway.stages.ages import Ages
 from gateway.stages.breaker import BreakerOpen
 from gateway.stages.endpoints import EndpointState, Lent, PoolEndpoint, all_idle, longest_idle
@@ -175,8 +175,8 @@ class Upkeep:
         if pool.by_driver:
             # The one that is there cannot be asked: that another one opens is all that tells.
             pool.discard_soon(lent, "probe")
-        elif pool.check is not None and not await pool.works(endpoint, lent):
-            raise Unavailable("a new connection does not work")
+        elif pool.check is not None:
+            await pool.prove(lent)
         return lent
 
     def _tell(self) -> None:

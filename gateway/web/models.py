@@ -231,6 +231,8 @@ class Errors(Answer):
     minutes: list[Minute]
     """Those in which there were errors."""
     outages: list[Outage]
+    now: Outage | None
+    """The one that goes on."""
 
 
 class Bridge(Answer):

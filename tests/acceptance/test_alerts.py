@@ -235,6 +235,29 @@ def test_a_bridge_that_fails(tmp_path: Path, hook: Receiver) -> None:
         gateway.stop()
 
 
+def test_an_outage_is_not_over_because_the_gateway_was_restarted(
+    tmp_path: Path, hook: Receiver
+) -> None:
+    """How long a bridge has not got through is counted anew then; the default rule knows."""
+    alerts = {"channels": [{"name": "hook", "url": hook.url, "allow_private": True}]}
+    bridge = {"type": "mqtt", "name": "away", "url": f"mqtt://127.0.0.1:{free_port()}",
+              "topic": "x/{device}"}  # fmt: skip
+    gateway = Gateway(
+        tmp_path / "gateway", broker={"port": free_port()}, alerts=alerts, bridges=[bridge]
+    ).start()
+    try:
+        say(gateway.broker_port, "soil-4", battery=10)
+        (came,) = hook.wait(1, 60)
+        assert "bridge/away has not got through" in came["message"]
+        gateway.stop()
+        gateway.start()
+        time.sleep(15)  # `clear_for` and more, and less than it takes to begin anew
+        (alert,) = [each for each in gateway.api("alerts") if each["rule"] == "bridge-failing"]
+        assert (alert["state"], alert["count"], len(hook.received)) == ("firing", 1, 1)
+    finally:
+        gateway.stop()
+
+
 def test_the_address_of_a_channel_is_shown_nowhere(
     tmp_path: Path, hook: Receiver, running: Any
 ) -> None:

@@ -242,6 +242,15 @@ async def test_one_that_does_not_answer_holds_up_nobody(hook: Receiver) -> None:
     server.close()
 
 
+async def test_one_that_is_slow_is_waited_for_and_told_once(hook: Receiver) -> None:
+    """Apprise gives up after 4 s by itself: what was taken would be sent again and again."""
+    async with lane(hook, url=f"{hook.url}slow/5", timeout="15s") as (found, forgotten):
+        found.put(message(1))
+        await came(hook, 1)
+        await until(lambda: forgotten == [1])
+        assert (found.failed, len(hook.received)) == (0, 1)
+
+
 async def test_a_disk_that_hangs_holds_up_nothing(
     database: Database, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,8 @@ def test_health_and_presence_are_as_bad_or_worse() -> None:
     assert [away.breached(v, False) for v in ("online", "stale", "offline")] == [
         False, False, True,
     ]  # fmt: skip
+    # What was offline is not back because nobody can tell for a while, as after a restart.
+    assert [away.breached(v, True) for v in ("online", "stale", "offline")] == [False, True, True]
 
 
 def test_it_is_pending_for_a_while() -> None:

@@ -124,6 +124,7 @@ def test_status(house: SmallHouse, berrygate: Berrygate) -> None:
     rows = {line.split()[0]: line.split() for line in done.out.splitlines() if line.strip()}
     assert rows["mqtt"] == ["mqtt", "10", "7", "1", "1", "1", "0", "0"]
     assert rows["home"] == ["home", "running", "8", "5", "3", "0", "0", "0", "-"]
+    assert "  channel phone takes no messages: no route\n" in done.out
     assert json.loads(berrygate("status", "--json").out) == house.status()
     assert "\x1b" not in done.out
 
@@ -325,8 +326,8 @@ def test_errors(up: None, berrygate: Berrygate) -> None:
     ) in shown
     shown = berrygate("bridges", "errors", "home").out
     assert "1 denied, 4 unavailable" in shown
-    assert "12.3s" in shown
-    assert "unaided" in shown
+    outages = [row.split()[2:] for row in shown.splitlines()[-2:]]
+    assert outages == [["1m", "not", "yet"], ["12.3s", "unaided"]]
     found = json.loads(berrygate("bridges", "errors", "home", "--json").out)
     assert found["outages"][0]["seconds"] == 12.34
     assert berrygate("bridges", "errors", "cellar").code == 1
@@ -359,7 +360,7 @@ def test_replay(up: None, berrygate: Berrygate, house: SmallHouse, config: Path)
     house.replay_ |= {"state": "done", "progress": 1.0}
     out, err = showing.communicate(timeout=30)
     assert (showing.returncode, out) == (0, "replay done: 100%, 1,200 sent, 1 refused\n")
-    assert "the journal reaches back to" in err
+    assert err.startswith("note: the journal reaches back to")
     assert "replay done" in berrygate("bridges").out
 
 

@@ -57,6 +57,20 @@ alerts:
     assert second.line == 7
 
 
+def test_a_rule_on_a_bridge_that_is_not_there_would_be_silent_for_ever() -> None:
+    bridge = "bridges: [{type: influxdb, name: home, url: 'http://a', bucket: b}]\n"
+    rules = """alerts:
+  rules:
+    - {name: a, figure: lag, of: "bridge/hmoe", above: 1}
+    - {name: b, health: [bridge/home, bridge/cloud], level: CRITICAL}
+    - {name: c, figure: lag, of: ["bridge/home", "bridge/x*", "stage/machine"], above: 1}
+"""
+    first, second = problems(bridge + rules)
+    assert (first.message, first.fix) == ('no bridge "hmoe"', "of: bridge/home")
+    assert (second.message, second.fix) == ('no bridge "cloud"', "health: bridge/*")
+    assert (first.line, second.line) == (4, 5)
+
+
 def test_names_are_taken_once() -> None:
     rule = "{name: x, device: a, metric: m, above: 1}"
     (problem,) = problems(f"alerts:\n  rules:\n    - {rule}\n    - {rule}\n")

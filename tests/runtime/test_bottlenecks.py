@@ -1,5 +1,6 @@
 """What limits is a reason in health, an event, and an alert; it ends when it ends."""
 
+import asyncio
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,13 @@ from gateway.core.events import Bottleneck, Event
 from gateway.core.settings import BridgeSettings
 from gateway.runtime.bottlenecks import figures, limited, part_of
 from gateway.runtime.house import House
-from gateway.runtime.limiting import Limiting
+from gateway.runtime.limiting import Limiting, _bridge
 from gateway.stages.health import Deduction, Health
-from gateway.stages.profiling import Cause, Limit, ProfilingSettings
-from tests.support.journal import open_bus
+from gateway.stages.profiling import Cause, Detector, Limit, ProfilingSettings
+from tests.support.delivering import delivering, now_numbered
+from tests.support.journal import open_bus, publish
+from tests.support.lines import LineBridge
+from tests.support.ports import free_port
 from tests.support.slowed import a_core, slowed
 from tests.support.subscriber import subscriber
 
@@ -142,3 +146,21 @@ def test_a_slow_sink_is_seen_on_mqtt_in_status_and_as_an_alert(tmp_path: Path) -
             heard.wait(lambda: not said(), 30)
             house.wait(lambda: house.api("alerts") == [], 30)
             assert "limits (remote): " not in house.command("status").stdout
+
+
+async def test_a_bridge_that_is_cut_off_limits_all_the_time(tmp_path: Path) -> None:
+    """Also where little comes, so that its queue grows only now and then: it is not said anew with
+    every reading."""
+    bridge = LineBridge(free_port())
+    async with delivering(tmp_path, bridge, retry={"breaker": {"reset": "10m"}}) as work:
+        detector, told = Detector(0.9, 0.5), []
+        await publish(work.bus, now_numbered(0, 1))
+        await work.until(lambda: work.delivery.state == "failing")
+        for number in range(1, 41):
+            if number % 20 == 10:
+                await publish(work.bus, now_numbered(number, number + 1))
+            await asyncio.sleep(0.2)
+            look = _bridge(work.delivery, detector)
+            told += detector.look(time.monotonic(), time.time(), [look])
+        assert [cause.stage for cause in told] == ["deliver:lines"]
+        assert detector.found

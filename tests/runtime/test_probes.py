@@ -81,6 +81,20 @@ def test_a_device_is_due_when_it_would_be_silent(devices: Devices, now: Now) -> 
     assert costs == [40, 60, 80, 80]
 
 
+def test_after_a_start_nobody_knows_of_a_device_until_it_is_heard(
+    devices: Devices, now: Now
+) -> None:
+    name = devices.id_of("pump", "mqtt")
+    device = devices.get(name)
+    device.last_seen = time.time_ns() - 60 * 10**9  # as saved by the run before
+    probe = Listening(device, Around(RULES, lambda: 60.0))
+    assert probe() is None
+    device.last_seen -= 660 * 10**9
+    assert texts(probe()) == {"staleness": "no message for 12 min; its rhythm allows 11 min"}
+    devices.seen([Reading(name, 1, {"a": 1.0})])
+    assert probe() == ()
+
+
 def test_a_device_is_not_given_up_while_its_source_fails(devices: Devices, now: Now) -> None:
     name = devices.id_of("pump", "mqtt")
     trouble = [""]

@@ -59,7 +59,12 @@ def test_outages_their_length_and_who_healed_them() -> None:
     troubles.aided()  # before the next one began: no help with that
     troubles.failed(Unavailable("away"))
     assert troubles.as_dict()["since"] == clock.at // 10**6
+    assert troubles.history()["now"] is not None
+    clock.at += 5 * 10**9
+    lasting = {"began": (clock.at - 5 * 10**9) // 10**6, "seconds": 5.0, "unaided": True}
+    assert troubles.history()["now"] == lasting
     troubles.recovered()
+    assert troubles.history()["now"] is None
     assert troubles.as_dict()["unaided"] == 3
 
 

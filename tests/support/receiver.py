@@ -1,4 +1,5 @@
-"""An HTTP server in a process of its own that keeps what is posted to it."""
+"""An HTTP server in a process of its own that keeps what is posted to it; what is posted to
+`/slow/SECONDS` it takes and answers after so long."""
 
 import contextlib
 import json
@@ -14,7 +15,7 @@ from typing import Any
 from tests.support.ports import end, free_port
 
 _SERVER = """
-import http.server, sys, os
+import http.server, sys, os, time
 port, out = int(sys.argv[1]), open(sys.argv[2], "ab", buffering=0)
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,6 +27,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif os.path.exists(sys.argv[2] + ".refuse"):
             self.send_response(503)
         else:
+            time.sleep(float(self.path.partition("/slow/")[2] or 0))
             out.write(body.replace(b"\\n", b" ") + b"\\n")
             self.send_response(200)
         self.send_header("Content-Length", "0")

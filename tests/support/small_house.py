@@ -347,7 +347,11 @@ class SmallHouse:
         self._bridge(bridge)
         errors = {"unavailable": 4, "denied": 1}
         outage = {"began": STARTED, "seconds": 12.34, "unaided": True}
-        return {"minutes": [{"time": STARTED, "errors": errors}], "outages": [outage]}
+        return {
+            "minutes": [{"time": STARTED, "errors": errors}],
+            "outages": [outage],
+            "now": outage | {"seconds": 75.0},
+        }
 
     async def letters(self, name: str | None, limit: int, before: int) -> dict[str, Any]:
         if name not in (None, "home", "mqtt"):
