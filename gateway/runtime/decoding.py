@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
 from typing import NamedTuple
@@ -65,6 +65,10 @@ def _unknown(name: str) -> About | None:
     return None
 
 
+def _nobody_gone() -> Collection[str]:
+    return ()
+
+
 class _Moment(NamedTuple):
     """When a burst came. flags: of readings that get that time; late: of those with their own."""
 
@@ -83,7 +87,7 @@ class Decoder:
     a topic, where that says how its frames are written. ignored: devices that are not wanted.
 
     units: what the codec knows of a device's units, by metric. about: what it was told of a device,
-    by its original name."""
+    by its original name. gone: the original names of those that are not there."""
 
     def __init__(
         self,
@@ -106,6 +110,7 @@ class Decoder:
         self._addressed = able.addressed if isinstance(able, Addressed) else None
         self.units = able.units if isinstance(able, Measured) else _no_units
         self.about = able.about if isinstance(able, Introducing) else _unknown
+        self.gone = able.gone if isinstance(able, Introducing) else _nobody_gone
         self._registry = registry
         self._ignored = ignored
         self._limits = limits
