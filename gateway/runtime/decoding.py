@@ -20,6 +20,7 @@ from gateway.core.contracts import (
     Value,
 )
 from gateway.core.errors import DecodeError
+from gateway.core.shared import Shared
 from gateway.runtime.decoded import Bad, Decoded, Limits, Registry
 from gateway.runtime.rates import Rates, is_over
 from gateway.runtime.senders import Sender, Senders
@@ -33,6 +34,7 @@ _OURS = 60 * 10**9  # ns
 _BACK = 10**9  # ns
 _MILLISECOND = 1_000_000
 _SHAPES = 8  # sets of metrics that are remembered of each topic
+_SHARED = Shared[tuple[str, ...]]()
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
@@ -54,7 +56,7 @@ def _note_shape(sender: Sender, plain: _Flat, told: Sequence[Named]) -> None:
         return
     name, given, values = told[0]
     if not name and given is None and tuple(plain) == tuple(values):
-        sender.shapes.add(tuple(plain))
+        sender.shapes = _SHARED.joined(sender.shapes, tuple(plain))
 
 
 def _no_units(device: str) -> Mapping[str, str]:
@@ -329,7 +331,7 @@ class Decoder:
         if plain is not None and bare and len(made) == 1 and len(sender.shapes) < _SHAPES:
             shape = tuple(plain)
             if shape == tuple(made[0].values):
-                sender.shapes.add(shape)
+                sender.shapes = _SHARED.joined(sender.shapes, shape)
         return made
 
     def _wanted(
