@@ -5,6 +5,7 @@ import ctypes
 import logging
 import os
 import random
+import resource
 import shutil
 import signal
 import time
@@ -31,6 +32,7 @@ _START = 10.0
 _STOP = 3.0
 _SAVE = 60.0  # writing down 256 MB of queues on a card, where nobody waits for us to end (s)
 _LOOK = 0.01
+_FILES = 65_536  # that it may have open, as systemd's unit says too
 _DATABASE = "mosquitto.db"
 _CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
 _CRASH_LOOP = 3  # crashes soon after the start, from which on its database is blamed
@@ -184,7 +186,7 @@ class EmbeddedBroker:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=_arrange(os.getpid()),
             env=_without_service_manager(),
         )  # fmt: skip
         try:
@@ -275,15 +277,22 @@ class EmbeddedBroker:
             log.log(logging.WARNING if loud else logging.DEBUG, "mosquitto: %s", line)
 
 
-def _die_with_parent(parent: int) -> Callable[[], None]:
+def _arrange(parent: int) -> Callable[[], None]:
     """Run in the child before exec: SIGTERM when the thread that forked it ends, which must
-    therefore be the main thread."""
+    therefore be the main thread; and as many files as it may have."""
     prctl = ctypes.CDLL(None).prctl
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
 
     def arrange() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(0)  # the parent died before this was arranged
+        if files != resource.RLIM_INFINITY and files < wanted:
+            # Each client is one. A shell gives 1,024, and the one after that is cut off without a
+            # word. Where a service manager forbids it, what it gave is what was meant.
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         os.setpgid(0, 0)  # Ctrl-C on the terminal is for us; we stop the broker in our own time
 
     return arrange

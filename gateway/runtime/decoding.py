@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from gateway.core.contracts import (
     Value,
 )
 from gateway.core.errors import DecodeError
+from gateway.core.shared import Shared
 from gateway.runtime.decoded import Bad, Decoded, Limits, Registry
 from gateway.runtime.rates import Rates, is_over
 from gateway.runtime.senders import Sender, Senders
@@ -33,6 +34,7 @@ _OURS = 60 * 10**9  # ns
 _BACK = 10**9  # ns
 _MILLISECOND = 1_000_000
 _SHAPES = 8  # sets of metrics that are remembered of each topic
+_SHARED = Shared[tuple[str, ...]]()
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
 
 Report = tuple[int | None, dict[str, Value]]
@@ -54,7 +56,7 @@ def _note_shape(sender: Sender, plain: _Flat, told: Sequence[Named]) -> None:
         return
     name, given, values = told[0]
     if not name and given is None and tuple(plain) == tuple(values):
-        sender.shapes.add(tuple(plain))
+        sender.shapes = _SHARED.joined(sender.shapes, tuple(plain))
 
 
 def _no_units(device: str) -> Mapping[str, str]:
@@ -63,6 +65,10 @@ def _no_units(device: str) -> Mapping[str, str]:
 
 def _unknown(name: str) -> About | None:
     return None
+
+
+def _nobody_gone() -> Collection[str]:
+    return ()
 
 
 class _Moment(NamedTuple):
@@ -83,7 +89,7 @@ class Decoder:
     a topic, where that says how its frames are written. ignored: devices that are not wanted.
 
     units: what the codec knows of a device's units, by metric. about: what it was told of a device,
-    by its original name."""
+    by its original name. gone: the original names of those that are not there."""
 
     def __init__(
         self,
@@ -106,6 +112,7 @@ class Decoder:
         self._addressed = able.addressed if isinstance(able, Addressed) else None
         self.units = able.units if isinstance(able, Measured) else _no_units
         self.about = able.about if isinstance(able, Introducing) else _unknown
+        self.gone = able.gone if isinstance(able, Introducing) else _nobody_gone
         self._registry = registry
         self._ignored = ignored
         self._limits = limits
@@ -324,7 +331,7 @@ class Decoder:
         if plain is not None and bare and len(made) == 1 and len(sender.shapes) < _SHAPES:
             shape = tuple(plain)
             if shape == tuple(made[0].values):
-                sender.shapes.add(shape)
+                sender.shapes = _SHARED.joined(sender.shapes, shape)
         return made
 
     def _wanted(

@@ -47,6 +47,7 @@ class Report:
         self._around = Around(house.health_.rules, self._saved, self._failing, self._gone)
         self._turns: list[list[Component]] = [[] for _ in range(REPEAT)]
         self._known = self._departed = 0
+        self._left: set[str] = set()  # devices that have told, or whose last will has
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -123,9 +124,22 @@ class Report:
         about = intake.decoder.about(device.original) if intake is not None else None
         return about is not None and about.online is False
 
+    def _hurry(self) -> None:
+        """Have those looked at that have told since the last second that they are gone."""
+        devices, before = self._house.devices_, self._left
+        found = [
+            devices.find(original, name)
+            for name, intake in self._house.intakes.items()
+            for original in intake.decoder.gone()
+        ]
+        self._left = {device for device in found if device is not None}
+        for device in self._left - before:
+            self._house.health_.hurry(device)
+
     def _second(self, turn: int) -> None:
         """What is to be done each second; `turn`: whose turn it is to be repeated."""
         self._meet()
+        self._hurry()
         health = self._house.health_
         changed = health.evaluate()
         # An order that lasts, and each of them once.

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.core.errors import DecodeError
 
@@ -16,7 +16,7 @@ class Sender:
 
     device: str
     crc: int
-    shapes: set[tuple[str, ...]] = field(default_factory=set)
+    shapes: frozenset[tuple[str, ...]] = frozenset()
 
 
 class Senders:

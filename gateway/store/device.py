@@ -30,8 +30,8 @@ class Device:
     readings: int = 0
     last: dict[str, Value] = field(default_factory=dict)
     last_time: int = 0
-    metrics: set[str] = field(default_factory=set)
-    shapes: set[tuple[str, ...]] = field(default_factory=set)
+    metrics: frozenset[str] = frozenset()
+    shapes: frozenset[tuple[str, ...]] = frozenset()
     varies: bool = False
     began: float = 0.0
     heard: float = _NEVER

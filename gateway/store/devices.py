@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH, RESERVED, slug
+from gateway.core.shared import Shared
 from gateway.io.sqlite.database import Database
 from gateway.store.abouts import Abouts
 from gateway.store.checksums import checksum
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 SAVE_EVERY = 60.0
 """How often counts and times of devices are saved (s); a write wears a card by some 10 kB."""
 _RETRY = 1.0
+_METRICS_SHARED = Shared[str]()
+_SHAPES_SHARED = Shared[tuple[str, ...]]()
 _SHAPES = 500_000  # names in all shapes that are remembered, of all devices
 IMPORTED = "import"
 """The source of devices of which there is imported history only."""
@@ -156,7 +159,7 @@ class Devices:
         # room, looked through name by name after that.
         if self._shapes + len(names) <= _SHAPES and len(known.shapes) < self._series:
             known.varies = bool(known.shapes)
-            known.shapes.add(names)
+            known.shapes = _SHAPES_SHARED.joined(known.shapes, names)
             self._shapes += len(names)
         return values
 
@@ -173,7 +176,7 @@ class Devices:
                 reason="too_many_in_all",
                 fix="raise limits.total_series",
             )
-        known.metrics |= new
+        known.metrics = _METRICS_SHARED.joined(known.metrics, *new)
         self.series += len(new)
 
     def refused(self, device: str, count: int) -> None:
@@ -282,7 +285,7 @@ class Devices:
         gone = self._devices.pop(device)
         self.series -= len(gone.metrics)
         self._shapes -= sum(map(len, gone.shapes))
-        gone.shapes.clear()
+        gone.shapes = frozenset()
         keys = [key for key, known in self._ids.items() if known == device]
         for key in keys:
             del self._ids[key]

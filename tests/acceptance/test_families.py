@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gateway.runtime.report import REPEAT
 from tests.acceptance.test_codecs import client, hearing
 from tests.support.gateway import Gateway, gateway
 from tests.support.mosquitto import mosquitto
@@ -152,3 +153,34 @@ def test_what_waited_while_the_gateway_was_away_is_not_lost(tmp_path: Path) -> N
             assert set(house.differences().values()) == {0}
         finally:
             house.stop()
+
+
+def test_a_last_will_is_told_at_once_and_not_at_the_devices_turn(tmp_path: Path) -> None:
+    """Devices that are well are looked at in turn, within 20 s: of as many, one has each turn."""
+    plugs = [f"plug-{number}" for number in range(REPEAT)]
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        client(broker.port) as sender,
+        gateway(
+            tmp_path / "gateway",
+            broker={"embedded": False, "port": broker.port},
+            devices=[{"type": "mqtt", "discover": True}],
+        ) as house,
+        subscriber(broker.port, "berrygate/+/status/+/presence", "presence") as seen,
+    ):
+        house.wait(lambda: hearing(house))
+
+        def all_say(word: str) -> None:
+            for plug in plugs:
+                sender.publish(f"tele/{plug}/LWT", word, 1, True).wait_for_publish(10)
+
+        def all_are(state: str) -> bool:
+            now = {each.topic.split("/")[3]: each.json["state"] for each in list(seen.messages)}
+            return {now.get(plug) for plug in plugs} == {state}
+
+        all_say("Online")
+        seen.wait(lambda: all_are("online"))
+        all_say("Offline")
+        seen.wait(lambda: all_are("offline"), REPEAT / 3)
+        all_say("Online")
+        seen.wait(lambda: all_are("online"), REPEAT / 3)

@@ -9,6 +9,7 @@ import pytest
 from tests.benchmarks import chart, mqtt_bridge, profiling, replay, startup
 from tests.benchmarks.ingest.measure import ingest, receive
 from tests.benchmarks.load import cases
+from tests.benchmarks.load.fleet import fleet
 from tests.support.disks import needs_loop
 from tests.support.faults import FULL
 
@@ -67,6 +68,19 @@ def test_ten_thousand_devices(tmp_path: Path) -> None:
     print(cases.printed("devices", found))
     assert found["lost at the sink"] == found["lost in history"] == found["difference"] == 0
     assert found["memory MB"] <= 200
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(1_500)
+def test_twelve_thousand_devices_with_connections_of_their_own(tmp_path: Path) -> None:
+    found = fleet(tmp_path, 10_000, 2_000, 600 if FULL else 60)
+    print(cases.printed("fleet", found))
+    assert found["lost at the sink"] == found["lost in history"] == found["difference"] == 0
+    assert found["wrong values"] == found["CoAP not answered"] == found["twice in history"] == 0
+    assert found["never told of"] == found["told offline and there"] == 0
+    assert found["told online and gone"] == 0
+    assert found["devices known"] == 12_000
+    assert found["memory MB"] <= 220
 
 
 @pytest.mark.alone

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
@@ -40,6 +42,24 @@ async def test_answers_while_inside_and_is_gone_after(tmp_path: Path) -> None:
     assert not await answers(made.endpoint)
     assert not psutil.pid_exists(pid)
     assert (tmp_path / "mosquitto.db").exists()  # it wrote its sessions down
+
+
+async def test_takes_as_many_clients_as_the_machine_lets_it(tmp_path: Path) -> None:
+    """Each is a file; a shell gives 1,024, of which the broker would tell nobody."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    made, few = broker(tmp_path, free_port()), len(list(Path("/proc/self/fd").iterdir())) + 50
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        async with made.running(), AsyncExitStack() as stack:
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == few, "the limit is not ours"
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            for number in range(2 * few):
+                reader, writer = await asyncio.open_connection("127.0.0.1", made.endpoint.port)
+                stack.callback(writer.close)
+                writer.write(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05%05d" % number)
+                assert await asyncio.wait_for(reader.readexactly(4), 15) == b"\x20\x02\x00\x00"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_is_started_again_when_it_dies(tmp_path: Path) -> None:

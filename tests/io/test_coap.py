@@ -118,6 +118,16 @@ async def test_what_is_remembered_of_messages_is_bounded(monkeypatch: Any) -> No
     await server.context.shutdown()
 
 
+async def test_no_request_is_written_out_for_nobody(monkeypatch: Any) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(Message, "__repr__", lambda self: written.append(1) or "a message")
+    server = await serve(Echo(), "127.0.0.1", 0, Guard(0, 1), 10, 1_000)
+    with Client(server.port) as client:
+        assert (await asyncio.to_thread(client.post, "a", b"1")).code == "2.04"
+    await server.context.shutdown()
+    assert not written
+
+
 async def test_it_listens_on_ipv6_too() -> None:
     server = await serve(Echo(), "::1", 0, Guard(0, 1), 10, 1_000)
     assert server.port

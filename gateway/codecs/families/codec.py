@@ -4,7 +4,7 @@ What none of them recognises goes to the source's own codec if it is on the sour
 another one, which a filter as wide as `+/status/+` brings, it is of no concern.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from gateway.codecs.families.chirpstack import ChirpStack
 from gateway.codecs.families.family import Family
@@ -169,3 +169,7 @@ class FamiliesCodec:
     def about(self, name: str) -> About | None:
         """See gateway.core.contracts.Introducing."""
         return self.known.get(name)
+
+    def gone(self) -> Collection[str]:
+        """See gateway.core.contracts.Introducing."""
+        return [self.known.written(device) for device in self.known.gone()]

@@ -38,6 +38,10 @@ class Known:
         """A device; None where nothing is known of it."""
         return self._about.get(self._meant.get(device, device))
 
+    def gone(self) -> list[str]:
+        """Devices that are not there, by their own or their last will's word."""
+        return [name for name, about in self._about.items() if about.online is False]
+
     def of(self, device: str, family: str) -> About:
         """A device; a new one if there is room. Raises DecodeError with reason too_many or
         device."""

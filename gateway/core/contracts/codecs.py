@@ -1,6 +1,6 @@
 """Bytes to readings: what a codec does, and what it may be able to do."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -80,6 +80,10 @@ class Introducing(Protocol):
 
     def about(self, name: str) -> About | None:
         """A device by its original name; None where nothing was told of it."""
+        ...
+
+    def gone(self) -> Collection[str]:
+        """Devices that are not there, by their own or their last will's word; original names."""
         ...
 
 

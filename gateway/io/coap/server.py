@@ -29,6 +29,7 @@ from aiocoap.numbers.codes import (
 )
 from aiocoap.numbers.constants import TransportTuning
 from aiocoap.numbers.types import ACK, CON, NON
+from aiocoap.pipe import Pipe, error_to_message, run_driving_pipe
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
 from aiocoap.util import socknumbers
@@ -157,6 +158,14 @@ class Messages(MessageManager):  # type: ignore[misc]
         self._send_initially(answer)
 
 
+class _Context(Context):  # type: ignore[misc]
+    """aiocoap writes each request out in full, to name a task after it."""
+
+    def render_to_pipe(self, pipe: Pipe) -> None:
+        answered = error_to_message(pipe, self.log)
+        run_driving_pipe(answered, self._render_to_pipe(pipe), name="a request")
+
+
 class _Socket(MessageInterfaceUDP6):  # type: ignore[misc]
     """Looks at datagrams before aiocoap does. malformed: those that are no CoAP message."""
 
@@ -236,7 +245,7 @@ async def serve(
     except OSError:
         bound.close()
         raise
-    context = Context(loop=loop, serversite=site, loggername="coap-server")
+    context = _Context(loop=loop, serversite=site, loggername="coap-server")
     if not context.log.isEnabledFor(logging.DEBUG):
         context.log.setLevel(logging.WARNING)  # else anybody's datagrams fill our log
     tokens = TokenManager(context)

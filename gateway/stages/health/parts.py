@@ -175,6 +175,11 @@ class Health:
         self._levels[Level.UNKNOWN] += 1
         self._due.put(device, 0.0)
 
+    def hurry(self, device: str) -> None:
+        """Look at a device with the next `evaluate`, whenever it would be due."""
+        if device in self.devices:
+            self._due.put(device, 0.0)
+
     def leave(self, device: str) -> None:
         """A device is no more, or none that is to be watched."""
         part = self.devices.pop(device, None)

@@ -2,7 +2,9 @@
 
 python -m tests.benchmarks.load [CASE ...] [--seconds 60]
 Cases: sustained (40,000 messages a second), devices (10,000, one message a second each), latency,
-wear (needs root), full (wear of a journal that keeps no more, 1,000 messages a second), memory.
+wear (needs root), full (wear of a journal that keeps no more, 1,000 messages a second), memory,
+fleet (10,000 MQTT devices with a connection each at the embedded broker, 2,000 with CoAP),
+births (likewise, where each MQTT device also says that it is there).
 Take figures from a quiet machine; broker, publisher and sink run on it as well.
 """
 
@@ -11,8 +13,9 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.load import cases
+from tests.benchmarks.load.fleet import fleet
 
-CASES = ("sustained", "devices", "latency", "wear", "full", "memory")
+CASES = ("sustained", "devices", "latency", "wear", "full", "memory", "fleet", "births")
 
 
 def main() -> None:
@@ -41,6 +44,8 @@ def measured(
         return [(k, cases.latency(root / k, 1_000, seconds, least=v)) for k, v in kinds.items()]
     if case == "memory":
         return [(case, cases.memory(root / case, seconds, 1_000))]
+    if case in ("fleet", "births"):
+        return [(case, fleet(root / case, 10_000, 2_000, seconds, births=case == "births"))]
     if case == "full":
         return [(case, cases.wear(root / case, 1_000, seconds, "1s", full=True))]
     return [

@@ -52,9 +52,9 @@ class Bench:
         found: dict[str, Any] = httpx.get(f"{self.sink}/seen", timeout=30).json()
         return found
 
-    def drain(self, count: int) -> float:
+    def drain(self, count: int, of: str = "lines") -> float:
         """Seconds until the sink has `count` messages; at most _DRAIN."""
-        return _until(lambda: self.delivered()["lines"] >= count)
+        return _until(lambda: self.delivered()[of] >= count)
 
     def settle(self) -> None:
         """Wait until history has taken what is committed: it gathers for up to a second."""

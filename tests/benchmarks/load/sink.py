@@ -1,7 +1,7 @@
 """A sink that costs little: takes InfluxDB 2 writes and remembers how late each line was.
 
-`GET /seen` answers {"lines", "p50", "p95", "p99"} (s from its `sent` to its arrival); `GET /forget`
-begins anew. So that what is measured is the writer.
+`GET /seen` answers {"lines", "numbered" (those with a `seq`), "p50", "p95", "p99"}, the latter in s
+from its `sent` to its arrival; `GET /forget` begins anew. So that what is measured is the writer.
 """
 
 import asyncio
@@ -20,13 +20,14 @@ class Sink:
     """Lines seen, and their delays (s)."""
 
     def __init__(self) -> None:
-        self.lines = 0
+        self.lines = self.numbered = 0
         self.delays = array("d")
 
     def take(self, body: bytes) -> None:
         """A write."""
         now = time.time()
         self.lines += body.count(b"\n") + 1 if body else 0
+        self.numbered += body.count(b"seq=")
         if len(self.delays) < _KEPT:
             self.delays.extend(now - float(sent) for sent in _SENT.findall(body))
 
@@ -34,7 +35,7 @@ class Sink:
         """As JSON."""
         found = sorted(self.delays) or [0.0]
         at = {f"p{n}": found[min(int(n / 100 * len(found)), len(found) - 1)] for n in (50, 95, 99)}
-        return json.dumps({"lines": self.lines, **at}).encode()
+        return json.dumps({"lines": self.lines, "numbered": self.numbered, **at}).encode()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, kept alive."""
@@ -46,7 +47,7 @@ class Sink:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 if first.startswith("GET"):
                     if "/forget" in first:
-                        self.lines, self.delays = 0, array("d")
+                        self.lines, self.numbered, self.delays = 0, 0, array("d")
                     text = self.seen()
                     writer.write(
                         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text
