@@ -46,8 +46,8 @@ _LARGE = ROWS // 4  # rows; smaller chunks would wear the card more
 MOST_SETS = 100
 """Sets of metrics of one device that are kept together; metrics of others are kept one by one."""
 _PAGE = 8_192
-"""Bytes of a page of the file. A chunk takes some 2.4 kB: in a page of 4,096 there would be one, and
-the rest would stay empty."""
+"""Bytes of a page of the file. A chunk takes some 2.4 kB: in a page of 4,096 there would be one,
+and the rest would stay empty."""
 _RETRY = 1.0
 _SOON = 2.0  # how long the journal waits for us before it deletes (s)
 
