@@ -104,8 +104,12 @@ class Intake:
                 self._failed(error)
                 self.stopped = True
                 return
-            except Exception as error:  # noqa: BLE001 - the supervisor's edge: one driver's bug
+            except Exception as error:  # the supervisor's edge: one driver's bug
                 self._failed(error)
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # Raised by its end in place of our own: begun again, nobody would end it.
+                    raise asyncio.CancelledError from error
             if time.monotonic() - started > _RESTART:
                 pause = 1.0
             await asyncio.sleep(random.uniform(pause / 2, pause))

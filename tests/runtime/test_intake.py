@@ -53,9 +53,9 @@ class Wire:
 
 @asynccontextmanager
 async def pumping(
-    directory: Path, synced: bool = True
+    directory: Path, synced: bool = True, wire: Wire | None = None
 ) -> AsyncIterator[tuple[Wire, Intake, Bus, DeadLetters]]:
-    wire = Wire()
+    wire = wire or Wire()
     migrations = files("gateway.store") / "migrations" / "state"
     state = Database(directory / "state.db", migrations)
     async with open_bus(directory / "journal") as bus, running(bus):
@@ -90,6 +90,19 @@ async def stored(bus: Bus) -> list[tuple[str, Any]]:
     ]
 
 
+class Clinging(Wire):
+    """One whose end fails."""
+
+    begun = 0
+
+    async def listen(self) -> AsyncIterator[Burst]:
+        self.begun += 1
+        try:
+            yield await self.bursts.get()
+        finally:
+            raise OSError("it cannot be closed")
+
+
 def frame(number: int, packet_id: int, repeat: bool = False) -> tuple[str, bytes, int, bool]:
     return (f"devices/d{number % 3}/telemetry", b'{"n": %d}' % number, packet_id, repeat)
 
@@ -104,6 +117,14 @@ async def test_told_in_order_after_the_commit(tmp_path: Path) -> None:
         assert await stored(bus) == [(f"d{n % 3}", float(n)) for n in range(20)]
         assert intake.ledger.journalled == 20
         assert intake.ledger.difference == 0
+
+
+async def test_a_driver_whose_end_fails_is_ended_all_the_same(tmp_path: Path) -> None:
+    wire = Clinging()
+    async with asyncio.timeout(10), pumping(tmp_path, wire=wire):
+        while not wire.begun:
+            await asyncio.sleep(0.01)
+    assert wire.begun == 1
 
 
 async def test_what_is_sent_again_is_recognised_also_after_a_restart(tmp_path: Path) -> None:
