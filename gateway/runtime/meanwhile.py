@@ -21,6 +21,8 @@ def of_bridge(delivery: Delivery) -> str:
     """Of a bridge that does not get through."""
     resume = f"berrygate bridges resume {delivery.name}"
     other = delivery.settings.retry.failover
+    if delivery.state == "running" and delivery.pool.unanswered:
+        return "nothing waits to be sent; its server is looked at again every 30 s"
     return {
         "paused": f"a person has paused it; its readings are kept; go on: {resume}",
         "stopped": f"its readings are kept; it waits for a person: {resume}",

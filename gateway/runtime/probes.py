@@ -59,14 +59,15 @@ def bridge(delivery: Delivery, rules: Rules) -> Probe:
     def probe() -> Sequence[Deduction] | None:
         limits, retry, health = rules.of(part), delivery.retry, delivery.health
         paused, doing = delivery.state == "paused", meanwhile.of_bridge(delivery)
-        down = down_for(bool(retry.failing) and not paused, since)
+        why = retry.failing or delivery.pool.unanswered
+        down = down_for(bool(why) and not paused, since)
         found = []
         if paused:
             found.append(Deduction("paused", 1, 0, 10, "paused", doing))
         elif retry.denied:
             found.append(Deduction("access", "denied", "granted", 80, retry.failing, doing))
         elif down:
-            found += over(limits, "availability", down, retry.failing, doing)
+            found += over(limits, "availability", down, why, doing)
         share = health.failing
         found += over(limits, "failed_attempts", share, f"{share:.0f} % of its writes fail")
         text = f"a write takes {health.seconds:.1f} s"

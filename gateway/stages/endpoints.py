@@ -61,8 +61,9 @@ class PoolEndpoint(Generic[ConnT]):
 
     idle: connections nobody uses, the longest unused first. busy: calls in flight. latency: see
     the module (s). failed, ejected: calls that failed, and times that the breaker opened.
-    doubted: connections that came back before then are not to be trusted. opening: who opens or
-    looks at what the driver pools; one does it for all.
+    doubted: connections that came back before then are not to be trusted. unanswered: why it did
+    not answer when it was last looked at, without need; "" where it did, or a call went well since.
+    opening: who opens or looks at what the driver pools; one does it for all.
     """
 
     name: str
@@ -75,6 +76,7 @@ class PoolEndpoint(Generic[ConnT]):
     failed: int = 0
     ejected: int = 0
     last_error: str = ""
+    unanswered: str = ""
     doubted: float = -math.inf
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _seen: float = 0.0
@@ -110,6 +112,7 @@ class PoolEndpoint(Generic[ConnT]):
 
     def succeeded(self, now: float, seconds: float) -> None:
         """A call went well. seconds: how long it took."""
+        self.unanswered = ""
         if seconds > self.latency:
             self.latency = seconds
         else:

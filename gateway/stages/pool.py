@@ -97,6 +97,12 @@ class Pool(Generic[ConnT]):
         for endpoint in self.endpoints:
             endpoint.breaker.hurry()
 
+    @property
+    def unanswered(self) -> str:
+        """Why none of the endpoints answered when it was last looked at; "" where one did."""
+        found = [each.unanswered for each in self.endpoints]
+        return found[0] if all(found) else ""
+
     def elsewhere(self) -> bool:
         """Whether there are several endpoints, and one that has not failed just now."""
         return len(self.endpoints) > 1 and any(e.closed and not e.missed for e in self.endpoints)

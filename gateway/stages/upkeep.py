@@ -124,15 +124,22 @@ class Upkeep:
                 continue  # where the last write failed, the next one asks first
             try:
                 await self._pool.ask(lent)
+                endpoint.unanswered = ""
             except BerrygateError as error:
                 log.debug("the driver's pool to %s does not work: %s", endpoint.name, error)
-                endpoint.doubted = now
+                endpoint.doubted, endpoint.unanswered = now, str(error)
 
     async def _look_at(self, endpoint: PoolEndpoint[Any], lent: Lent[Any]) -> None:
         endpoint.idle.remove(lent)
-        if await self._pool.works(endpoint, lent):
-            # Before those that came back meanwhile: it is still the longest unused.
-            endpoint.idle.insert(0, lent)
+        try:
+            await self._pool.prove(lent)
+        except BerrygateError as error:
+            log.debug("a connection to %s no longer works: %r", endpoint.name, error)
+            endpoint.unanswered = str(error)
+            return
+        endpoint.unanswered = ""
+        # Before those that came back meanwhile: it is still the longest unused.
+        endpoint.idle.insert(0, lent)
 
     # -- several endpoints ------------------------------------------------------------------
 
@@ -216,14 +223,21 @@ class Upkeep:
             return 1 if self._pool.settings.min else 0
         return self.wanted
 
+    async def _opened(self, endpoint: PoolEndpoint[Any]) -> Lent[Any]:
+        return await (self._pool.take if self._pool.by_driver else self._pool.open)(endpoint)
+
     async def _one_more(self, endpoint: PoolEndpoint[Any]) -> bool:
         pool = self._pool
         await pool.places.enter()
         try:
-            lent = await (pool.take if pool.by_driver else pool.open)(endpoint)
+            # What did not answer is asked, too: that a connection opens says little with HTTP.
+            asks = endpoint.unanswered and not pool.by_driver
+            lent = await (self._working if asks else self._opened)(endpoint)
+            endpoint.unanswered = ""
             pool.keep(endpoint, lent, time.monotonic())
         except BerrygateError as error:
             log.debug("no connection to %s ahead of need: %s", endpoint.name, error)
+            endpoint.unanswered = str(error)
             return False
         except Exception:
             log.exception("the driver failed to connect")

@@ -243,6 +243,7 @@ def delivery(**other: Any) -> Delivery:
         "settings": BridgeSettings.model_validate({"type": "x", "retry": {"failover": "spare"}}),
         "retry": SimpleNamespace(failing="", denied=False),
         "health": SimpleNamespace(failing=0.0, seconds=0.01),
+        "pool": SimpleNamespace(unanswered=""),
         "oldest": lambda: 0.0,
         "pending": 0,
         "subscription": subscription,
