@@ -1,8 +1,9 @@
 """The owner of our outgoing MQTT topics and of the last will.
 
-paho does the sending, but is not the queue: its own refuses the newest when it is full. What is
-retained is remembered here, one message a topic, and sent again on every connect, for the broker
-may have forgotten everything; the rest waits in a bounded queue while there is no connection.
+paho keeps the connection, but is not the queue: its own refuses the newest when it is full, and
+takes 50 us a message. What is retained is remembered here, one message a topic, and sent again on
+every connect, for the broker may have forgotten everything; the rest waits in a bounded queue while
+there is no connection.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import MappingProxyType
@@ -21,8 +22,10 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from gateway.core.contracts import Endpoint, Flag, Reading
 from gateway.core.topics import Topics
+from gateway.io.mqtt import publish as packets
 from gateway.io.mqtt.connection import Connection, make_client
-from gateway.io.mqtt.outgoing import forget_outgoing
+from gateway.io.mqtt.reasons import of_message
+from gateway.io.mqtt.sending import LoopedClient
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,6 @@ _IN_FLIGHT = 200
 _GOODBYE = 1.0
 _STATE_EVERY = 1.0
 _CONNECTING = "connecting"
-_WILDCARDS = frozenset("+#")
 
 
 class _Message(NamedTuple):
@@ -39,6 +41,11 @@ class _Message(NamedTuple):
     payload: bytes
     qos: int
     retain: bool
+
+    def packet(self, number: int, properties: bytes) -> bytes:
+        """As it goes out. number: its packet id."""
+        made = packets.Packets(self.qos, self.retain, properties)
+        return made.make(packets.text(self.topic), number, self.payload)
 
 
 class Announcer:
@@ -64,22 +71,25 @@ class Announcer:
         self._retained: dict[str, bytes] = {}  # what the broker should hold; b"": nothing
         self._unsent: dict[str, None] = {}  # topics of those whose latest it was not sent yet
         self._queue: deque[_Message] = deque()  # the rest
-        self._flying: dict[int, _Message] = {}  # what paho has, by its id, until acknowledged
-        self._early: set[int] = set()  # acknowledged before we knew the id
-        self._handing = 0  # on their way to paho
+        self._flying: dict[int, _Message] = {}  # by packet id, until acknowledged
         self._window = _IN_FLIGHT
-        self._connection = 0
         self._refusal = ""
         self._told: set[str] = set()
-        self._client = make_client(
+        self._farewell = 0  # packet id of our goodbye
+        self._heard = threading.Event()  # the broker has it
+        # MQTT 5.0 has properties; here there are none of them.
+        self._properties = b"\0" if endpoint.protocol == "5" else b""
+        client = make_client(
             endpoint,
             f"{topics.gateway}-announce",
             clean=True,
             will=(topics.presence, self._presence("offline")),
+            factory=LoopedClient,
         )
-        self._client.max_inflight_messages = _IN_FLIGHT + 1  # ours is the window; and a goodbye
-        self._client.on_connect = self._on_connect
-        self._client.on_publish = self._on_publish
+        assert isinstance(client, LoopedClient)
+        self._client = client
+        client.on_connect = self._on_connect
+        client.acknowledged, client.refused = self._acknowledged, self._refused
         self._hear: set[str] = set()
         for topic, take in hear.items():
             self.listen(topic, take)
@@ -87,7 +97,7 @@ class Announcer:
     @property
     def in_flight(self) -> int:
         """Messages handed over and not acknowledged."""
-        return len(self._flying) + self._handing
+        return len(self._flying)
 
     @property
     def holding(self) -> bool:
@@ -98,7 +108,13 @@ class Announcer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Announcer"]:
         """Connect and stay so; at the end say goodbye."""
-        connection = Connection(self._client, self._endpoint, clean=True, lost=self._on_lost)
+        connection = Connection(
+            self._client,
+            self._endpoint,
+            clean=True,
+            lost=self._on_lost,
+            before=self._client.renew,
+        )
         connection.start()
         try:
             yield self
@@ -114,8 +130,10 @@ class Announcer:
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
             self._drop_one(f"{topic}: cannot be written as JSON: {error}")
             return
-        if not topic or _WILDCARDS & set(topic):
-            self._drop_one(f'"{topic}" is no topic')
+        try:
+            packets.topic_name(topic)
+        except ValueError as error:
+            self._drop_one(f'"{topic}" is no topic: {error}')
             return
         with self._lock:
             if retain:
@@ -124,7 +142,7 @@ class Announcer:
             else:
                 self._queue.append(_Message(topic, data, qos, False))
                 self._shorten()
-        self._pump()
+            self._pump()
 
     def listen(self, topic: str, take: Callable[[bytes], None]) -> None:
         """From now on hear what others publish on a topic, as with `hear`."""
@@ -138,7 +156,7 @@ class Announcer:
         with self._lock:
             self._retained[topic] = b""
             self._unsent[topic] = None
-        self._pump()
+            self._pump()
 
     def _drop_one(self, why: str) -> None:
         with self._lock:
@@ -153,44 +171,29 @@ class Announcer:
             self.dropped += 1
 
     def _pump(self) -> None:
-        """Hand paho what it may have in flight, and no more."""
-        while (item := self._next()) is not None:
-            message, connection = item
-            # Not under our lock: paho calls back under its own, and the two would block each other.
-            mid = self._client.publish(*message).mid
-            with self._lock:
-                self._handing -= 1
-                if connection != self._connection:
-                    self._take_back([message])  # paho may have forgotten it with the rest
-                elif mid in self._early:
-                    self._early.discard(mid)
-                    self._settle(message)
-                else:
-                    self._flying[mid] = message
+        """Hand over what may be in flight, in one write; under the lock."""
+        made = []
+        while (message := self._next()) is not None:
+            number = self._client.next_id() if message.qos else 0
+            made.append(message.packet(number, self._properties))
+            if number:
+                self._flying[number] = message
+        if made:
+            self.handed += len(made)
+            self._client.write(b"".join(made))
 
-    def _next(self) -> tuple[_Message, int] | None:
-        with self._lock:
-            if not self.connected or self.in_flight >= self._window:
-                return None
-            if self._unsent:
-                topic = next(iter(self._unsent))
-                del self._unsent[topic]
-                message = _Message(topic, self._retained[topic], 1, True)
-            elif self._queue:
-                message = self._queue.popleft()
-            else:
-                return None
-            self._handing += 1
-            self.handed += 1
-            return message, self._connection
+    def _next(self) -> _Message | None:
+        if not self.connected or len(self._flying) >= self._window:
+            return None
+        if self._unsent:
+            topic = next(iter(self._unsent))
+            del self._unsent[topic]
+            return _Message(topic, self._retained[topic], 1, True)
+        return self._queue.popleft() if self._queue else None
 
     def _take_back(self, messages: Iterable[_Message]) -> None:
         """What may not have arrived waits again; of what is retained, the latest does anyway."""
-        for message in reversed([message for message in messages if not message.retain]):
-            if message.qos:
-                self._queue.appendleft(message)
-            else:
-                self.dropped += 1
+        self._queue.extendleft(reversed([each for each in messages if not each.retain]))
         self._shorten()
 
     def _settle(self, message: _Message) -> None:
@@ -207,13 +210,10 @@ class Announcer:
         if reason.is_failure:
             self._refusal = str(reason)
             return
-        forget_outgoing(client)
         with self._lock:
-            self._connection += 1
             self._window = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
             self._take_back(self._flying.values())
             self._flying.clear()
-            self._early.clear()
             self._retained[self._topics.presence] = self._presence("online")
             self._unsent = dict.fromkeys([self._topics.presence, *self._retained])
             again = self.trouble != _CONNECTING
@@ -222,20 +222,22 @@ class Announcer:
             client.subscribe([(topic, 0) for topic in sorted(self._hear)])
         if again:
             log.warning("announce: connected again")
-        self._pump()
-
-    def _on_publish(
-        self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any
-    ) -> None:
         with self._lock:
-            message = self._flying.pop(mid, None)
-            if message is None:
-                self._early.add(mid)
-            else:
-                self._settle(message)
-        if reason.is_failure:
-            self._drop_one(f"the broker does not take what we publish: {reason}")
-        self._pump()
+            self._pump()
+
+    def _acknowledged(self, numbers: Sequence[int]) -> None:
+        with self._lock:
+            for number in numbers:
+                message = self._flying.pop(number, None)
+                if message is not None:
+                    self._settle(message)
+            if self._farewell in numbers:
+                self._heard.set()
+            self._pump()
+
+    def _refused(self, number: int, code: int) -> None:
+        self._drop_one(f"the broker does not take what we publish: {of_message(code)}")
+        self._acknowledged((number,))
 
     def _on_lost(self, reason: str) -> None:
         with self._lock:
@@ -253,13 +255,13 @@ class Announcer:
         """Say that we go on purpose: DISCONNECT makes the broker forget the will."""
         with self._lock:
             was, self.connected = self.connected, False
-        if was:
-            self._since = time.time_ns() // 1_000_000
-            info = self._client.publish(self._topics.presence, self._presence("offline"), 1, True)
-            try:
-                info.wait_for_publish(_GOODBYE)
-            except (RuntimeError, ValueError) as error:
-                log.info("announce: the broker did not hear goodbye: %s", error)
+            if was:
+                self._since = time.time_ns() // 1_000_000
+                message = _Message(self._topics.presence, self._presence("offline"), 1, True)
+                self._farewell = self._client.next_id()
+                self._client.write(message.packet(self._farewell, self._properties))
+        if was and not self._heard.wait(_GOODBYE):
+            log.info("announce: the broker did not hear goodbye")
         connection.stop(_GOODBYE)
 
 

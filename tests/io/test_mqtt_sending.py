@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
+from gateway.io.mqtt import outgoing
 from gateway.io.mqtt.bulk import FORWARDED, OWN, Frames, Splitter
 from gateway.io.mqtt.mark import mark_of
 from gateway.io.mqtt.publish import Packets, length, properties, text, topic_name
@@ -96,5 +97,5 @@ def test_topics_that_would_end_the_connection(topic: str) -> None:
 
 def test_the_private_names_are_there() -> None:
     client = SendingClient(CallbackAPIVersion.VERSION2)
-    for name in PRIVATE_NAMES:
+    for name in (*PRIVATE_NAMES, *outgoing.PRIVATE_NAMES):
         assert hasattr(client, name), f"paho has no {name} any more"

@@ -14,7 +14,6 @@ import pytest
 
 from gateway.core.contracts import Endpoint, Flag, Reading
 from gateway.core.topics import Topics
-from gateway.io.mqtt.outgoing import PRIVATE_NAMES
 from gateway.runtime.announce import Announcer, ReadingsAnnouncer
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.proxy import proxy
@@ -337,8 +336,3 @@ async def test_the_state_is_the_last_reading_also_of_many_at_once(tmp_path: Path
             data = [payload for t, payload, _ in watcher.seen if t.endswith("data/door/readings")]
             assert len(data) == 6
         watcher.close()
-
-
-def test_paho_still_has_the_private_names_that_are_used() -> None:
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    assert [name for name in PRIVATE_NAMES if not hasattr(client, name)] == []

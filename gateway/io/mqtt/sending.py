@@ -8,6 +8,7 @@ operations. It uses private names of paho; a test looks for them.
 Packets: MQTT 3.1.1 sections 3.4 and 3.13, MQTT 5.0 sections 3.4 and 3.13.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 from paho.mqtt.client import Client
@@ -17,7 +18,7 @@ from gateway.io.mqtt.reasons import FAILURE
 
 PRIVATE_NAMES = (
     "_sock", "_sock_close", "_sock_recv", "_in_packet", "_packet_handle", "_packet_queue",
-    "_loop_rc_handle", "_keepalive",
+    "_loop_rc_handle", "_keepalive", "_mid_generate", "_msgtime_mutex", "_last_bytes_received",
 )  # fmt: skip
 """What this file uses of paho that is not documented."""
 
@@ -127,6 +128,33 @@ class SendingClient(Client):
             "pos": 0,
         }
         return self._packet_handle()
+
+
+class LoopedClient(SendingClient):
+    """The same for paho's own loop in a thread, which keeps the connection alive; `write` and
+    `next_id` may be used by any thread."""
+
+    def renew(self) -> None:
+        """Forget the last connection: before each attempt to connect."""
+        self._rest = b""
+
+    def next_id(self) -> int:
+        """A packet id; subscriptions have theirs of the same numbers."""
+        return self._mid_generate()
+
+    def alive(self) -> None:
+        """Have paho know it."""
+        self._hand_over(_PINGRESP, b"")
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Read what the socket holds."""
+        try:
+            code = super().loop_read(max_packets)
+        except MalformedAnswerError:
+            return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
+        with self._msgtime_mutex:
+            self._last_bytes_received = time.monotonic()
+        return code
 
 
 def _body(data: bytes, at: int) -> int:
