@@ -90,6 +90,10 @@ class Finder:
         return Target(driver, known.original, schemas)
 
 
+LATEST_EXPIRY = LATEST // 1_000_000 - 1
+"""Epoch ms, in 2261: what is later does not fit 64 bits of ns."""
+
+
 def expiry(value: float | str | None, now: int) -> int:
     """When a command is too late (ns since the epoch), of epoch ms or a while from `now` on such
     as 30s; 0 where it does not say. Raises Rejected."""

@@ -9,14 +9,14 @@ from pydantic import BaseModel, Field
 
 from gateway.core.errors import Unavailable
 from gateway.core.settings import Id
-from gateway.runtime.command_targets import Asked, expiry
+from gateway.runtime.command_targets import LATEST_EXPIRY, Asked, expiry
 from gateway.runtime.commanding import Commanding
 from gateway.web.house import House
-from gateway.web.params import MOST_ID, DeviceParams, Params, While
+from gateway.web.params import DeviceParams, Params, While
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Identity = Annotated[str, Field(pattern=r"^[!-.0-~]{1,128}$")]
-Ms = Annotated[int, Field(ge=1, le=MOST_ID)]
+Ms = Annotated[int, Field(ge=1, le=LATEST_EXPIRY)]
 
 
 class CommandParams(Params):

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -187,11 +189,24 @@ async def test_cancelled_at_a_look_the_pool_stays_open_for_the_others(server: Po
 
 
 async def test_a_pool_that_opens_after_the_end_is_closed(server: Postgres) -> None:
-    bridge = PooledPostgresBridge(server.dsn, [server.port], 2)
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    class Opens(PooledPostgresBridge):
+        """When the test says so."""
+
+        @asynccontextmanager
+        async def connect(self, endpoint: str = "") -> AsyncIterator[Any]:
+            begun.set()
+            await over.wait()
+            async with super().connect(endpoint) as conn:
+                yield conn
+
+    bridge = Opens(server.dsn, [server.port], 2)
     async with pooling(bridge, min=0, max=2) as pool:
         task = asyncio.create_task(pool.send(bridge, numbered(1)))
-        await until(lambda: pool.endpoints[0].opening.locked())
+        await begun.wait()
         await pool.close()
+        over.set()
         with pytest.raises(Unavailable, match="the bridge has ended"):
             await task
         await until(lambda: bridge.pools[0].closed)

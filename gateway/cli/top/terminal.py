@@ -143,8 +143,8 @@ class Terminal:
     def show(self, lines: Sequence[str]) -> None:
         """Draw a frame, each line as wide as the screen, in one write: nothing flickers."""
         if self.resized:
+            self.resized = False  # first: it may be resized again meanwhile
             self._enter()
-            self.resized = False
         rows = "".join(f"\x1b[{row};1H{line}" for row, line in enumerate(lines, 1))
         self._write(f"{_BEGIN}{rows}{_END}")
 

@@ -121,9 +121,10 @@ class Watch:
             dirty = self._reach(self._take) or bool(keys)
 
     def _draw(self) -> None:
-        columns, rows = self._terminal.size
-        page = self._view.page
-        self._terminal.show(self._screen.frame(self._found, self._view, columns, rows))
+        size, page = self._terminal.size, self._view.page
+        lines = self._screen.frame(self._found, self._view, *size)
+        if self._terminal.size == size:  # else it is drawn anew at once, and this would stay behind
+            self._terminal.show(lines)
         if self._view.page != page:
             self._hurry()
 
