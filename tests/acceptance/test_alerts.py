@@ -213,17 +213,22 @@ def test_acknowledge_and_silence(hook: Receiver, running: Any) -> None:
     assert (unknown.returncode, "there are hook, mqtt" in unknown.stderr) == (1, True)
 
 
+def cut_off(directory: Path, alerts: dict[str, Any]) -> Gateway:
+    """A gateway with a bridge to a broker that is not there."""
+    bridge = {"type": "mqtt", "name": "away", "url": f"mqtt://127.0.0.1:{free_port()}",
+              "topic": "x/{device}"}  # fmt: skip
+    return Gateway(
+        directory / "gateway", broker={"port": free_port()}, alerts=alerts, bridges=[bridge]
+    ).start()
+
+
 def test_a_bridge_that_fails(tmp_path: Path, hook: Receiver) -> None:
     rule = {"name": "bridge-failing", "figure": "failing", "of": "bridge/*", "above": 1}
     alerts = {
         "rules": [rule],
         "channels": [{"name": "hook", "url": hook.url, "allow_private": True}],
     }
-    bridge = {"type": "mqtt", "name": "away", "url": f"mqtt://127.0.0.1:{free_port()}",
-              "topic": "x/{device}"}  # fmt: skip
-    gateway = Gateway(
-        tmp_path / "gateway", broker={"port": free_port()}, alerts=alerts, bridges=[bridge]
-    ).start()
+    gateway = cut_off(tmp_path, alerts)
     try:
         say(gateway.broker_port, "soil-4", battery=10)
         (came,) = hook.wait(1)
@@ -240,11 +245,7 @@ def test_an_outage_is_not_over_because_the_gateway_was_restarted(
 ) -> None:
     """How long a bridge has not got through is counted anew then; the default rule knows."""
     alerts = {"channels": [{"name": "hook", "url": hook.url, "allow_private": True}]}
-    bridge = {"type": "mqtt", "name": "away", "url": f"mqtt://127.0.0.1:{free_port()}",
-              "topic": "x/{device}"}  # fmt: skip
-    gateway = Gateway(
-        tmp_path / "gateway", broker={"port": free_port()}, alerts=alerts, bridges=[bridge]
-    ).start()
+    gateway = cut_off(tmp_path, alerts)
     try:
         say(gateway.broker_port, "soil-4", battery=10)
         (came,) = hook.wait(1, 60)
