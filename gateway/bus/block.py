@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from gateway.bus.records import Meta
+from gateway.bus.shuffle import shuffled, unshuffled
 from gateway.core.contracts import Reading, Value
 from gateway.io.packing import PackError, pack, unpack
 
@@ -101,28 +102,31 @@ class Header(msgspec.Struct, frozen=True, gc=False):
         return self.first + self.count
 
 
-def _shuffle(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> bytes:
-    return array.view(np.uint8).reshape(-1, 8).T.tobytes()
+def _groups(every: Sequence[dict[str, Value]]) -> list[Group]:
+    """The values of all readings, one group for each set of metrics."""
+    names = list(map(tuple, every))
+    if names.count(names[0]) == len(names):  # as nearly always
+        return [_group(names[0], b"", every)]
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    for row, each in enumerate(names):
+        shapes.setdefault(each, []).append(row)
+    return [
+        _group(shape, np.array(rows, dtype=np.uint32).tobytes(), [every[row] for row in rows])
+        for shape, rows in shapes.items()
+    ]
 
 
-def _unshuffle(data: bytes, dtype: type[np.float64] | type[np.int64]) -> "np.ndarray":
-    planes = np.frombuffer(data, dtype=np.uint8).reshape(8, -1)
-    return np.ascontiguousarray(planes.T).view(dtype).reshape(-1)
-
-
-def _group(names: tuple[str, ...], rows: list[int], readings: Sequence[Reading]) -> Group:
-    values = [readings[row].values for row in rows]
+def _group(names: tuple[str, ...], place: bytes, values: Sequence[dict[str, Value]]) -> Group:
     width = len(names)
-    place = b"" if len(rows) == len(readings) else np.array(rows, dtype=np.uint32).tobytes()
     flat = list(chain.from_iterable(map(dict.values, values)))
     if set(map(type, flat)) == {float}:
         matrix = np.ascontiguousarray(np.array(flat, dtype=np.float64).reshape(-1, width).T)
-        return Group(names, place, [True] * width, _shuffle(matrix), [])
+        return Group(names, place, [True] * width, shuffled(matrix), [])
     columns = [list(column) for column in zip(*map(dict.values, values), strict=True)]
     floats = [set(map(type, column)) == {float} for column in columns]
     numeric = [c for c, is_float in zip(columns, floats, strict=True) if is_float]
     others = [c for c, is_float in zip(columns, floats, strict=True) if not is_float]
-    return Group(names, place, floats, _shuffle(np.array(numeric, dtype=np.float64)), others)
+    return Group(names, place, floats, shuffled(np.array(numeric, dtype=np.float64)), others)
 
 
 def _columns(readings: Sequence[Reading]) -> Columns:
@@ -130,21 +134,13 @@ def _columns(readings: Sequence[Reading]) -> Columns:
     device = [devices.setdefault(r.device, len(devices)) for r in readings]
     times = np.array([r.time for r in readings], dtype=np.int64)
     flags = bytes([r.flags for r in readings])
-    shapes: dict[tuple[str, ...], list[int]] = {}
-    for row, reading in enumerate(readings):
-        names = tuple(reading.values)
-        rows = shapes.get(names)
-        if rows is None:
-            shapes[names] = [row]
-        else:
-            rows.append(row)
     return Columns(
         devices=list(devices),
         device=np.array(device, dtype=np.uint32).tobytes(),
         start=int(times[0]) if len(times) else 0,
-        times=_shuffle(np.diff(times)) if len(times) > 1 else b"",
+        times=shuffled(np.diff(times)) if len(times) > 1 else b"",
         flags=flags if any(flags) else b"",
-        groups=[_group(names, rows, readings) for names, rows in shapes.items()],
+        groups=_groups([r.values for r in readings]),
     )
 
 
@@ -163,7 +159,7 @@ def _readings(columns: Columns) -> list[Reading]:
 def _times(columns: Columns) -> Iterable[int]:
     if not columns.times:
         return (columns.start,)
-    steps = _unshuffle(columns.times, np.int64)
+    steps = unshuffled(columns.times, np.int64)
     if len(steps) < _FEW:
         return accumulate(steps.tolist(), initial=columns.start)
     times: list[int] = np.concatenate(([columns.start], columns.start + np.cumsum(steps))).tolist()
@@ -187,7 +183,7 @@ def cells(group: Group, count: int) -> Iterable[tuple[Value, ...]]:
     """The values of each of a group's `count` readings."""
     if not group.names:
         return repeat((), count)
-    numeric = iter(_unshuffle(group.matrix, np.float64).reshape(-1, count) if group.matrix else ())
+    numeric = iter(unshuffled(group.matrix, np.float64).reshape(-1, count) if group.matrix else ())
     others = iter(group.others)
     columns = [next(numeric).tolist() if is_float else next(others) for is_float in group.floats]
     return zip(*columns, strict=True)

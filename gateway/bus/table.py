@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gateway.bus import block as blocks
 from gateway.bus.block import Block, Columns, CorruptBlockError, Group, Header
+from gateway.bus.shuffle import Ints, unshuffled_each
 from gateway.core.contracts import Flag, Reading
 
 _MARKED = bytes(flags for flags in range(256) if flags & Flag.UNSYNCED)
@@ -22,7 +23,6 @@ _BLOCKS = 2_000
 _BYTES = 1024 * 1024  # unpacked
 _ROWS = 8  # readings of a device from which on a table costs less than they do one by one
 
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Names = tuple[str, ...]
 
@@ -235,7 +235,7 @@ def _times(columns: Sequence[Columns], begins: Ints, counts: Ints) -> Ints:
     later = np.ones(len(steps), np.bool_)
     later[begins] = False
     data = _joined((each.times for each in columns), 8 * (counts - 1))
-    steps[later] = _unshuffled(data, counts - 1, 1).view(np.int64).reshape(-1)
+    steps[later] = unshuffled_each(data, counts - 1, 1).view(np.int64).reshape(-1)
     sums = np.cumsum(steps)
     starts = np.array([each.start for each in columns], np.int64)
     times: Ints = sums + np.repeat(starts - sums[begins], counts)
@@ -249,7 +249,7 @@ def _parts(lines: _Lines, known: list[Names], width: int, wide: _Wide) -> Iterat
     _must(bool((row < lines.counts[block]).all()))
     row += lines.begins[block]
     data = _joined(wide.matrix, 8 * width * lengths)
-    numbers = _unshuffled(data, lengths, width).view(np.float64)
+    numbers = unshuffled_each(data, lengths, width).view(np.float64)
     # One after the other what is of one device with one set of metrics, each in order.
     kind = lines.device[row] * len(known) + np.repeat(np.array(wide.names), lengths)
     order = np.argsort(kind, kind="stable")
@@ -279,27 +279,6 @@ def _readings(lines: _Lines, place: int, group: Group) -> list[tuple[int, Readin
         )
         for sequence, device, time, values in found
     ]
-
-
-def _unshuffled(data: bytes, lengths: Ints, width: int) -> npt.NDArray[np.uint8]:
-    """Matrices that were shuffled one by one: all rows of the first, then of the second, …, of
-    8-byte cells."""
-    planes = np.frombuffer(data, np.uint8)
-    if len(set(lengths.tolist())) == 1:
-        whole = planes.reshape(len(lengths), 8, width, -1).transpose(0, 3, 2, 1)
-        return np.ascontiguousarray(whole).reshape(-1, 8 * width)
-    sizes = lengths * width
-    # Where the first byte of a cell is, and how far from there the next one.
-    cell = np.arange(int(lengths.sum())) + np.repeat(
-        8 * (np.cumsum(sizes) - sizes) - (np.cumsum(lengths) - lengths), lengths
-    )
-    first = cell[:, None] + np.repeat(lengths, lengths)[:, None] * np.arange(width)
-    step = np.repeat(sizes, lengths)[:, None]
-    found = np.empty((len(cell), width, 8), np.uint8)
-    for byte in range(8):
-        found[:, :, byte] = planes[first]
-        first += step
-    return found.reshape(-1, 8 * width)
 
 
 @lru_cache(maxsize=16)

@@ -104,10 +104,10 @@ class LineEncoder:
     def _plain(self, readings: Sequence[Reading], numbers: Sequence[Value]) -> list[str]:
         """Lines of readings whose values are all finite floats: `numbers`, one after the other.
         Written together they cost a quarter. Raises UnfitError."""
-        times = [reading.time for reading in readings]
-        if min(times) not in _TIMES or max(times) not in _TIMES:
+        moments = [reading.time for reading in readings]
+        if min(moments) not in _TIMES or max(moments) not in _TIMES:
             raise UnfitError("a time that InfluxDB cannot store")
-        written = _numbers(numbers).decode()[1:-1].split(",")
+        written, times = _written(numbers), _written(moments)
         shapes = [tuple(reading.values) for reading in readings]
         if shapes.count(shapes[0]) == len(shapes):
             return self._alike(shapes[0], readings, times, written)
@@ -125,7 +125,7 @@ class LineEncoder:
         self,
         names: tuple[str, ...],
         readings: Sequence[Reading],
-        times: Sequence[int],
+        times: Sequence[str],
         written: Sequence[str],
     ) -> list[str]:
         """Lines of readings with the same metrics: as nearly all are, and without a loop."""
@@ -213,6 +213,11 @@ class LineEncoder:
             raise UnfitError(f"{metric[:50]}…: a name longer than {_MOST_KEY // 2} bytes")
         self._keys[metric] = key
         return key
+
+
+def _written(numbers: Sequence[Value]) -> list[str]:
+    """Numbers as they stand in a line; there is at least one."""
+    return _numbers(numbers).decode()[1:-1].split(",")
 
 
 def _field(metric: str, value: Value) -> str:

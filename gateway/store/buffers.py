@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gateway.bus.table import Ints, Part
+from gateway.bus.shuffle import Ints
+from gateway.bus.table import Part
 from gateway.core.contracts import Flag, Reading, Value
 from gateway.store import narrow
 from gateway.store.chunks import Numbers, Samples, Times

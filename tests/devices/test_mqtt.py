@@ -20,9 +20,10 @@ from devices.mqtt import MqttDevice, MqttSettings
 from gateway.core.contracts import Burst, Busy, Context, Endpoint, Stored
 from gateway.core.errors import DecodeError
 from gateway.core.events import Connected, Disconnected, Event, StateSeen
-from gateway.io.mqtt.bulk import BulkClient, Frames
+from gateway.io.mqtt.bulk import BulkClient
 from gateway.io.mqtt.connection import Connection, make_client
 from gateway.io.mqtt.handover import Handover
+from gateway.io.mqtt.splitter import Frames
 from tests.io.test_mqtt_bulk import publish as publish_packet
 from tests.support.certificates import certificates
 from tests.support.mosquitto import Mosquitto, mosquitto

@@ -8,13 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.io.mqtt.bulk import (
-    PRIVATE_NAMES,
-    BulkClient,
-    Frames,
-    MalformedPacketError,
-    Splitter,
-)
+from gateway.io.mqtt.bulk import PRIVATE_NAMES, BulkClient
+from gateway.io.mqtt.splitter import Frames, MalformedPacketError, Splitter
 
 LIMIT = 200
 
@@ -74,6 +69,28 @@ def test_any_chunking_gives_the_same_packets(
     )  # fmt: skip
     assert list(found) == expected
     assert seen == rest
+
+
+SIZES = [0, 1, 110, 111, 112, 113, 16_365, 16_366, 16_367, 20_000, 70_000]
+USER_PROPERTY = b"\x26\x00\x01a\x00\x7a" + 122 * b"b"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("limit", [20, 100_000])
+@pytest.mark.parametrize("step", [97, 1_000_000])
+@pytest.mark.parametrize("properties", [b"", b"\x00", length(128) + USER_PROPERTY])
+def test_lengths_of_any_width_are_read_between_short_ones(
+    size: int, limit: int, properties: bytes, step: int
+) -> None:
+    payloads = [b"first", size * b"x", size * b"y", b"last"]
+    splitter, frames = Splitter(limit, bool(properties), lambda head, body: True), Frames()
+    packets = [publish(b"a/topic", p, n, 0, properties) for n, p in enumerate(payloads, 1)]
+    stream = b"".join(packets)
+    for place in range(0, len(stream), step):
+        assert splitter.feed(stream[place : place + step], frames)
+    assert frames.payloads == [payload[: limit + 1] for payload in payloads]
+    assert frames.packet_ids == [1, 2, 3, 4]
+    assert (frames.topics, frames.heads) == (4 * [b"a/topic"], 4 * [0x32])
 
 
 def test_a_huge_payload_is_passed_over_without_being_held() -> None:

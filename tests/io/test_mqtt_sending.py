@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
 from gateway.io.mqtt import outgoing
-from gateway.io.mqtt.bulk import FORWARDED, OWN, Frames, Splitter
 from gateway.io.mqtt.mark import mark_of
 from gateway.io.mqtt.publish import Packets, length, properties, text, topic_name
 from gateway.io.mqtt.sending import PRIVATE_NAMES, SendingClient
+from gateway.io.mqtt.splitter import FORWARDED, OWN, Frames, Splitter
 
 
 class Socket:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.io.coap.groups import links
 from gateway.io.modbus.plan import items
-from gateway.io.mqtt.bulk import Frames, MalformedPacketError, Splitter
+from gateway.io.mqtt.splitter import Frames, MalformedPacketError, Splitter
 from tests.devices.test_modbus_map import a_map, memory
 from tests.support.faults import runs
 

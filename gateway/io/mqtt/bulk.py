@@ -14,13 +14,12 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import MQTTErrorCode
 
-from gateway.io.mqtt.mark import MARK
+from gateway.io.mqtt.splitter import Frames, MalformedPacketError, Splitter
 
 PRIVATE_NAMES = (
     "_sock", "_sock_recv", "_in_packet", "_packet_handle", "_packet_queue", "_loop_rc_handle",
@@ -28,146 +27,15 @@ PRIVATE_NAMES = (
 )  # fmt: skip
 """What this file uses of paho that is not documented."""
 
-FORWARDED, OWN = 0x100, 0x200
-"""Added to a frame's head: sent by a gateway's mqtt bridge; by this gateway's own."""
-
-_PUBLISH = 0x30
 _PUBACK, _PUBREC = 0x4002, 0x5002  # with the length of what follows
 _PUBREL, _PUBCOMP = 0x62, b"\x70\x02"
 _READ = 64 * 1024
 _READS = 16  # most reads before what was read is handed up
-_HEADER = 65_543  # longest that comes before the properties: topic, packet id, properties' length
-_HEADERS = 131_072  # topic and properties of one packet that are held until all of them are there
 _GATHER = 0.024  # under load, how long data gathers before it is read, at least and at most (s)
 _GATHER_MOST = 0.2
 _WORTH = 200  # messages that are worth waking up for
 _PLENTY = 256 * 1024  # bytes of one read that are worth it, however few messages: more wait
 _BUSY = 100.0  # messages a second from which waking up for each costs more than it brings
-
-
-@dataclass(slots=True)
-class Frames:
-    """PUBLISH packets of one read, in columns. packet_ids: 0 for QoS 0. heads: the packets' first
-    bytes, which hold DUP (0x08) and RETAIN (0x01), and FORWARDED or OWN."""
-
-    topics: list[bytes] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-    packet_ids: list[int] = field(default_factory=list)
-    heads: list[int] = field(default_factory=list)
-
-    def without(self, take: Callable[[bytes, bytes, int], bool]) -> tuple["Frames", list[int]]:
-        """Those that `take` (topic, payload, head) does not want, and the packet ids of those it
-        does (QoS 1 only)."""
-        left, taken = Frames(), []
-        rows = zip(self.topics, self.payloads, self.packet_ids, self.heads, strict=True)
-        for topic, payload, packet_id, head in rows:
-            if take(topic, payload, head):
-                taken.append(packet_id)
-                continue
-            left.topics.append(topic)
-            left.payloads.append(payload)
-            left.packet_ids.append(packet_id)
-            left.heads.append(head)
-        return left, [packet_id for packet_id in taken if packet_id]
-
-
-class MalformedPacketError(Exception):
-    """The other side does not speak MQTT."""
-
-
-class Splitter:
-    """Cuts a byte stream into PUBLISH packets and others. exact: packet ids of those of QoS 2.
-
-    limit: largest payload to keep; of a larger one `limit` + 1 bytes are kept, so that whoever
-    checks sees that it is too large, and the rest is passed over without being held. A packet
-    whose topic and properties alone are longer than 128 KiB counts as too large: its payload is
-    `limit` + 1 zeros.
-    other: called with (first byte, body) of each other packet, in order; returns False to stop.
-    own: the mark of what this gateway's own bridges send.
-    """
-
-    def __init__(
-        self, limit: int, properties: bool, other: Callable[[int, bytes], bool], own: bytes = b""
-    ) -> None:
-        self._limit = limit
-        self._properties = properties
-        self._other = other
-        self._own = own
-        self.exact: set[int] = set()
-        self._rest = b""
-        self._skip = 0
-
-    def feed(self, data: bytes, frames: Frames) -> bool:  # noqa: C901 - one loop is the point
-        """Take bytes and add whole packets to `frames`; False if `other` said to stop.
-
-        Raises MalformedPacketError; IndexError where a packet ends within its own header.
-        """
-        if self._skip:
-            data, self._skip = data[self._skip :], max(self._skip - len(data), 0)
-        buffer = self._rest + data if self._rest else data
-        position, end = 0, len(buffer)
-        topics, payloads = frames.topics.append, frames.payloads.append
-        packet_ids, heads = frames.packet_ids.append, frames.heads.append
-        marked = self._properties and MARK in buffer
-        while end - position >= 2:
-            head, length, body = buffer[position], buffer[position + 1], position + 2
-            if length > 127:
-                length, body = _length(buffer, position + 1)
-                if body > end:
-                    break
-            stop = body + length
-            if head & 0xF0 != _PUBLISH:
-                if stop > end:
-                    break
-                if not self._other(head, buffer[body:stop]):
-                    return False
-                position = stop
-                continue
-            if stop > end and (length <= self._limit or end - body < _HEADER):
-                break
-            at = body + 2 + (buffer[body] << 8 | buffer[body + 1])
-            topic = buffer[body + 2 : at]
-            packet_id = 0
-            if head & 0x06:
-                packet_id = buffer[at] << 8 | buffer[at + 1]
-                at += 2
-                if head & 0x04:
-                    self.exact.add(packet_id)
-            if self._properties:
-                skip, at = (buffer[at], at + 1) if buffer[at] < 128 else _length(buffer, at)
-                at += skip
-                if marked and MARK in (found := buffer[at - skip : at]):
-                    head |= OWN if self._own and self._own in found else FORWARDED
-            if at > stop:
-                raise MalformedPacketError("PUBLISH shorter than its own header")
-            payload = buffer[at : min(stop, at + self._limit + 1)]
-            if length > self._limit:
-                if at - body > _HEADERS:
-                    payload = bytes(self._limit + 1)
-                elif stop > end and at + self._limit >= end:
-                    break  # handed up now it would be short, and taken for the whole payload
-            topics(topic)
-            payloads(payload)
-            packet_ids(packet_id)
-            heads(head)
-            position = stop
-        if position > end:
-            self._skip, position = position - end, end
-        self._rest = buffer[position:]
-        return True
-
-
-def _length(buffer: bytes, at: int) -> tuple[int, int]:
-    """A variable byte integer and where it ends; an end past the buffer if it is cut short."""
-    value = shift = 0
-    for place in range(at, at + 4):
-        if place >= len(buffer):
-            return 0, len(buffer) + 1
-        value |= (buffer[place] & 127) << shift
-        if buffer[place] < 128:
-            return value, place + 1
-        shift += 7
-    raise MalformedPacketError("length of more than four bytes")
 
 
 class BulkClient(Client):

@@ -6,9 +6,10 @@ from functools import partial
 
 from gateway.core.contracts import Burst, Outcome, Stored, boottime
 from gateway.io.mqtt.backlog import Backlog
-from gateway.io.mqtt.bulk import FORWARDED, BulkClient, Frames
+from gateway.io.mqtt.bulk import BulkClient
 from gateway.io.mqtt.handover import Handover
 from gateway.io.mqtt.sieve import DUP, RETAIN, Sieve
+from gateway.io.mqtt.splitter import FORWARDED, Frames
 from gateway.io.mqtt.window import Window
 
 _PATIENCE = 0.2  # of the time until a commit, what may be spent on gathering

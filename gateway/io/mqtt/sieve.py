@@ -4,7 +4,7 @@ what there is no room for."""
 from collections import Counter
 from collections.abc import Callable
 
-from gateway.io.mqtt.bulk import FORWARDED, OWN, Frames
+from gateway.io.mqtt.splitter import FORWARDED, OWN, Frames
 
 RETAIN, QOS, DUP = 0x01, 0x06, 0x08
 """In a frame's head."""
