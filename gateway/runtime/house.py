@@ -262,9 +262,9 @@ class House:
 
     def _silent_after(self, device: Device) -> float | None:
         """After how long without a message it is silent (s), by its rhythm; None before it has
-        spoken."""
+        spoken in this run or one whose rhythm is known."""
         rule = self.health_.rules.silence
-        if not device.count:
+        if not device.count and device.rhythm is None:
             return None
         return round(max(rule.at_least, device.silent_after(rule.missed, rule.unknown)), 1)
 

@@ -106,9 +106,10 @@ class Listening:
 
     def _limit(self) -> float:
         rule, device = self._around.rules.silence, self._device
+        limit = max(rule.at_least, device.silent_after(rule.missed, rule.unknown))
         if not device.count:  # since the start: when it spoke last was saved so long ago
-            return max(rule.at_least, rule.unknown) + self._around.saved()
-        return max(rule.at_least, device.silent_after(rule.missed, rule.unknown))
+            return max(limit, rule.unknown) + self._around.saved()
+        return limit
 
 
 class Attached:

@@ -18,8 +18,9 @@ class Device:
     last: the last value of each of its metrics, from readings or, before the first of them, from
     retained messages. count: readings since this start, the first of them at `began`, the last at
     `heard` (s, time.monotonic). varies: whether its readings have different metrics.
-    rhythm: its pauses, once it made one. refused: messages over its rate, since then; left_out:
-    messages that were dropped because it is ignored. told: its model and the like, by its driver.
+    rhythm: its pauses, once it made one, in earlier runs too. refused: messages over its rate,
+    since then; left_out: messages that were dropped because it is ignored. told: its model and the
+    like, by its driver.
     """
 
     id: str
@@ -88,6 +89,8 @@ def paused(device: Device, moment: float) -> None:
     """It is heard again after a pause, or for the first time since the start."""
     if not device.count:
         device.began = moment
+        if device.rhythm is not None:
+            device.rhythm.resume(moment)
         return
     if device.rhythm is None:
         device.rhythm = Rhythm(device.began)

@@ -1,5 +1,6 @@
-"""What devices said last, kept for the next start: a gateway that comes back need not say that it
-knows nothing until each of them speaks again. Saved when it ends, and rarely in between: each time
+"""What devices said last and their rhythms, kept for the next start: a gateway that comes back need
+not say that it knows nothing until each of them speaks again, nor that one is silent which speaks
+every hour. Saved when it ends, and rarely in between: each time
 wears a card by all of it.
 """
 
@@ -11,13 +12,16 @@ import msgspec
 
 from gateway.io.sqlite.database import Database
 from gateway.store.device import Device
+from gateway.store.rhythm import Rhythm
 
 _EVERY = 900.0
 _VALUES = msgspec.json.Decoder(dict[str, float | int | bool | str])
 _LARGEST = 4_096  # of a device (bytes); what is more is not kept
-_ALL = "SELECT id, time, told FROM device_last"
-_SAVE = """INSERT INTO device_last (id, time, told) VALUES (?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET time = excluded.time, told = excluded.told"""
+_RHYTHM = msgspec.json.Decoder(list[tuple[int, float, float]])
+_ALL = "SELECT id, time, told, rhythm FROM device_last"
+_SAVE = """INSERT INTO device_last (id, time, told, rhythm) VALUES (?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE
+SET time = excluded.time, told = excluded.told, rhythm = excluded.rhythm"""
 
 
 class Lasts:
@@ -35,13 +39,18 @@ class Lasts:
 
     def restore(self, devices: Mapping[str, Device]) -> None:
         """Tell the devices what they said last. Blocks. Raises sqlite3.Error."""
-        for device, moment, told in self._database.load(lambda c: c.execute(_ALL).fetchall()):
+        rows = self._database.load(lambda c: c.execute(_ALL).fetchall())
+        now = time.time_ns()
+        for device, moment, told, rhythm in rows:
             known = devices.get(device)
             if known is None:
                 continue
             try:
                 known.last = _VALUES.decode(told)
-            except msgspec.DecodeError:  # damaged; it says it again
+                kept = _RHYTHM.decode(rhythm)
+                if kept:
+                    known.rhythm = Rhythm.restored(kept, (now - known.last_seen) / 1e9)
+            except ValueError:  # damaged; it says it again
                 continue
             known.last_time = self._times[device] = moment
 
@@ -53,7 +62,7 @@ class Lasts:
             if device.last_time and self._times.get(device.id) != device.last_time:
                 told = msgspec.json.encode(device.last).decode()
                 if len(told) <= _LARGEST:
-                    rows.append((device.id, device.last_time, told))
+                    rows.append((device.id, device.last_time, told, _rhythm(device)))
         if not rows:
             return
 
@@ -62,3 +71,8 @@ class Lasts:
 
         await self._database.write(write)
         self._times.update({row[0]: row[1] for row in rows})
+
+
+def _rhythm(device: Device) -> str:
+    kept = device.rhythm.kept(device.heard) if device.rhythm is not None else []
+    return msgspec.json.encode(kept).decode()

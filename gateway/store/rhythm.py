@@ -18,6 +18,7 @@ only for one that pauses for 8 s at all; a message that comes sooner costs one c
 
 import math
 from array import array
+from collections.abc import Iterable, Sequence
 
 SHORT = 8.0
 """Gaps below this are not told apart (s)."""
@@ -43,6 +44,31 @@ class Rhythm:
         self._top = 0  # the longest octave there was
         self._times = array("f", bytes(4 * (_OCTAVES + 1)))  # [0]: all that was shorter
         self._counts = array("f", bytes(4 * (_OCTAVES + 1)))
+
+    @classmethod
+    def restored(cls, kept: Iterable[Sequence[float]], age: float) -> "Rhythm":
+        """What `kept` gave in an earlier run, `age` seconds ago; `resume` it when the device is
+        heard. Raises ValueError if that is not what it gave."""
+        rhythm = cls(0.0)
+        for octave, spent, count in kept:
+            place = int(octave)
+            if not (0 <= place <= _OCTAVES and 0 <= spent < math.inf and 0 <= count < math.inf):
+                raise ValueError("this is no rhythm")
+            rhythm._times[place], rhythm._counts[place] = spent, count
+            rhythm._top = max(rhythm._top, place if count else 0)
+        rhythm._fade(max(age, 0.0))
+        return rhythm
+
+    def kept(self, heard: float) -> list[tuple[int, float, float]]:
+        """What is to be known of it in the next run: [octave, time spent in its gaps, how many],
+        with 0 for all that was shorter; it was last heard at `heard`."""
+        spent = [self._times[0] + max(heard - self._since, 0.0), *self._times[1:]]
+        rows = zip(range(_OCTAVES + 1), spent, self._counts, strict=True)
+        return [(octave, round(time, 1), round(count, 3)) for octave, time, count in rows if time]
+
+    def resume(self, now: float) -> None:
+        """It is heard for the first time in this run: of the pause before nothing is known."""
+        self._since = self._faded = now
 
     def gap(self, heard: float, now: float) -> None:
         """After it was heard it said nothing until now."""
@@ -74,7 +100,7 @@ class Rhythm:
         None while too little of its time is understood."""
         times, counts = self._times, self._counts
         counted = [n for n in range(self._top, 0, -1) if counts[n] >= _TWICE]
-        total = times[0] + heard - self._since
+        total = times[0] + max(heard - self._since, 0.0)
         for octave in counted:
             total += times[octave]
         if total < WATCHED:

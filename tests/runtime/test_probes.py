@@ -20,6 +20,7 @@ from gateway.runtime.machine import Facts, Machine, machine
 from gateway.runtime.probes import Commits, bridge
 from gateway.stages.health import Health
 from gateway.store.devices import Devices
+from gateway.store.rhythm import Rhythm
 
 RULES = HealthSettings().rules()
 CLOCK = cast(Clock, SimpleNamespace(synced=True, source="ntp"))
@@ -92,6 +93,24 @@ def test_after_a_start_nobody_knows_of_a_device_until_it_is_heard(
     device.last_seen -= 660 * 10**9
     assert texts(probe()) == {"staleness": "no message for 12 min; its rhythm allows 11 min"}
     devices.seen([Reading(name, 1, {"a": 1.0})])
+    assert probe() == ()
+
+
+def test_a_device_that_speaks_every_hour_is_not_silent_after_a_start(
+    devices: Devices, now: Now
+) -> None:
+    name = devices.id_of("pump", "mqtt")
+    device = devices.get(name)
+    device.rhythm = Rhythm.restored([(9, 36_000.0, 10.0)], 0.0)
+    device.last_seen = time.time_ns() - 3_000 * 10**9
+    probe = Listening(device, Around(RULES, lambda: 60.0))
+    assert probe() is None
+    assert probe.due() == pytest.approx(now.time + 18_060 - 3_000, abs=5)
+    device.last_seen -= 16_000 * 10**9
+    assert set(texts(probe())) == {"staleness"}
+    devices.seen([Reading(name, 1, {"a": 1.0})])
+    assert probe() == ()
+    now.time += 17_990
     assert probe() == ()
 
 

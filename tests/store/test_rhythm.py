@@ -22,13 +22,13 @@ class Listening:
     def __init__(self, devices: Devices, monkeypatch: pytest.MonkeyPatch) -> None:
         self.name = devices.id_of("pump", "mqtt")
         self.alarms: list[float] = []
-        self._devices = devices
+        self.devices = devices
         self._now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: self._now)
 
     @property
     def device(self) -> Device:
-        return self._devices.get(self.name)
+        return self.devices.get(self.name)
 
     @property
     def limit(self) -> float:
@@ -40,7 +40,7 @@ class Listening:
             if self.device.count and age > self.limit:
                 self.alarms.append(moment)
             self._now = 1000.0 + moment
-            self._devices.seen([Reading(self.name, 1, {"a": 1.0})])
+            self.devices.seen([Reading(self.name, 1, {"a": 1.0})])
 
 
 @pytest.fixture
@@ -130,3 +130,57 @@ def test_a_gap_longer_than_any_is_no_error() -> None:
     for n in range(1, 4):
         rhythm.gap((2 * n - 1) * 1e8, 2 * n * 1e8)
     assert rhythm.limit(6e8, 5.0) is not None
+
+
+async def test_a_rhythm_is_kept_for_the_next_run(
+    opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Listening(Devices(opened()), monkeypatch)
+    before.hear(evenly(3600, 9 * 3600))
+    await before.devices.close()
+    monkeypatch.undo()
+    after = Listening(Devices(opened()), monkeypatch)
+    assert before.limit == pytest.approx(18_000, rel=0.01)
+    assert after.limit == pytest.approx(18_000, rel=0.01)
+    after.hear(evenly(3600, 5 * 3600, 10.0))
+    assert after.alarms == []
+    assert after.limit == pytest.approx(18_000, rel=0.01)
+
+
+async def test_the_time_that_nobody_listened_is_no_gap(
+    opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Listening(Devices(opened()), monkeypatch)
+    before.hear(evenly(20, 2 * 3600))
+    await before.devices.close()
+    monkeypatch.undo()
+    for _ in range(3):
+        after = Listening(Devices(opened()), monkeypatch)
+        after.hear(evenly(20, 600, 7 * 3600))
+        await after.devices.close()
+        monkeypatch.undo()
+    assert after.limit == pytest.approx(100, rel=0.01)
+
+
+@pytest.mark.parametrize("kept", ["", "[", "{}", "[[99,1,1]]", "[[1,-1,1]]", "[[1,1e99,1e999]]"])
+async def test_a_rhythm_that_is_damaged_is_learnt_anew(
+    opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    before = Listening(Devices(opened()), monkeypatch)
+    before.hear(evenly(3600, 9 * 3600))
+    await before.devices.close()
+    monkeypatch.undo()
+    await before.devices.database.write(
+        lambda c: c.execute("UPDATE device_last SET rhythm = ?", (kept,))
+    )
+    after = Listening(Devices(opened()), monkeypatch)
+    assert after.device.rhythm is None
+    assert after.device.last == {"a": 1.0}
+
+
+def test_what_lay_long_back_counts_little_in_the_next_run() -> None:
+    rhythm = Rhythm(0.0)
+    for n in range(2):
+        rhythm.gap(100.0 * n, 100.0 * n + 50)
+    assert Rhythm.restored(rhythm.kept(200.0), 0.0).limit(0.0, 5.0) is not None
+    assert Rhythm.restored(rhythm.kept(200.0), 90 * DAY).limit(0.0, 5.0) is None
