@@ -156,7 +156,7 @@ async def test_the_time_that_nobody_listened_is_no_gap(
     monkeypatch.undo()
     for _ in range(3):
         after = Listening(Devices(opened()), monkeypatch)
-        after.hear(evenly(20, 600, 7 * 3600))
+        after.hear(evenly(20, 8 * 3600, 7 * 3600))
         await after.devices.close()
         monkeypatch.undo()
     assert after.limit == pytest.approx(100, rel=0.01)
