@@ -10,7 +10,6 @@ _RULES: Sequence[dict[str, object]] = (
         "name": "device-silent",
         "presence": "*",
         "state": "stale",
-        "group_wait": "10s",
         "message": "{device} is {value}: {why}",
     },
     {

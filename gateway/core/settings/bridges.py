@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.core.contracts import Bridge, Context, Endpoint
-from gateway.core.settings.model import Id, Settings
-from gateway.core.settings.quantities import Duration
+from gateway.core.settings.model import Id, Settings, wrong
+from gateway.core.settings.quantities import Duration, duration_text
 
 
 class BatchSettings(Settings):
@@ -72,6 +72,14 @@ class RetrySettings(Settings):
     breaker: BreakerSettings = BreakerSettings()
     """When to stop trying an endpoint for a while."""
 
+    @model_validator(mode="after")
+    def _bounded(self) -> "RetrySettings":
+        # A base that is not written gives way to a lower max.
+        if "base" in self.model_fields_set and self.base > self.max:
+            most = duration_text(self.max)
+            raise wrong("base", f"is longer than max, {most}", f"at most {most}, or a longer max")
+        return self
+
 
 class PoolSettings(Settings):
     """Connections to the other side."""
@@ -92,6 +100,16 @@ class PoolSettings(Settings):
     """Longest a write waits for a connection while all are in use."""
     connect_timeout: Annotated[Duration, Field(gt=0)] = 10.0
     """Longest a connection may take to open."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "PoolSettings":
+        if self.min > self.max:
+            raise wrong(
+                "min" if "min" in self.model_fields_set else "max",
+                f"min, {self.min}, is more than max, {self.max}",
+                "raise max, or keep fewer connections open when idle",
+            )
+        return self
 
 
 class BridgeSettings(Settings):
