@@ -158,12 +158,13 @@ def _rates(devices: Sequence[Device], looks: Looks) -> list[float]:
 def _row(device: Device, rate: float | None, health: Health) -> dict[str, Any]:
     part, silent = health.devices.get(device.id), device.silent
     reasons = part.reasons if part is not None else ()
+    unheard = None if device.count else "not heard since the gateway was started"
     return {
         "id": device.id,
         "source": device.source,
         "level": part.level.value if part is not None else Level.UNKNOWN.value,
         "score": part.score if part is not None else 0,
-        "why": reasons[0].text if reasons else None,
+        "why": reasons[0].text if reasons else unheard,
         "rate": None if rate is None else round(rate, 3),
         "silent": None if silent is None else round(silent, 1),
         "interval": round(device.interval, 3) or None,

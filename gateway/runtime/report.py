@@ -93,6 +93,7 @@ class Report:
                 continue
             if device.id not in health.devices:
                 health.watch(device.id, self._probe(device))
+                self._house.health_log.unknown(f"device/{device.id}")
             self._turns[self._known % REPEAT].append(health.devices[device.id])
 
     def _probe(self, device: Device) -> DeviceProbe:
@@ -162,7 +163,9 @@ class Report:
         log = self._house.health_log
         for part in (*changed, self._house.health_.whole):
             well = part.level is Level.EXCELLENT and not part.reasons
-            if part.level is Level.UNKNOWN or (part.kind == "device" and well):
+            if part.level is Level.UNKNOWN and part.kind == "device":
+                log.unknown(part.path)
+            elif part.level is Level.UNKNOWN or (part.kind == "device" and well):
                 log.end(part.path)
             else:
                 why = part.reasons[0].text if part.reasons else ""

@@ -2,9 +2,9 @@
 
 A row says how long a part stayed as it was. What is steady is one row whose end moves; what changes
 has a row for each change of its level, and at most one a minute where only the score changes. A
-device has rows only for when it was not well: what is between them, while the gateway itself was
-there, was. Rows wait in memory and are written every ten minutes: a write wears a card by some
-10 kB, and a crash costs the last of them.
+device has rows only for when it was not well, and for more than a minute of not knowing: what is
+between them, while the gateway itself was there, was well. Rows wait in memory and are written
+every ten minutes: a write wears a card by some 10 kB, and a crash costs the last of them.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ WHOLE = "gateway/gateway"
 _MINUTE = 60 * 10**9
 _WAITING = 20_000  # rows that wait for a disk that refuses; the oldest go
 _BAD = ("WARNING", "CRITICAL", "FAILED")
+_UNKNOWN = "UNKNOWN"
 _MOST_WHY = 200  # characters
 _SQL = statements((files(__package__) / "health.sql").read_text())
 
@@ -95,8 +96,14 @@ class HealthHistory:
         self._end(part, now)
         self._runs[part] = _Run(part, now, score, level, why)
 
+    def unknown(self, device: str) -> None:
+        """From now on nobody knows how a device is. Kept if that lasts: after each start it is so
+        of every device for a moment."""
+        self.note(device, 0, _UNKNOWN)
+
     def end(self, part: str) -> None:
-        """Nothing is to be told of a part any more: it is not known, or a device that is well."""
+        """Nothing is to be told of a part any more: it is not known, or a device that is well or
+        no more."""
         self._end(part, boottime())
 
     def settle(self) -> None:
@@ -111,7 +118,7 @@ class HealthHistory:
 
     def _end(self, part: str, now: int) -> None:
         run = self._runs.pop(part, None)
-        if run is not None:
+        if run is not None and not (run.level == _UNKNOWN and now - run.since < _MINUTE):
             run.until = now
             if len(self._ended) == _WAITING:
                 self.dropped += 1
@@ -188,6 +195,7 @@ class HealthHistory:
         return [
             stay._replace(since=max(stay.since, start), until=min(stay.until, end))
             for stay in stays
+            if stay.level != _UNKNOWN
         ]
 
     async def _stays(self, part: str, start: int, end: int) -> list[Stay]:

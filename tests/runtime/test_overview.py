@@ -55,6 +55,13 @@ def ids(found: dict[str, Any]) -> list[str]:
     return [row["id"] for row in found["rows"]]
 
 
+def test_a_device_that_was_not_heard_yet_has_that_for_a_reason(devices: Devices) -> None:
+    add(devices, "pump", "soil")
+    hear(devices, "soil")
+    rows = {row["id"]: row["why"] for row in ask(devices, deque())["rows"]}
+    assert rows == {"pump": "not heard since the gateway was started", "soil": None}
+
+
 def test_filter_and_page(devices: Devices) -> None:
     add(devices, *(f"pump-{n}" for n in range(30)), "soil-1")
     found = ask(devices, deque(), text="pump", limit=10, offset=25)

@@ -122,6 +122,28 @@ async def test_a_device_is_told_of_when_it_is_not_well(
     ]  # fmt: skip
 
 
+async def test_a_device_that_nobody_knows_of_was_not_well(
+    opened: Callable[[], Database], clock: Clock
+) -> None:
+    log = HealthHistory(opened())
+    log.note(WHOLE, 100, "EXCELLENT")
+    log.unknown("device/pump")
+    clock.now += 30
+    log.end("device/pump")  # so soon after a start nothing is made of it
+    clock.now += 70
+    log.unknown("device/pump")
+    clock.now += 100
+    for _ in range(2):  # as it goes on, and from its row
+        assert await everything(log, "device/pump") == [(0, 100, 100, "EXCELLENT")]
+        await log.saved()
+    log.end("device/pump")
+    clock.now += 100
+    expected = [(0, 100, 100, "EXCELLENT"), (200, 300, 100, "EXCELLENT")]
+    for _ in range(2):
+        assert await everything(log, "device/pump") == expected
+        await log.saved()
+
+
 async def test_it_is_bounded_by_age_and_by_rows(
     opened: Callable[[], Database], clock: Clock
 ) -> None:
