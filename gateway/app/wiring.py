@@ -226,6 +226,7 @@ class Wiring:
     def _start_alerts(self, config: Config) -> None:
         house = self._house
         house.alerting = None
+        house.health_.forget("stage", "alerts")
         if not config.alerts.enabled:
             return
         figures = HouseFigures(house, config.gateway.data_dir, lambda: certificates_of(self.config))
@@ -238,6 +239,7 @@ class Wiring:
             figures,
             lambda: self._announcer,
         )
+        house.health_.register("stage", "alerts", probes.alerts(alerts))
         self._parts.start("figures", figures.run())
         self._parts.start("alerts", alerts.run(house.bus))
 

@@ -9,6 +9,7 @@ from gateway.bus.subscription import Subscription
 from gateway.core.words import about, lasting
 from gateway.io.sqlite.database import Database
 from gateway.runtime import meanwhile
+from gateway.runtime.alerting import Alerting
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.intake import Intake
 from gateway.stages.health import Deduction, Flow, Limits, Probe, Rules, over
@@ -186,6 +187,23 @@ def state(devices: Devices, dead_letters: DeadLetters) -> Probe:
         if dead_letters.dropped:
             text = f"{dead_letters.dropped} dead letters had to go for newer ones"
             found.append(Deduction("dead_letters_dropped", dead_letters.dropped, 0, 10, text))
+        return found
+
+    return probe
+
+
+def alerts(alerting: Alerting) -> Probe:
+    """Alerts: whether people can be told, and whether what they are told can be kept."""
+
+    def probe() -> Sequence[Deduction]:
+        found = []
+        if alerting.trouble:
+            text, doing = f"not written: {alerting.trouble}", meanwhile.TRIES
+            found.append(Deduction("disk", alerting.trouble, "writable", 40, text, doing))
+        for each in alerting.channels():
+            if each["last_error"]:
+                text = f"{each['waiting']} wait for channel {each['name']}: {each['last_error']}"
+                found.append(Deduction("channel", each["name"], "ok", 40, text, meanwhile.TRIES))
         return found
 
     return probe

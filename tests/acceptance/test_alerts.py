@@ -268,7 +268,11 @@ def test_the_address_of_a_channel_is_shown_nowhere(
     gateway = running(None, channels=[{"name": "own", "url": url, "allow_private": True}])
     say(gateway.broker_port, "soil-4", battery=10)
     gateway.wait(lambda: gateway.api("status")["alerts"]["channels"][0]["state"] == "failing")
+    gateway.wait(lambda: "channel own" in gateway.get("/api/v1/health").text)
+    (reason,) = (each for each in gateway.api("health")["reasons"] if "channel own" in each["text"])
+    assert reason["metric"] == "channel", reason
     shown = [gateway.get("/api/v1/status").text, gateway.command("alerts", "channels").stdout]
+    shown.append(gateway.get("/api/v1/health").text)
     shown += [gateway.command("alerts", "test", "own").stderr, gateway.log.read_text()]
     assert "503" in shown[1]
     assert all(secret not in text for text in shown)
