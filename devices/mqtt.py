@@ -20,7 +20,14 @@ from gateway.core.contracts import Burst, Codec, Command, Context, Device, Endpo
 from gateway.core.events import Event, StateSeen
 from gateway.core.mqtt_url import parse_url
 from gateway.core.settings import BrokerAddress, CodecSettings, DeviceSettings, Duration, wrong
-from gateway.core.topics import Topics, TopicTemplate, check_commands, check_filter, device_of
+from gateway.core.topics import (
+    Topics,
+    TopicTemplate,
+    check_commands,
+    check_filter,
+    device_of,
+    uncovered,
+)
 from gateway.io.mqtt.beside import Beside
 from gateway.io.mqtt.bulk import BulkClient
 from gateway.io.mqtt.canary import DEAF, Canary
@@ -109,12 +116,15 @@ class MqttSettings(BrokerAddress, DeviceSettings):
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What is subscribed to."""
+        """What is subscribed to: none that another brings as well, since a broker that speaks
+        MQTT 5 may send a message once for each subscription (section 3.3.4)."""
+        own = uncovered(self.topics)
         if not self.discover:
-            return self.topics
+            return own
         from gateway.codecs import families  # only who discovers needs them
 
-        return tuple(dict.fromkeys((*self.topics, *families.filters())))
+        # Our own stay: the broker may refuse what is only discovered.
+        return own + uncovered(families.filters(), by=own)
 
     def build(self, name: str, context: Context) -> Device:
         """The driver."""

@@ -1,5 +1,6 @@
 """Our MQTT namespace: `<root>/<gateway>/<class>/<device>/<channel>`, five fixed levels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.core.errors import DecodeError
@@ -70,6 +71,30 @@ def device_of(templates: list[TopicTemplate], topic: str) -> str:
         if device:
             return device
     raise DecodeError(f'no device can be told from topic "{topic}"', reason="topic")
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether whatever the topic, or topic filter, `other` stands for is covered by the topic
+    filter `pattern`: MQTT 5.0 section 4.7."""
+    if pattern[:1] in ("+", "#") and other.startswith("$"):
+        return False
+    wanted, levels = pattern.split("/"), other.split("/")
+    for place, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if place >= len(levels) or levels[place] == "#" or level not in ("+", levels[place]):
+            return False
+    return len(wanted) == len(levels)
+
+
+def uncovered(filters: Sequence[str], by: Sequence[str] = ()) -> tuple[str, ...]:
+    """Those of these topic filters, each once, that no other one of them or of `by` covers."""
+    every = dict.fromkeys((*by, *filters))
+    return tuple(
+        each
+        for each in dict.fromkeys(filters)
+        if each not in by and not any(covers(other, each) for other in every if other != each)
+    )
 
 
 def check_filter(topic: str) -> None:

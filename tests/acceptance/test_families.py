@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.runtime.report import REPEAT
 from tests.acceptance.test_codecs import client, hearing
 from tests.support.gateway import Gateway, gateway
@@ -155,8 +157,12 @@ def test_what_waited_while_the_gateway_was_away_is_not_lost(tmp_path: Path) -> N
             house.stop()
 
 
-def test_a_last_will_is_told_at_once_and_not_at_the_devices_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("topics", [[], ["#"]])
+def test_a_last_will_is_told_at_once_and_not_at_the_devices_turn(
+    tmp_path: Path, topics: list[str]
+) -> None:
     """Devices that are well are looked at in turn, within 20 s: of as many, one has each turn."""
+    own = {"topics": topics} if topics else {}
     plugs = [f"plug-{number}" for number in range(REPEAT)]
     with (
         mosquitto(tmp_path / "broker") as broker,
@@ -164,7 +170,7 @@ def test_a_last_will_is_told_at_once_and_not_at_the_devices_turn(tmp_path: Path)
         gateway(
             tmp_path / "gateway",
             broker={"embedded": False, "port": broker.port},
-            devices=[{"type": "mqtt", "discover": True}],
+            devices=[{"type": "mqtt", "discover": True, **own}],
         ) as house,
         subscriber(broker.port, "berrygate/+/status/+/presence", "presence") as seen,
     ):
@@ -184,3 +190,5 @@ def test_a_last_will_is_told_at_once_and_not_at_the_devices_turn(tmp_path: Path)
         seen.wait(lambda: all_are("offline"), REPEAT / 3)
         all_say("Online")
         seen.wait(lambda: all_are("online"), REPEAT / 3)
+        # And each once, however many of the filters bring it.
+        assert [house.values(plug, "online") for plug in plugs] == [[True, False, True]] * REPEAT

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.codecs.families import FamiliesCodec, filters
-from gateway.codecs.families.codec import _matches
 from gateway.codecs.json import JsonCodec
+from gateway.core.topics import covers
 
 GOLDEN = Path(__file__).parent / "golden"
 FAMILIES = sorted(GOLDEN.glob("*.json"))
@@ -56,8 +56,8 @@ class House:
 
     def subscribes(self, topic: str) -> bool:
         """Whether the source would be sent what is on a topic."""
-        wanted = [each.split("/") for each in (*filters(), *self.listened)]
-        return own(topic) or any(_matches(each, topic.split("/")) for each in wanted)
+        wanted = (*filters(), *self.listened)
+        return own(topic) or any(covers(each, topic) for each in wanted)
 
     def about(self, device: str) -> dict[str, Any]:
         """What is known of a device."""

@@ -23,6 +23,7 @@ from gateway.codecs.families.zigbee2mqtt import Zigbee2Mqtt
 from gateway.codecs.reports import Report
 from gateway.core.contracts import About, Addressed, Codec, Measured, Plain, Value
 from gateway.core.errors import DecodeError
+from gateway.core.topics import covers
 
 _MOST_TOPICS = 20_000  # whose family is remembered
 _FIXED: tuple[Callable[[Known], Family], ...] = (
@@ -38,16 +39,6 @@ def filters() -> tuple[str, ...]:
     found = [family(known) for family in _FIXED]
     found.append(HomeAssistant(known, lambda topic: False, lambda topic, wanted: None))
     return tuple(topic for family in found for topic in family.filters)
-
-
-def _matches(pattern: Sequence[str], levels: Sequence[str]) -> bool:
-    """Whether a topic is covered by a filter; both by their levels."""
-    for place, level in enumerate(pattern):
-        if level == "#":
-            return True
-        if place >= len(levels) or level not in ("+", levels[place]):
-            return False
-    return len(pattern) == len(levels)
 
 
 class FamiliesCodec:
@@ -72,9 +63,9 @@ class FamiliesCodec:
         self._fixed = [family(self.known) for family in _FIXED]
         self._announced = HomeAssistant(self.known, self._taken, self._listen, ours)
         for family in self._fixed:
-            if isinstance(family, Tasmota):
+            if isinstance(family, Tasmota | OpenMqttGateway):
                 family.listen = self._listen
-        self._filters = [each.split("/") for each in filters()]
+        self._filters = filters()
         self._of: dict[str, Family | None] = {}
 
     # -- which family -----------------------------------------------------------------------------
@@ -100,8 +91,7 @@ class FamiliesCodec:
         return found
 
     def _covered(self, topic: str) -> bool:
-        levels = topic.split("/")
-        return any(_matches(each, levels) for each in self._filters)
+        return any(covers(each, topic) for each in self._filters)
 
     def _taken(self, topic: str) -> bool:
         """Whether an announced topic is read already, by another family or by the source."""

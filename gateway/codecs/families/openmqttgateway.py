@@ -7,7 +7,7 @@ itself is a device too. Metrics are called as Theengs and rtl_433 call them (`te
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway.codecs.families.known import Known
@@ -60,7 +60,7 @@ class OpenMqttGateway:
     name = _FAMILY
     filters: tuple[str, ...] = (
         "+/+/BTtoMQTT/#", "+/+/BLEtoMQTT/#", "+/+/RTL_433toMQTT/#", "+/+/433toMQTT/#",
-        "+/+/PilighttoMQTT/#", "+/+/IRtoMQTT/#", "+/+/LORAtoMQTT/#", "+/+/SYStoMQTT", "+/+/LWT",
+        "+/+/PilighttoMQTT/#", "+/+/IRtoMQTT/#", "+/+/LORAtoMQTT/#", "+/+/SYStoMQTT",
         "+/+/RFtoMQTT/#", "+/+/RF2toMQTT/#", "+/+/SRFBtoMQTT/#", "+/+/2GtoMQTT/#",
         "+/+/CLIMAtoMQTT/#", "+/+/DHTtoMQTT",
     )  # fmt: skip
@@ -68,6 +68,8 @@ class OpenMqttGateway:
     def __init__(self, known: Known) -> None:
         self._known = known
         self._gateways: set[str] = set()  # `<base>/<gateway>` that have said so
+        # `+/+/LWT` would be Tasmota's too, and bring each of those twice.
+        self.listen: Callable[[str, bool], None] = lambda topic, wanted: None
 
     def device_of(self, topic: str) -> str | None:
         """See Family. `LWT` belongs to it where the gateway said something before, or is called as
@@ -89,8 +91,9 @@ class OpenMqttGateway:
             about = self._known.of(gateway, _FAMILY)
             about.online = presence(text_of(payload))
             return () if about.online is None else [(gateway, None, {"online": about.online})]
-        if len(self._gateways) < 1_000:
+        if f"{base}/{gateway}" not in self._gateways and len(self._gateways) < 1_000:
             self._gateways.add(f"{base}/{gateway}")
+            self.listen(f"{base}/{gateway}/LWT", True)
         if not payload.lstrip().startswith(b"{"):
             return ()
         data = tree(payload)
