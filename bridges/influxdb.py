@@ -20,7 +20,7 @@ from gateway.core.errors import Denied, Rejected, Unavailable
 from gateway.core.secrecy import concealed_line
 from gateway.core.settings import BridgeSettings, Duration, Secret, Settings, Size, wrong
 from gateway.io.blocking import Blocking
-from gateway.io.http import Answer, failure, make_answer, network_failure
+from gateway.io.http import Answer, failure, is_here, make_answer, network_failure
 from gateway.io.parts_of import parts_of
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ class InfluxdbSettings(BridgeSettings):
     max_body: Size = 10_000_000
     """Most bytes in one write, before compression; a larger batch becomes several. A server's own
     limit is found out by its refusals (HTTP 413)."""
+    gzip: Literal["auto"] | bool = "auto"
+    """Compress what is written; auto: unless the server is on this machine, where it would cost
+    more than it spares."""
     verify: bool = True
     """Check the server's certificate."""
     ca_file: str | None = None
@@ -129,7 +132,7 @@ class InfluxdbSettings(BridgeSettings):
 
 
 Write = Callable[[bytes], Answer]
-"""Writes a gzipped body; blocks."""
+"""Writes a body; blocks."""
 
 
 class _TooLargeError(Exception):
@@ -246,9 +249,7 @@ class InfluxdbBridge:
         Throttled or Denied."""
         try:
             # Some time more than the client's own limit, which is the one that should be met.
-            answer = await self._blocking.call(
-                lambda: conn(_gzip(body)), self._settings.timeout + 1.0
-            )
+            answer = await self._blocking.call(lambda: conn(body), self._settings.timeout + 1.0)
         except TimeoutError as error:
             raise Unavailable(f"no answer within {self._settings.timeout:g} s") from error
         if answer.status >= 300 or answer.is_page:
@@ -322,15 +323,17 @@ def _writing(
     url = urllib3.util.parse_url(where)
     target = f"{url.path}?{urlencode({key: value for key, value in query.items() if value})}"
     connection = pool.connection_from_url(url.url)
-    sent = {
-        **headers, "Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"
-    }  # fmt: skip
+    sent = {**headers, "Content-Type": "text/plain; charset=utf-8"}
+    zipped = not is_here(url.host or "") if settings.gzip == "auto" else settings.gzip
+    packed = _gzip if zipped else bytes
+    if zipped:
+        sent["Content-Encoding"] = "gzip"
     limit = urllib3.Timeout(total=settings.timeout)
 
     def write(body: bytes) -> Answer:
         try:
             answer = connection.urlopen(
-                "POST", target, body=body, headers=sent, redirect=False, timeout=limit
+                "POST", target, packed(body), sent, redirect=False, timeout=limit
             )
         except urllib3.exceptions.HTTPError as error:
             raise network_failure(error) from error

@@ -15,6 +15,7 @@ from gateway.core.settings import RetrySettings
 from gateway.stages import compose
 from gateway.stages.health import HealthStage
 from gateway.stages.retry import Retry
+from tests.support.http_peer import Said, http_peer
 from tests.support.influx import influx_1, victoria
 from tests.support.influx2 import BUCKET, ORG, TOKEN, Influx2, influx_2
 from tests.support.ports import free_port
@@ -122,6 +123,27 @@ async def test_a_bad_token_and_a_missing_bucket_need_a_person() -> None:
         assert "wrong-token" not in str(refused.value)
         with pytest.raises(Denied, match="not found"):
             await send(bridge(server.url, bucket="elsewhere"), batch(1))
+
+
+@pytest.mark.parametrize(
+    ("host", "gzip", "expected"),
+    [
+        ("127.0.0.1", {}, False),
+        ("localhost", {}, False),
+        ("0.0.0.0", {}, True),
+        ("127.0.0.1", {"gzip": True}, True),
+        ("0.0.0.0", {"gzip": False}, False),
+    ],
+)
+async def test_what_goes_over_a_network_is_compressed(
+    host: str, gzip: dict[str, bool], expected: bool
+) -> None:
+    with http_peer(lambda asked: Said(204)) as peer:
+        url = peer.url.replace("127.0.0.1", host)
+        await send(bridge(url, **gzip), batch(3))
+    (asked,) = peer.asked
+    assert (asked.headers.get("Content-Encoding") == "gzip") is expected
+    assert asked.body.count(b"\n") == 2
 
 
 async def test_nobody_there() -> None:

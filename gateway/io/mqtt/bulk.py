@@ -29,7 +29,7 @@ PRIVATE_NAMES = (
 
 _PUBACK, _PUBREC = 0x4002, 0x5002  # with the length of what follows
 _PUBREL, _PUBCOMP = 0x62, b"\x70\x02"
-_READ = 64 * 1024
+_READ = 60 * 1024  # below what gets pages of its own each time, see gateway/runtime/allocator.py
 _READS = 16  # most reads before what was read is handed up
 _GATHER = 0.024  # under load, how long data gathers before it is read, at least and at most (s)
 _GATHER_MOST = 0.2
