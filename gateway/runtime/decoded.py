@@ -18,6 +18,10 @@ class Registry(Protocol):
         """`values`, if the device may have these metrics. Raises DecodeError."""
         ...
 
+    def delayed(self, device: str, seconds: float) -> None:
+        """A reading came so long after the time that the device itself gave it."""
+        ...
+
     def refused(self, device: str, count: int) -> None:
         """So many messages of a device, or "" for whoever is none, were over its rate."""
         ...

@@ -354,7 +354,11 @@ class Decoder:
         if given is None:
             return Reading(device, self._next(), values, moment.flags)
         when = self._sane(given, moment)
-        return Reading(device, when, values, moment.late if when == given else moment.flags)
+        if when != given:
+            return Reading(device, when, values, moment.flags)
+        if not moment.flags:  # else it waited somewhere, or our own clock is not set
+            self._registry.delayed(device, (moment.received - when) / 1e9)
+        return Reading(device, when, values, moment.late)
 
     def _sane(self, time: int, moment: "_Moment") -> int:
         """A device's own time wins where it can be true; ours says nothing while it is not set."""

@@ -156,7 +156,7 @@ class House:
         used = {
             "devices": len(devices),
             "series": max((len(device.metrics) for device in devices), default=0),
-            "total_series": self.devices_.series,
+            "total_series": self.devices_.admission.series,
         }
         refused = sum((i.refusals.counts for i in self.intakes.values()), Counter[str]())
         return {

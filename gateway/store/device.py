@@ -19,8 +19,9 @@ class Device:
     retained messages. count: readings since this start, the first of them at `began`, the last at
     `heard` (s, time.monotonic). varies: whether its readings have different metrics.
     rhythm: its pauses, once it made one, in earlier runs too. refused: messages over its rate,
-    since then; left_out: messages that were dropped because it is ignored. told: its model and the
-    like, by its driver.
+    since then; left_out: messages that were dropped because it is ignored. latency: how long (s)
+    its readings take to us, by its own clock and lately; None where it tells no times. told: its
+    model and the like, by its driver.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Device:
     refused: int = 0
     left_out: int = 0
     rhythm: Rhythm | None = None
+    latency: float | None = None
     told: Mapping[str, Any] | None = None
 
     @property
@@ -77,6 +79,7 @@ class Device:
             "first_seen": self.first_seen // 1_000_000,
             "last_seen": self.last_seen // 1_000_000 or None,
             "interval": round(self.interval, 3) or None,
+            "latency": None if self.latency is None else round(self.latency, 3),
             "readings": self.readings,
             "refused": self.refused,
             "left_out": self.left_out,

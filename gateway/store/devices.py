@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from gateway.core.contracts import Reading, Value
 from gateway.core.errors import DecodeError
 from gateway.core.ids import MAX_LENGTH, RESERVED, slug
-from gateway.core.shared import Shared
 from gateway.io.sqlite.database import Database
 from gateway.store.abouts import Abouts
+from gateway.store.admission import Admission
 from gateway.store.checksums import checksum
 from gateway.store.device import Device, paused
 from gateway.store.device_rows import RESCUE, SQL, read, row_of, without
@@ -24,9 +24,7 @@ log = logging.getLogger(__name__)
 SAVE_EVERY = 60.0
 """How often counts and times of devices are saved (s); a write wears a card by some 10 kB."""
 _RETRY = 1.0
-_METRICS_SHARED = Shared[str]()
-_SHAPES_SHARED = Shared[tuple[str, ...]]()
-_SHAPES = 500_000  # names in all shapes that are remembered, of all devices
+_WEIGHT = 0.1  # of the last reading in a device's latency
 IMPORTED = "import"
 """The source of devices of which there is imported history only."""
 
@@ -39,6 +37,7 @@ class Devices:
     database: where they are kept. limit: how many it may know; series: how many metrics each of
     them may have; total_series: all of them together. trouble: why nothing can be saved at the
     moment, or "". every: how often what is counted is saved (s). abouts: what people say of them.
+    admission: which metrics they may have.
     departed: grows when a device goes, or is wanted or unwanted; observers: called then.
     """
 
@@ -52,10 +51,7 @@ class Devices:
         self.database = database
         self.every = SAVE_EVERY
         self._limit = limit
-        self._series = series
-        self._total_series = total_series
-        self.series = 0
-        self._shapes = 0
+        self.admission = Admission(series, total_series)
         self._numbers: dict[str, int] = {}  # a base that was taken -> the number to try next
         self._devices: dict[str, Device] = {}
         self._ids: dict[tuple[str, str], str] = {}
@@ -78,8 +74,7 @@ class Devices:
     def adjust(self, limit: int, series: int, total_series: int) -> None:
         """Go by other limits from now on; whoever is known stays."""
         self._limit = limit
-        self._series = series
-        self._total_series = total_series
+        self.admission.adjust(series, total_series)
 
     def id_of(self, original: str, source: str) -> str:
         """The id of a device of `source`, the same for ever; a new one is registered.
@@ -148,36 +143,14 @@ class Devices:
 
     def admit(self, device: str, values: dict[str, Value]) -> dict[str, Value]:
         """`values`, if the device may have these metrics. Raises DecodeError (too_many_series)."""
-        known = self._devices[device]
-        names = tuple(values)
-        if names in known.shapes:
-            return values
-        new = values.keys() - known.metrics
-        if new:
-            self._admit_new(known, new)
-        # Every order and every choice of metrics is a shape of its own: remembered while there is
-        # room, looked through name by name after that.
-        if self._shapes + len(names) <= _SHAPES and len(known.shapes) < self._series:
-            known.varies = bool(known.shapes)
-            known.shapes = _SHAPES_SHARED.joined(known.shapes, names)
-            self._shapes += len(names)
-        return values
+        return self.admission.admit(self._devices[device], values)
 
-    def _admit_new(self, known: Device, new: set[str]) -> None:
-        if len(known.metrics) + len(new) > self._series:
-            raise DecodeError(
-                f"{known.id} has {len(known.metrics)} metrics; these are too many more",
-                reason="too_many_series",
-                fix="raise limits.series",
-            )
-        if self.series + len(new) > self._total_series:
-            raise DecodeError(
-                f"all devices together have {self.series} metrics; these are too many more",
-                reason="too_many_in_all",
-                fix="raise limits.total_series",
-            )
-        known.metrics = _METRICS_SHARED.joined(known.metrics, *new)
-        self.series += len(new)
+    def delayed(self, device: str, seconds: float) -> None:
+        """A reading came so long after the time that the device itself gave it."""
+        known = self._devices.get(device)
+        if known is not None:
+            before = known.latency if known.latency is not None else seconds
+            known.latency = before + _WEIGHT * (seconds - before)
 
     def refused(self, device: str, count: int) -> None:
         """So many messages of a device, or of whoever is none, were over its rate."""
@@ -276,16 +249,13 @@ class Devices:
         if lives is gone:
             stays.last, stays.last_time, stays.last_seen = gone.last, gone.last_time, seen
         stays.readings += gone.readings
-        self.series += len(gone.metrics - stays.metrics)
-        stays.metrics |= gone.metrics
+        self.admission.joined(stays, gone)
         self._changed.add(into)
 
     def _leave(self, device: str) -> Sequence[tuple[str, str]]:
         """At once, so that nothing more is saved of it; the names it came under."""
         gone = self._devices.pop(device)
-        self.series -= len(gone.metrics)
-        self._shapes -= sum(map(len, gone.shapes))
-        gone.shapes = frozenset()
+        self.admission.left(gone)
         keys = [key for key, known in self._ids.items() if known == device]
         for key in keys:
             del self._ids[key]
@@ -298,7 +268,7 @@ class Devices:
         """The disk refused: it is still there."""
         self._devices.setdefault(gone.id, gone)
         self._ids.update(dict.fromkeys(keys, gone.id))
-        self.series += len(gone.metrics)
+        self.admission.back(gone)
         self.changed()
 
     def changed(self) -> None:

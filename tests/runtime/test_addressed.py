@@ -20,6 +20,9 @@ class Registry:
     def id_of(self, original: str, source: str) -> str:
         return f"{source}-{original}".lower()
 
+    def delayed(self, device: str, seconds: float) -> None:
+        """Not looked at here."""
+
     def admit(self, device: str, values: dict[str, Value]) -> dict[str, Value]:
         return values
 

@@ -14,6 +14,9 @@ class Registry:
     def id_of(self, original: str, source: str) -> str:
         return original.lower()
 
+    def delayed(self, device: str, seconds: float) -> None:
+        """Not looked at here."""
+
     def admit(self, device: str, values: dict[str, Value]) -> dict[str, Value]:
         return values
 

@@ -20,6 +20,12 @@ class Anybody:
     def id_of(self, original: str, source: str) -> str:
         return original
 
+    def __init__(self) -> None:
+        self.delays: list[float] = []
+
+    def delayed(self, device: str, seconds: float) -> None:
+        self.delays.append(seconds)
+
     def admit(self, device: str, values: dict[str, Value]) -> dict[str, Value]:
         return values
 
@@ -30,8 +36,9 @@ class Source:
     def __init__(self) -> None:
         self.now = NOW
         self.flags = 0
+        self.registry = Anybody()
         self.decoder = Decoder(
-            "s", JsonSettings().build(), lambda topic: "d", Anybody(), Limits(),
+            "s", JsonSettings().build(), lambda topic: "d", self.registry, Limits(),
             lambda burst: (self.now, self.flags),
         )  # fmt: skip
 
@@ -100,3 +107,14 @@ def test_what_another_gateway_sent_is_flagged(source: Source) -> None:
         assert (one.flags, two.flags) == (forwarded | flags, forwarded)
         assert three.flags == int(Flag.LATE) | flags
         assert two.time == 1_795_000_000_123_000_001
+
+
+def test_how_long_a_reading_took_is_told_where_the_device_gave_a_time(source: Source) -> None:
+    at = NOW // 1_000_000
+    source.takes(b'{"a": 1}', b'{"time": %d, "a": 1}' % (at - 1_500))
+    source.takes(b'{"time": %d, "a": 1}' % (at + 250))  # its clock is ahead
+    source.takes(b'{"time": 5, "a": 1}')  # it has none
+    source.takes(b'{"time": %d, "a": 1}' % (at - 60_000), late=True)  # it waited at the broker
+    source.flags = int(Flag.UNSYNCED)
+    source.takes(b'{"time": %d, "a": 1}' % (at - 60_000))
+    assert source.registry.delays == [1.5, -0.25]

@@ -36,6 +36,18 @@ async def test_names_that_give_one_id_are_told_apart_for_ever(opened: Opened) ->
     assert {name: second.id_of(name, "attic") for name in reversed(names)} == ids_elsewhere
 
 
+def test_latency_follows_what_a_device_lately_took(opened: Opened) -> None:
+    devices = Devices(opened())
+    pump = devices.get(devices.id_of("pump", "field"))
+    assert pump.as_dict()["latency"] is None
+    devices.delayed("pump", 2.0)
+    assert pump.as_dict()["latency"] == 2.0
+    for _ in range(100):
+        devices.delayed("pump", 0.5)
+    assert pump.as_dict()["latency"] == 0.5
+    devices.delayed("forgotten a moment ago", 1.0)
+
+
 def test_what_leaves_no_id_and_what_is_one_too_many_is_refused(opened: Opened) -> None:
     devices = Devices(opened(), limit=2)
     with pytest.raises(DecodeError) as refused:
