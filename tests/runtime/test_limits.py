@@ -294,7 +294,7 @@ def test_names_that_give_one_id_stay_cheap(tmp_path: Path) -> None:
 
 
 def test_sets_of_metrics_are_not_all_remembered(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("gateway.store.devices._SHAPES", 30)
+    monkeypatch.setattr("gateway.store.admission._SHAPES", 30)
     state = Database(tmp_path / "state.db", files("gateway.store") / "migrations" / "state")
     devices = Devices(state, series=50)
     device = devices.id_of("a", "mqtt")
@@ -302,10 +302,10 @@ def test_sets_of_metrics_are_not_all_remembered(tmp_path: Path, monkeypatch: Any
         values: Any = {f"m{number % 40}": 1.0, f"m{number % 7}": 1.0}
         assert devices.admit(device, values) is values
     assert sum(map(len, devices.get(device).shapes)) <= 30
-    assert devices.series == 40
+    assert devices.admission.series == 40
     with pytest.raises(DecodeError):
         devices.admit(device, {f"x{n}": 1.0 for n in range(20)})
-    assert devices.series == 40
+    assert devices.admission.series == 40
     state.close()
 
 

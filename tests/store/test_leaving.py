@@ -58,7 +58,7 @@ async def test_a_forgotten_one_is_a_new_one(opened: Opened) -> None:
     await devices.merge("b", "a")
     assert devices.abouts.ignored == set()
     await devices.forget("a")
-    assert (len(devices), devices.series) == (0, 0)
+    assert (len(devices), devices.admission.series) == (0, 0)
     devices = await reopened(devices, opened)
     assert len(devices) == 0
     assert devices.id_of("a", "field") == "a"
@@ -89,7 +89,7 @@ async def test_where_the_disk_refuses_everything_stays(opened: Opened) -> None:
     assert devices.id_of("a", "field") == "a"
     assert devices.id_of("b", "field") == "b"
     assert devices.get("a").readings == 1
-    assert devices.series == 2
+    assert devices.admission.series == 2
     await devices.database.write(lambda c: c.execute("ALTER TABLE away RENAME TO device_alias"))
     devices = await reopened(devices, opened)
     assert len(devices) == 2
