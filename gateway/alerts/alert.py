@@ -3,6 +3,7 @@
 Two that have the same rule and source are the same alert, however often it comes back.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,8 +35,9 @@ class Alert:
 
     began, clearing: the same by the monotonic clock, since when it is so, and since when it is
     not so any more (None: it is). lit, heard: fired and told, by the monotonic clock: a clock that
-    is set is no time that has passed. why: what the source itself said last. stored: the state that
-    the store has. source is `soil-4`, `bridge/home`.
+    is set is no time that has passed. worded: when its message was last written, likewise. why:
+    what the source itself said last. stored: the state that the store has. source is `soil-4`,
+    `bridge/home`.
     """
 
     id: int
@@ -60,6 +62,7 @@ class Alert:
     clearing: float | None = None
     lit: float = 0.0
     heard: dict[str, float] = field(default_factory=dict)
+    worded: float = -math.inf
     why: str = ""
     stored: State | None = None
 

@@ -9,6 +9,7 @@ from gateway.core.contracts import Value
 
 MOST = 50_000
 """Alerts that are remembered, active or not; a rule on all devices makes one for each."""
+_REWORD = 60.0  # how old the text of an alert that goes on may be (s)
 _AGAIN = 600.0  # one that comes back within this has not been over (s), or ten times its hold
 _KEPT = 7 * 86_400.0  # how long one that is over is remembered (s)
 _SAVE_PENDING = 30.0  # one that is pending is worth a write after this (s)
@@ -137,6 +138,13 @@ class Engine:
             self._mature(rule, alert)
         else:
             self._moving.discard(alert)
+            if self._monotonic() - alert.worded >= _REWORD:
+                self._word(rule, alert)
+
+    def _word(self, rule: Rule, alert: Alert) -> None:
+        """Whoever is told of it later, or looks, is told what it is by then."""
+        alert.worded = self._monotonic()
+        alert.message = rule.message(alert.source, alert.value, alert.since, alert.why)
 
     def _begin(self, rule: Rule, source: str, alert: Alert | None) -> Alert | None:
         if alert is None:
@@ -170,7 +178,7 @@ class Engine:
         alert.limit = rule.limit
         alert.labels = rule.settings.labels
         alert.steps = {}
-        alert.message = rule.message(alert.source, alert.value, alert.since, alert.why)
+        self._word(rule, alert)
         self._moving.discard(alert)
         self._told(alert)
 

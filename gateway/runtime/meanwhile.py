@@ -17,6 +17,11 @@ def of_source(intake: Intake) -> str:
     return CONNECTS
 
 
+def of_bad_frames(source: str) -> str:
+    """Of what a source sent that nobody can read."""
+    return f"they are kept as dead letters; see why: berrygate bridges dead-letters {source}"
+
+
 def of_bridge(delivery: Delivery) -> str:
     """Of a bridge that does not get through."""
     resume = f"berrygate bridges resume {delivery.name}"

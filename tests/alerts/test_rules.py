@@ -64,6 +64,17 @@ def test_threshold_and_hysteresis() -> None:
     assert (alert.state, alert.count, alert.limit) == (State.RESOLVED, 1, "20")
 
 
+def test_the_text_of_one_that_goes_on_follows_what_it_is_of() -> None:
+    watched = Watched(**LOW, message="{device}: {value}")
+    texts = []
+    for value in (19, 18, 17):
+        watched.see(value)
+        texts.append(watched.engine.all()[0].message)
+        watched.clock.seconds += 40
+    assert texts == ["soil-4: 19", "soil-4: 19", "soil-4: 17"]
+    assert watched.states == ["firing"]
+
+
 @pytest.mark.parametrize(
     ("settings", "bad", "good"),
     [
