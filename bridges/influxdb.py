@@ -3,13 +3,11 @@
 import asyncio
 import importlib.util
 import ssl
-import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlencode
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,8 +18,9 @@ from gateway.core.errors import Denied, Rejected, Unavailable
 from gateway.core.secrecy import concealed_line
 from gateway.core.settings import BridgeSettings, Duration, Secret, Settings, Size, wrong
 from gateway.io.blocking import Blocking
-from gateway.io.http import Answer, failure, is_here, make_answer, network_failure
+from gateway.io.http import Answer, failure
 from gateway.io.parts_of import parts_of
+from gateway.io.posting import Post, posting
 
 if TYPE_CHECKING:
     import urllib3
@@ -31,7 +30,6 @@ if importlib.util.find_spec("influxdb_client") is None:
     raise ModuleNotFoundError("No module named 'influxdb_client'", name="influxdb_client")
 
 _URL = r"^https?://[^/\s?#]+[^\s?#]*$"
-_GZIP_LEVEL = 1  # 6 takes four times as long for a tenth less
 _AGAIN = 8  # so often a body is sent without the lines that were named, then it is bisected
 _SMALL = 16_384  # a body that no server means when it says that one is too large (bytes)
 
@@ -131,10 +129,6 @@ class InfluxdbSettings(BridgeSettings):
         return InfluxdbBridge(name, self)
 
 
-Write = Callable[[bytes], Answer]
-"""Writes a body; blocks."""
-
-
 class _TooLargeError(Exception):
     """A body was too large (HTTP 413). size: its bytes before compression."""
 
@@ -160,7 +154,7 @@ class InfluxdbBridge:
         self._most = settings.max_body
 
     @asynccontextmanager
-    async def connect(self, endpoint: str = "") -> AsyncIterator[Write]:
+    async def connect(self, endpoint: str = "") -> AsyncIterator[Post]:
         """A connection; checked by the first write. Raises Denied if a certificate cannot be
         read."""
         make = _version_1 if self._first else _version_2
@@ -176,12 +170,12 @@ class InfluxdbBridge:
         finally:
             close()
 
-    async def check(self, conn: Write) -> None:
+    async def check(self, conn: Post) -> None:
         """A write of nothing: credentials, and that what is written to exists, are looked at
         before the server misses the points. Raises Unavailable or Denied."""
         await self._post(conn, b"")
 
-    async def send(self, conn: Write, batch: Batch) -> None:
+    async def send(self, conn: Post, batch: Batch) -> None:
         """Write a batch. Raises Unavailable, Throttled, Denied or Rejected."""
         lines, refused = self._encoder.lines(batch.readings)
         left = [index for index, line in enumerate(lines) if line]
@@ -207,7 +201,7 @@ class InfluxdbBridge:
         self._most = min(self._most, error.size // 2)
 
     async def _write(
-        self, conn: Write, batch: Batch, lines: Sequence[str], chosen: Sequence[int]
+        self, conn: Post, batch: Batch, lines: Sequence[str], chosen: Sequence[int]
     ) -> dict[int, str]:
         """Write the lines at these places of the batch, those that are named as bad left out; why
         these were refused. Writing a good line again changes nothing: a point is known by its
@@ -244,7 +238,7 @@ class InfluxdbBridge:
             and encoder.kind_of(reading, field) == kind
         ]
 
-    async def _post(self, conn: Write, body: bytes) -> Answer:
+    async def _post(self, conn: Post, body: bytes) -> Answer:
         """The answer to a body, where it was taken or its content is to blame. Raises Unavailable,
         Throttled or Denied."""
         try:
@@ -266,12 +260,7 @@ def _readable(ca_file: str | None) -> None:
         ssl.create_default_context(cafile=ca_file)
 
 
-def _gzip(body: bytes) -> bytes:
-    packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
-    return packer.compress(body) + packer.flush()
-
-
-def _version_2(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:
+def _version_2(settings: InfluxdbSettings, server: str) -> tuple[Post, Callable[[], None]]:
     configuration, rest, version = _client()
     options = configuration.Configuration()
     options.verify_ssl, options.ssl_ca_cert = settings.verify, settings.ca_file
@@ -281,7 +270,7 @@ def _version_2(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable
     headers = {"User-Agent": f"influxdb-client-python/{version.VERSION}"}
     if settings.token:
         headers["Authorization"] = f"Token {settings.token.get_secret_value()}"
-    return _writing(settings, pool, f"{server}/api/v2/write", query, headers), pool.clear
+    return _post(settings, pool, f"{server}/api/v2/write", query, headers), pool.clear
 
 
 @cache
@@ -292,7 +281,7 @@ def _client() -> list[ModuleType]:
     return parts_of([name, f"{name}.client"], parts)
 
 
-def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable[[], None]]:
+def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Post, Callable[[], None]]:
     import urllib3
 
     query = {"db": settings.database, "rp": settings.retention_policy, "precision": "ns"}
@@ -306,40 +295,18 @@ def _version_1(settings: InfluxdbSettings, server: str) -> tuple[Write, Callable
         cert_reqs="CERT_REQUIRED" if settings.verify else "CERT_NONE",
         ca_certs=settings.ca_file,
     )
-    return _writing(settings, pool, f"{server}/write", query, headers), pool.clear
+    return _post(settings, pool, f"{server}/write", query, headers), pool.clear
 
 
-def _writing(
+def _post(
     settings: InfluxdbSettings,
     pool: "urllib3.PoolManager",
     where: str,
     query: Mapping[str, str | None],
     headers: Mapping[str, str],
-) -> Write:
-    """A write over a client's connection. What a client's own method does above that, each time
-    anew, costs as much as the write."""
-    import urllib3
-
-    url = urllib3.util.parse_url(where)
-    target = f"{url.path}?{urlencode({key: value for key, value in query.items() if value})}"
-    connection = pool.connection_from_url(url.url)
-    sent = {**headers, "Content-Type": "text/plain; charset=utf-8"}
-    zipped = not is_here(url.host or "") if settings.gzip == "auto" else settings.gzip
-    packed = _gzip if zipped else bytes
-    if zipped:
-        sent["Content-Encoding"] = "gzip"
-    limit = urllib3.Timeout(total=settings.timeout)
-
-    def write(body: bytes) -> Answer:
-        try:
-            answer = connection.urlopen(
-                "POST", target, packed(body), sent, redirect=False, timeout=limit
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise network_failure(error) from error
-        return make_answer(answer.status, answer.data, answer.headers)
-
-    return write
+) -> Post:
+    headers = {**headers, "Content-Type": "text/plain; charset=utf-8"}
+    return posting(pool, where, query, headers, settings.timeout, settings.gzip)
 
 
 def _fitting(lines: Sequence[str], chosen: Sequence[int], most: int) -> int:

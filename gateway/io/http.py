@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 
 from gateway.core.errors import BerrygateError, Denied, Throttled, Unavailable
 
@@ -31,17 +30,6 @@ class Answer:
         """Whether this is a page for people: then it is not the server that was meant, but a
         portal, a proxy, or another program on its port."""
         return self.headers.get("content-type", "").startswith("text/html")
-
-
-def is_here(host: str) -> bool:
-    """Whether a URL's host is this machine, by its loopback address or the name of that."""
-    name = host.strip("[]").rstrip(".").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def make_answer(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from gateway import __version__
 from gateway.broker import LanControl
 from gateway.bus.bus import Bus
-from gateway.core.contracts import About, Detailed, Reading, boottime
+from gateway.core.contracts import About, Reading, boottime
 from gateway.core.errors import Conflict, DecodeError, Throttled, Unavailable
 from gateway.core.events import Event, StateSeen
 from gateway.core.ids import device_filter
 from gateway.core.topics import Topics
 from gateway.io.sqlite.database import Database
+from gateway.runtime import glance
 from gateway.runtime.alerting import Alerting
 from gateway.runtime.clock import Clock
 from gateway.runtime.commanding import Commanding
@@ -101,100 +101,25 @@ class House:
 
     def status(self) -> dict[str, Any]:
         """Everything at a glance."""
-        ready, reasons = self.ready()
-        health = self.health_.summary()
-        up = boottime() - self.started  # the wall clock may have been set since
-        return {
-            "id": self.topics.gateway,
-            "version": __version__,
-            "state": "online",
-            "since": self.clock.at(self.started) // 1_000_000,
-            "uptime": round(up / 1e9, 1),
-            "ready": ready,
-            "reasons": reasons,
-            "clock": self.clock.as_dict(),
-            "health": health,
-            "journal": self._journal(),
-            "ledger": self.ledger(),
-            "devices": {"count": len(self.devices_.list()), "levels": health["devices"]},
-            "sources": self.sources(),
-            "bridges": self.bridges(),
-            "commands": dict(self.commanding.counts) if self.commanding else {},
-            "broker": self.broker(),
-            "limits": self.limits(),
-            "dead_letters": self.dead_letters.totals(),
-            "alerts": self.alerting.summary() if self.alerting else None,
-            "config": self.reloading.status() if self.reloading else None,
-            "dead_letters_dropped": self.dead_letters.dropped,
-            "history": {
-                "failing": self.history.failing or None,
-                "damaged_chunks": len(self.history.damaged),
-            },
-            "set_aside": [aside.as_dict() for store in self.stores for aside in store.set_aside],
-        }
-
-    def _journal(self) -> dict[str, Any]:
-        journal = self.bus.journal
-        return {
-            "bytes": journal.stored,
-            "written": journal.appended,
-            "first": journal.start,
-            "next": journal.next,
-            "segments": len(journal.segments),
-            "backlog": journal.backlog,
-            "trouble": journal.trouble or None,
-            "quota": journal.quota,
-            "max_size": journal.options.max_size,
-            "damage": [damage.as_dict() for damage in list(journal.damage.values())],
-            "history_behind": max(self.bus.head - self.history.reached, 0),
-        }
+        return glance.status(self)
 
     def limits(self) -> dict[str, Any]:
-        """Each limit: how much of it is used where that can be told, and how many frames were
-        refused because of it since the start. For `series`: the device that has most."""
-        devices = self.devices_.list()
-        used = {
-            "devices": len(devices),
-            "series": max((len(device.metrics) for device in devices), default=0),
-            "total_series": self.devices_.admission.series,
-        }
-        refused = sum((i.refusals.counts for i in self.intakes.values()), Counter[str]())
-        return {
-            name: {"used": used.get(name), "limit": limit, "refused": refused[name]}
-            for name, limit in self.limits_.items()
-        }
+        """Each limit and how much of it is used."""
+        return glance.limits(self)
 
     def ledger(self) -> dict[str, Any]:
         """What came in and what became of it."""
-        return {
-            "sources": {name: intake.balance.as_dict() for name, intake in self.intakes.items()},
-            "bridges": {
-                name: delivery.subscription.ledger.as_dict(delivery.pending)
-                for name, delivery in self.deliveries.items()
-                if delivery.subscription is not None
-            },
-            "broker": {"dropped": self.broker().get("dropped")},
-        }
+        return glance.ledger(self)
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The configured sources."""
+        return glance.sources(self)
 
     def driver(self, source: str) -> object:
         """The driver of a source. Raises LookupError."""
         if source not in self.intakes:
             raise LookupError(f'no source "{source}"')
         return self.intakes[source].device
-
-    def sources(self) -> list[dict[str, Any]]:
-        """The configured sources."""
-        return [
-            {
-                "name": name,
-                "state": "stopped" if i.stopped else "failing" if i.failing else "running",
-                "last": i.last // 1_000_000 or None,
-                "last_error": i.failing or None,
-                **i.balance.as_dict(),
-                **(i.device.details() if isinstance(i.device, Detailed) else {}),
-            }
-            for name, i in self.intakes.items()
-        ]
 
     def bridges(self) -> list[dict[str, Any]]:
         """The configured bridges."""
