@@ -122,39 +122,50 @@ class Decoder:
         self.senders = Senders(self._topics_device, limits.topic)
         self._last = 0
 
-    def decode(self, burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
-        """The burst's readings in order, without frames marked in `skip`."""
+    def decode(
+        self, burst: Burst, skip: Sequence[bool] = (), senders: Sequence[Sender] | None = None
+    ) -> Decoded:
+        """The burst's readings in order, without frames marked in `skip`. senders: of the frames,
+        if all are known, and somebody has looked them up."""
         result = Decoded()
+        senders = senders if senders is not None else self.senders.all_of(burst.topics)
         self.senders.next_burst()
         moment = self._moment(burst)
-        left = self._left(burst.topics, self._device)
+        devices = [sender.device for sender in senders] if senders is not None else ()
+        left = self._left(devices or burst.topics, None if devices else self._device)
         # Of a flood nothing is decoded before it is known to pass: it must cost little.
         found = [] if left else self._plain(burst.payloads)
         odd = bool(left or skip or burst.forwarded or burst.faults)
-        if odd or not self._alike(burst, found, moment, result):
+        if senders is not None and not odd and self._are_alike(burst, senders, found):
+            self._take_alike(burst, devices, found, moment, result)
+        else:
             self._one_by_one(burst, found, skip, moment, left, result)
         self.senders.next_burst()
         self._tell(result.over)
         return result
 
-    def _alike(
-        self, burst: Burst, found: Sequence[_Flat], moment: _Moment, result: Decoded
-    ) -> bool:
-        """A whole burst of messages like those before, which nearly all are; False if one of them
-        has to be looked at. found: what the quick way made of each payload."""
-        senders = list(map(self.senders.get, burst.topics))
-        sizes = list(map(len, burst.payloads))
-        if max(sizes, default=0) > self._limits.payload:
+    def _are_alike(self, burst: Burst, senders: Sequence[Sender], found: Sequence[_Flat]) -> bool:
+        """Whether a whole burst is of messages like those before, which nearly all are. found: what
+        the quick way made of each payload."""
+        if max(map(len, burst.payloads), default=0) > self._limits.payload:
             return False
         for sender, values in zip(senders, found, strict=True):
-            if sender is None or values is None or tuple(values) not in sender.shapes:
+            if values is None or tuple(values) not in sender.shapes:
                 return False
-        devices = [sender.device for sender in senders if sender is not None]
+        return True
+
+    def _take_alike(
+        self,
+        burst: Burst,
+        devices: Sequence[str],
+        found: Sequence[_Flat],
+        moment: _Moment,
+        result: Decoded,
+    ) -> None:
         first, self._last = self._last + 1, self._last + len(devices)
         times = range(first, first + len(devices))
         result.readings = list(map(Reading, devices, times, found, repeat(moment.flags)))  # type: ignore[arg-type]
-        result.frames, result.size = len(devices), sum(sizes)
-        return True
+        result.frames, result.size = len(devices), sum(map(len, burst.payloads))
 
     def _one_by_one(
         self,
@@ -235,16 +246,19 @@ class Decoder:
         other._rates = None  # what is tried again on request is no flood
         return other
 
-    def _left(self, senders: Sequence[str], device_of: Callable[[str], str]) -> dict[str, int]:
+    def _left(
+        self, senders: Sequence[str], device_of: Callable[[str], str] | None
+    ) -> dict[str, int]:
         """How many messages of the devices that are over their rate may pass. Counted before
-        anything is decoded: a flood must cost little."""
+        anything is decoded: a flood must cost little. senders: of each message, which are the
+        devices themselves where there is no `device_of`."""
         if self._rates is None:
             return {}
-        counts: dict[str, int] = {}
-        for sender, count in Counter(senders).items():
-            known = self.senders.get(sender)
-            device = known.device if known is not None else device_of(sender)
-            counts[device] = counts.get(device, 0) + count
+        counts = Counter(senders)
+        if device_of is not None:
+            by_sender, counts = counts, Counter()
+            for sender, count in by_sender.items():
+                counts[device_of(sender)] += count
         return self._rates.left(counts.items(), time.monotonic())
 
     def _topics_device(self, topic: str) -> str:

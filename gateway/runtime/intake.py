@@ -220,13 +220,14 @@ class Intake:
             return self.decoder.take(burst, burst.readings), 0, None
         if not burst.packet_ids:
             return self.decoder.decode(burst), 0, None
-        hashes = self.decoder.senders.hashes(burst.topics, burst.payloads)
+        senders = self.decoder.senders.all_of(burst.topics)
+        hashes = self.decoder.senders.hashes(burst.topics, burst.payloads, senders)
         skip: Sequence[bool] = ()
         if burst.renewed:
             self._repeats.forget()
         if any(burst.repeats):
             skip = self._repeats.among(burst.repeats, burst.packet_ids, hashes)
-        decoded = self.decoder.decode(burst, skip)
+        decoded = self.decoder.decode(burst, skip, senders)
         keys = self._repeats.remember(self.device.name, burst.packet_ids, hashes)
         return decoded, sum(skip), keys
 

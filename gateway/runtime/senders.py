@@ -63,11 +63,16 @@ class Senders:
         known = self._known[topic] = Sender(self._device_of(topic), zlib.crc32(encoded))
         return known
 
-    def hashes(self, topics: Sequence[str], payloads: Sequence[bytes]) -> list[int]:
-        """CRC-32 of each topic with its payload: by it a frame that is sent again is
-        recognised."""
-        begun = [
-            known.crc if (known := self.get(topic)) is not None else zlib.crc32(topic.encode())
-            for topic in topics
-        ]
-        return list(map(zlib.crc32, payloads, begun))
+    def all_of(self, topics: Sequence[str]) -> list[Sender] | None:
+        """The sender of each topic; None if one of them is not known yet."""
+        found = list(map(self.get, topics))
+        return found if all(found) else None  # type: ignore[return-value]
+
+    def hashes(
+        self, topics: Sequence[str], payloads: Sequence[bytes], known: Sequence[Sender] | None
+    ) -> list[int]:
+        """CRC-32 of each topic with its payload: by it a frame that is sent again is recognised.
+        known: what `all_of` found."""
+        if known is not None:
+            return list(map(zlib.crc32, payloads, [sender.crc for sender in known]))
+        return list(map(zlib.crc32, payloads, map(zlib.crc32, map(str.encode, topics))))

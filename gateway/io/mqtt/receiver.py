@@ -55,12 +55,11 @@ class Receiver:
         heads = set(frames.heads)
         marked = max(heads, default=0) >= FORWARDED
         odd = marked or any(head & RETAIN for head in heads)
-        frames, unwanted = self.sieve.sorted(frames, odd)
+        frames, topics, unwanted = self.sieve.sorted(frames, odd)
         if unwanted:
             client.acknowledge(unwanted, generation)
         if not frames.payloads:
             return
-        topics = self.sieve.names(frames)
         self.seen += len(frames.payloads)
         acknowledged = frames.packet_ids
         if 0 in acknowledged:

@@ -39,17 +39,18 @@ class Sieve:
         self._tell_heard = heard
         self._names: dict[bytes, str] = {}
 
-    def names(self, frames: Frames) -> list[str]:
-        """The frames' topics as text."""
+    def sorted(self, frames: Frames, odd: bool) -> tuple[Frames, list[str], list[int]]:
+        """Those that are readings, their topics as text, and the packet ids of the others, which
+        are done with. odd: whether a head marks one as a last state or as bridged."""
         known = self._names.get
-        return [known(topic) or self._name(topic) for topic in frames.topics]
-
-    def sorted(self, frames: Frames, odd: bool) -> tuple[Frames, list[int]]:
-        """Those that are readings, and the packet ids of the others, which are done with. odd:
-        whether a head marks one as a last state or as bridged."""
+        names = list(map(known, frames.topics))
         # Filtered only when there is something to filter: a burst is nearly always plain.
-        if not (odd or self._full() or not self._names.keys() >= set(frames.topics)):
-            return frames, []
+        if all(names) and not odd and not self._full():
+            return frames, names, []  # type: ignore[return-value]
+        frames, unwanted = self._filtered(frames)
+        return frames, [known(topic) or self._name(topic) for topic in frames.topics], unwanted
+
+    def _filtered(self, frames: Frames) -> tuple[Frames, list[int]]:
         unwanted: list[int] = []
         if any(head & RETAIN for head in frames.heads):
             frames, seeds = frames.without(self._seed)
