@@ -133,12 +133,13 @@ class Engine:
             if alert is None:
                 return
         alert.clearing = None
+        another = isinstance(value, str) and value != alert.value  # offline now, and not only stale
         alert.value, alert.why = value, why
         if alert.state is State.PENDING:
             self._mature(rule, alert)
         else:
             self._moving.discard(alert)
-            if self._monotonic() - alert.worded >= _REWORD:
+            if another or self._monotonic() - alert.worded >= _REWORD:
                 self._word(rule, alert)
 
     def _word(self, rule: Rule, alert: Alert) -> None:

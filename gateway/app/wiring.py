@@ -226,8 +226,8 @@ class Wiring:
     def _start_alerts(self, config: Config) -> None:
         house = self._house
         house.alerting = None
-        house.health_.forget("stage", "alerts")
         if not config.alerts.enabled:
+            self._forget("stage", "alerts")
             return
         figures = HouseFigures(house, config.gateway.data_dir, lambda: certificates_of(self.config))
         alerts = house.alerting = Alerts(
@@ -316,6 +316,7 @@ class Wiring:
     def _forget(self, kind: str, name: str) -> None:
         """A part is no more: nothing retained may say that it is."""
         self._house.health_.forget(kind, name)
+        self._house.health_log.end(f"{kind}/{name}")
         self._announcer.clear(self._house.topics("health", kind, name))
 
 

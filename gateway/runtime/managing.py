@@ -84,7 +84,7 @@ class Managing:
         self.devices.changed()
         for device in moved:
             if after[device].state == "ignored":
-                self._unwatch(device)
+                self._house.health_.leave(device)
                 self._clear_health(device)
                 log.info("device %s is ignored from now on", device)
 
@@ -112,12 +112,8 @@ class Managing:
         if self._house.twinning is not None:
             await self._house.twinning.forget(device)
 
-    def _unwatch(self, device: str) -> None:
-        self._house.health_.leave(device)
-        self._house.health_log.end(f"device/{device}")  # else it was for ever as it was last
-
     def _gone(self, device: str) -> None:
-        self._unwatch(device)
+        self._house.health_.leave(device)
         if self._house.alerting is not None:
             self._house.alerting.vanished(device)
         self._left(device)

@@ -158,7 +158,9 @@ def _rates(devices: Sequence[Device], looks: Looks) -> list[float]:
 def _row(device: Device, rate: float | None, health: Health) -> dict[str, Any]:
     part, silent = health.devices.get(device.id), device.silent
     reasons = part.reasons if part is not None else ()
-    unheard = None if device.count else "not heard since the gateway was started"
+    unheard = None
+    if part is not None and not device.count:
+        unheard = "not heard since the gateway was started"
     return {
         "id": device.id,
         "source": device.source,

@@ -206,7 +206,8 @@ def alerts(alerting: Alerting) -> Probe:
             found.append(Deduction("disk", alerting.trouble, "writable", 40, text, doing))
         for each in alerting.channels():
             if each["last_error"]:
-                text = f"{each['waiting']} wait for channel {each['name']}: {each['last_error']}"
+                waiting = f"; {each['waiting']} wait" if each["waiting"] else ""
+                text = f"channel {each['name']} takes nothing: {each['last_error']}{waiting}"
                 found.append(Deduction("channel", each["name"], "ok", 40, text, meanwhile.TRIES))
         return found
 

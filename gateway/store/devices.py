@@ -248,6 +248,8 @@ class Devices:
         stays.original, stays.source, stays.first_seen = after[1], after[2], after[3]
         if lives is gone:
             stays.last, stays.last_time, stays.last_seen = gone.last, gone.last_time, seen
+            stays.rhythm, stays.began, stays.heard = gone.rhythm, gone.began, gone.heard
+            stays.count, stays.latency = gone.count, gone.latency
         stays.readings += gone.readings
         self.admission.joined(stays, gone)
         self._changed.add(into)

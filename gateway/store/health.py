@@ -118,7 +118,7 @@ class HealthHistory:
 
     def _end(self, part: str, now: int) -> None:
         run = self._runs.pop(part, None)
-        if run is not None and not (run.level == _UNKNOWN and now - run.since < _MINUTE):
+        if run is not None and not _passing(run, now):
             run.until = now
             if len(self._ended) == _WAITING:
                 self.dropped += 1
@@ -149,7 +149,8 @@ class HealthHistory:
                 self._generation = self._database.generation
                 for run in (*self._runs.values(), *self._ended):
                     run.id = 0  # the file is a new one
-            now, ended, going = boottime(), list(self._ended), list(self._runs.values())
+            now, ended = boottime(), list(self._ended)
+            going = [run for run in self._runs.values() if not _passing(run, now)]
             for run in going:
                 run.until = now
             both = [*ended, *going]
@@ -214,6 +215,12 @@ class HealthHistory:
             for stay in sorted(once.values(), key=lambda stay: (stay.since, stay.until))
             if stay.until >= start and stay.since < end
         ]
+
+
+def _passing(run: _Run, now: int) -> bool:
+    """Whether it is what every device is for a moment after each start: of ten thousand of them
+    little else would be left in history."""
+    return run.level == _UNKNOWN and now - run.since < _MINUTE
 
 
 def _with_well(stays: Sequence[Stay], there: Sequence[Stay]) -> Iterable[Stay]:

@@ -16,7 +16,7 @@ from gateway.store.rhythm import Rhythm
 
 _EVERY = 900.0
 _VALUES = msgspec.json.Decoder(dict[str, float | int | bool | str])
-_LARGEST = 4_096  # of a device (bytes); what is more is not kept
+_LARGEST = 4_096  # of a device's values (bytes); more are not kept
 _RHYTHM = msgspec.json.Decoder(list[tuple[int, float, float]])
 _ALL = "SELECT id, time, told, rhythm FROM device_last"
 _SAVE = """INSERT INTO device_last (id, time, told, rhythm) VALUES (?, ?, ?, ?)
@@ -45,14 +45,14 @@ class Lasts:
             known = devices.get(device)
             if known is None:
                 continue
+            known.rhythm = _restored(rhythm, (now - known.last_seen) / 1e9)
             try:
-                known.last = _VALUES.decode(told)
-                kept = _RHYTHM.decode(rhythm)
-                if kept:
-                    known.rhythm = Rhythm.restored(kept, (now - known.last_seen) / 1e9)
-            except ValueError:  # damaged; it says it again
+                last = _VALUES.decode(told)
+            except msgspec.DecodeError:  # damaged; it says it again
                 continue
-            known.last_time = self._times[device] = moment
+            self._times[device] = moment
+            if last:
+                known.last, known.last_time = last, moment
 
     async def save(self, devices: Mapping[str, Device]) -> None:
         """Save what has changed. Raises sqlite3.Error, OSError."""
@@ -61,8 +61,8 @@ class Lasts:
         for device in list(devices.values()):
             if device.last_time and self._times.get(device.id) != device.last_time:
                 told = msgspec.json.encode(device.last).decode()
-                if len(told) <= _LARGEST:
-                    rows.append((device.id, device.last_time, told, _rhythm(device)))
+                told = told if len(told) <= _LARGEST else "{}"
+                rows.append((device.id, device.last_time, told, _rhythm(device)))
         if not rows:
             return
 
@@ -71,6 +71,14 @@ class Lasts:
 
         await self._database.write(write)
         self._times.update({row[0]: row[1] for row in rows})
+
+
+def _restored(rhythm: str, age: float) -> Rhythm | None:
+    try:
+        kept = _RHYTHM.decode(rhythm)
+        return Rhythm.restored(kept, age) if kept else None
+    except ValueError:  # damaged; it is learnt again
+        return None
 
 
 def _rhythm(device: Device) -> str:

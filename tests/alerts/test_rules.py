@@ -75,6 +75,13 @@ def test_the_text_of_one_that_goes_on_follows_what_it_is_of() -> None:
     assert watched.states == ["firing"]
 
 
+def test_the_text_follows_a_state_at_once() -> None:
+    watched = Watched(presence="*", state="stale", message="{device} is {value}")
+    watched.see("stale")
+    watched.see("offline")  # and what goes on is not said again
+    assert watched.engine.all()[0].message == "soil-4 is offline"
+
+
 @pytest.mark.parametrize(
     ("settings", "bad", "good"),
     [

@@ -39,7 +39,7 @@ def test_the_connection_is_the_clients_own(
     bridges.influxdb._client.cache_clear()
     settings = InfluxdbSettings.model_validate({"url": url, "bucket": "b", "org": "o", **given})
     seen: list[Any] = []
-    monkeypatch.setattr(bridges.influxdb, "_writing", lambda *args: seen.extend(args))
+    monkeypatch.setattr(bridges.influxdb, "_post", lambda *args: seen.extend(args))
     bridges.influxdb._version_2(settings, url)
     _, pool, where, query, headers = seen
     whole = influxdb_client.InfluxDBClient(

@@ -39,6 +39,18 @@ def test_the_sources_own_topics_stay_its_own() -> None:
     assert house.codec.device_of("devices/a/telemetry") is None
 
 
+def test_what_the_source_is_sent_anyway_is_not_listened_to_besides() -> None:
+    house = House()
+    house.hears("devices/OpenMQTTGateway_1/SYStoMQTT", {"uptime": 1})
+    house.hears("home/OpenMQTTGateway_2/SYStoMQTT", {"uptime": 1})
+    assert house.listened == {"home/OpenMQTTGateway_2/LWT"}
+
+
+def test_a_will_of_an_earlier_run_is_no_dead_letter() -> None:
+    house = House()
+    assert house.hears("farm/gw7/LWT", "online") == []
+
+
 def test_what_a_wide_filter_brings_of_others_is_of_no_concern() -> None:
     house = House()
     for topic in ("lamp/online", "lamp/status/7", "te/a/b//"):

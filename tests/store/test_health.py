@@ -129,6 +129,10 @@ async def test_a_device_that_nobody_knows_of_was_not_well(
     log.note(WHOLE, 100, "EXCELLENT")
     log.unknown("device/pump")
     clock.now += 30
+    await log.saved()
+    assert await log._database.read(lambda c: c.execute("SELECT part FROM health").fetchall()) == [
+        (WHOLE,)
+    ]
     log.end("device/pump")  # so soon after a start nothing is made of it
     clock.now += 70
     log.unknown("device/pump")

@@ -147,6 +147,19 @@ async def test_a_rhythm_is_kept_for_the_next_run(
     assert after.limit == pytest.approx(18_000, rel=0.01)
 
 
+async def test_a_rhythm_is_kept_however_much_a_device_says(
+    opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Listening(Devices(opened()), monkeypatch)
+    before.hear(evenly(3600, 9 * 3600))
+    before.device.last = {"text": 5_000 * "x"}
+    await before.devices.close()
+    monkeypatch.undo()
+    after = Listening(Devices(opened()), monkeypatch)
+    assert after.limit == pytest.approx(18_000, rel=0.01)
+    assert (after.device.last, after.device.last_time) == ({}, 0)
+
+
 async def test_the_time_that_nobody_listened_is_no_gap(
     opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
