@@ -36,7 +36,7 @@ _ONCE = RetrySettings(attempts=1)
 _ANSWER = 20.0  # longest that a sink may take for the dead letters of one request (s)
 _RATE = 2_000  # most readings a second that a replay sends
 _PAUSE = 0.1  # longest that a replay rests between two blocks (s)
-_AHEAD = 86_400.0  # how far ahead of ours a device's clock may be, see runtime/decoding.py (s)
+_AHEAD = 86_400.0  # how far ahead of ours a device's clock may be, see reading_times.py (s)
 
 
 @dataclass(slots=True)

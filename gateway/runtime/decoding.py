@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
-from typing import NamedTuple
 
 from gateway.core.contracts import (
     About,
@@ -23,16 +22,11 @@ from gateway.core.errors import DecodeError
 from gateway.core.shared import Shared
 from gateway.runtime.decoded import Bad, Decoded, Limits, Registry
 from gateway.runtime.rates import Rates, is_over
+from gateway.runtime.reading_times import Moment, Times
 from gateway.runtime.senders import Sender, Senders
 
 __all__ = ["Bad", "Decoded", "Decoder", "Limits", "Registry"]
 
-_EARLIEST = 946_684_800 * 10**9  # 2000-01-01: an earlier time means that a device has no clock
-_LATEST = 2**63 - 86_400 * 10**9  # ns
-_AHEAD = 86_400 * 10**9  # how far ahead of ours a device's clock may be
-_OURS = 60 * 10**9  # ns
-_BACK = 10**9  # ns
-_MILLISECOND = 1_000_000
 _SHAPES = 8  # sets of metrics that are remembered of each topic
 _SHARED = Shared[tuple[str, ...]]()
 _NOBODY = ""  # whoever is no device (yet): all of them share one rate
@@ -71,18 +65,6 @@ def _nobody_gone() -> Collection[str]:
     return ()
 
 
-class _Moment(NamedTuple):
-    """When a burst came. flags: of readings that get that time; late: of those with their own."""
-
-    received: int
-    flags: int
-    late: int
-
-    def flagged(self, flag: Flag) -> "_Moment":
-        """The same, for readings with another flag."""
-        return _Moment(self.received, self.flags | flag.value, self.late | flag.value)
-
-
 class Decoder:
     """Decodes the frames of one source. codec: None where the source makes readings itself.
     received: when a burst came (ns), and the flags of a time that is ours. codec_of: the codec for
@@ -117,10 +99,9 @@ class Decoder:
         self._ignored = ignored
         self._limits = limits
         self._rates = Rates(limits.rate, limits.burst) if limits.rate else None
-        self._received = received
         self._device_of = device_of
         self.senders = Senders(self._topics_device, limits.topic)
-        self._last = 0
+        self._times = Times(received)
 
     def decode(
         self, burst: Burst, skip: Sequence[bool] = (), senders: Sequence[Sender] | None = None
@@ -130,7 +111,7 @@ class Decoder:
         result = Decoded()
         senders = senders if senders is not None else self.senders.all_of(burst.topics)
         self.senders.next_burst()
-        moment = self._moment(burst)
+        moment = self._times.moment(burst)
         devices = [sender.device for sender in senders] if senders is not None else ()
         left = self._left(devices or burst.topics, None if devices else self._device)
         # Of a flood nothing is decoded before it is known to pass: it must cost little.
@@ -159,11 +140,10 @@ class Decoder:
         burst: Burst,
         devices: Sequence[str],
         found: Sequence[_Flat],
-        moment: _Moment,
+        moment: Moment,
         result: Decoded,
     ) -> None:
-        first, self._last = self._last + 1, self._last + len(devices)
-        times = range(first, first + len(devices))
+        times = self._times.following(len(devices))
         result.readings = list(map(Reading, devices, times, found, repeat(moment.flags)))  # type: ignore[arg-type]
         result.frames, result.size = len(devices), sum(map(len, burst.payloads))
 
@@ -172,7 +152,7 @@ class Decoder:
         burst: Burst,
         found: Sequence[_Flat],
         skip: Sequence[bool],
-        moment: _Moment,
+        moment: Moment,
         left: dict[str, int],
         result: Decoded,
     ) -> None:
@@ -209,7 +189,7 @@ class Decoder:
     def take(self, burst: Burst, readings: Sequence[Reading]) -> Decoded:
         """Readings that a driver made itself: same admission, same clock, nothing to decode."""
         result = Decoded()
-        moment = self._moment(burst)
+        moment = self._times.moment(burst)
         left = self._left([reading.device for reading in readings], self._named)
         for place, reading in enumerate(readings):
             device = _NOBODY
@@ -228,11 +208,7 @@ class Decoder:
                     continue
                 result.bad.append(Bad(reading.device, "", b"", error.reason, str(error), place))
             else:
-                ahead = reading.time - burst.received
-                # Near to when it was read, the time is from the clock that told that: ours.
-                ours = abs(ahead) < _OURS
-                when = moment.received + ahead if ours else self._sane(reading.time, moment)
-                flags = moment.flags if ours or when != reading.time else moment.late
+                when, flags = self._times.read_at(reading.time, burst, moment)
                 result.readings.append(Reading(device, when, values, flags))
                 result.frames += 1
         result.size = 100 * len(result.readings)
@@ -242,7 +218,7 @@ class Decoder:
     def past(self) -> "Decoder":
         """A decoder for what came earlier: its times need not follow what has come since."""
         other = copy(self)
-        other._last = 0
+        other._times = self._times.anew()
         other._rates = None  # what is tried again on request is no flood
         return other
 
@@ -303,35 +279,20 @@ class Decoder:
         """The id of a report's device. device: the topic's. Raises DecodeError."""
         return self._registry.id_of(report[0], self._source) if report[0] else device
 
-    def _moment(self, burst: Burst) -> "_Moment":
-        received, flags = self._received(burst)
-        late = int(Flag.LATE) if burst.late else 0
-        time = received - received % _MILLISECOND
-        # Once the clock was set back, the last time given is no measure any more.
-        if time > self._last or self._last - time > _BACK:
-            self._last = time - 1
-        return _Moment(received, flags | late, late)
-
-    def _next(self) -> int:
-        """A time for a reading that brings none: whole ms, which history packs best, and never
-        the same twice, since sinks take two readings of one time for one."""
-        self._last += 1
-        return self._last
-
     def _reports(
         self,
         topic: str,
         sender: Sender,
         payload: bytes,
         plain: _Flat,
-        moment: "_Moment",
+        moment: Moment,
         result: Decoded,
     ) -> list[Reading]:
         """What a payload reports. plain: what the quick way made of it."""
         if len(payload) > self._limits.payload:
             raise DecodeError(f"payload of {len(payload)} bytes", reason="too_large")
         if plain is not None and tuple(plain) in sender.shapes:
-            return [Reading(sender.device, self._next(), plain, moment.flags)]
+            return [Reading(sender.device, self._times.next(), plain, moment.flags)]
         if self._addressed is not None:
             told = list(self._addressed(topic, sender.device, payload, moment.received))
             _note_shape(sender, plain, told)
@@ -349,7 +310,7 @@ class Decoder:
         return made
 
     def _wanted(
-        self, told: Iterable[tuple[str, int | None, dict[str, Value]]], moment: "_Moment",
+        self, told: Iterable[tuple[str, int | None, dict[str, Value]]], moment: Moment,
         result: Decoded,
     ) -> list[Reading]:  # fmt: skip
         made = []
@@ -361,23 +322,15 @@ class Decoder:
         return made
 
     def _reading(
-        self, device: str, given: int | None, values: dict[str, Value], moment: "_Moment"
+        self, device: str, given: int | None, values: dict[str, Value], moment: Moment
     ) -> Reading:
         """A report as a reading. given: its own time."""
         self._registry.admit(device, values)
         if given is None:
-            return Reading(device, self._next(), values, moment.flags)
-        when = self._sane(given, moment)
+            return Reading(device, self._times.next(), values, moment.flags)
+        when = self._times.sane(given, moment)
         if when != given:
             return Reading(device, when, values, moment.flags)
         if not moment.flags:  # else it waited somewhere, or our own clock is not set
             self._registry.delayed(device, (moment.received - when) / 1e9)
         return Reading(device, when, values, moment.late)
-
-    def _sane(self, time: int, moment: "_Moment") -> int:
-        """A device's own time wins where it can be true; ours says nothing while it is not set."""
-        # A time that 64 bits cannot hold would stop the journal, whatever the codec let through.
-        known = not moment.flags & Flag.UNSYNCED.value
-        if not _EARLIEST <= time < _LATEST or (known and time > moment.received + _AHEAD):
-            return self._next()
-        return time
