@@ -250,13 +250,16 @@ class Commanding:
             self._step(job, "executing")
             reply = await carried_out(command, job.target)
         command.result, command.error = limited(reply.result), reply.error
+        command.status, command.changed = reply.status, time.time_ns()
+        kept = await self._saved(command)  # first: the next run must not say otherwise
         self._step(job, reply.status)
         log.info(
             "command %s of %s (%s, from %s): %s%s", command.name, command.device, command.id,
             command.asked_by, command.status, f": {command.error}" if command.error else "",
         )  # fmt: skip
-        while not await self._saved(command):  # noqa: ASYNC110 - the disk decides
+        while not kept:
             await asyncio.sleep(_RETRY)
+            kept = await self._saved(command)
         self._ended(job)
 
     def _step(self, job: _Job, status: Status) -> None:

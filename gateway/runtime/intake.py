@@ -33,8 +33,10 @@ BACKLOG = 10_000
 """Readings that may wait for their commit before sources are held back."""
 BACKLOG_BYTES = 8_000_000
 """The same in bytes as received; in memory they are several times as many."""
-WINDOW = 8_192
-"""Frames journalled last, among which a repeat is looked for; above any in-flight window."""
+WINDOW = 32_768
+"""Frames journalled last, among which a repeat is looked for. A broker that was killed sends again
+what was in flight when it last saved, up to a minute ago; more than half as many frames as there
+are packet ids, and one may be another message's by now."""
 _BAD = 200  # what a dead letter costs besides its payload (bytes)
 _RESTART = 30.0
 _ANSWER = 0.1  # how long a source that waits for its answer may be kept waiting (s)

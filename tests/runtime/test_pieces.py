@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ def slow_down(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Decoding takes its time from now on; gives how many frames it was given each time."""
     given, decode = [], intake.decoder.decode
 
-    def slowly(burst: Burst, skip: Sequence[bool] = ()) -> Decoded:
+    def slowly(burst: Burst, *others: Any) -> Decoded:
         given.append(len(burst))
         time.sleep(_EACH * len(burst))
-        return decode(burst, skip)
+        return decode(burst, *others)
 
     monkeypatch.setattr(intake.decoder, "decode", slowly)
     return given
