@@ -2,10 +2,10 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode
 
+from gateway.io.here import is_here
 from gateway.io.http import Answer, make_answer, network_failure
 
 if TYPE_CHECKING:
@@ -47,17 +47,6 @@ def posting(
         return make_answer(answer.status, answer.data, answer.headers)
 
     return post
-
-
-def is_here(host: str) -> bool:
-    """Whether a URL's host is this machine, by its loopback address or the name of that."""
-    name = host.strip("[]").rstrip(".").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _gzipped(body: bytes) -> bytes:

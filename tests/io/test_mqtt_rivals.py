@@ -27,6 +27,14 @@ def test_outages_are_not() -> None:
     assert (rivals.concern, rivals.pause()) == ("", 0.0)
 
 
+def test_a_broker_that_is_killed_again_and_again_is_no_rival() -> None:
+    rivals = Rivals("gw-mqtt")
+    for _ in range(5):
+        assert rivals.ended("conn lost", False, True, 0.5) == "conn lost"
+        rivals.ended("connection refused", False, False, 0.1)
+    assert (rivals.concern, rivals.pause()) == ("", 0.0)
+
+
 def test_peace_is_made_after_a_long_time_alone() -> None:
     rivals = Rivals("gw-mqtt")
     rivals.ended("Session taken over", True, True, 1.0)

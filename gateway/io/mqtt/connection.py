@@ -17,6 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.contracts import Endpoint
 from gateway.core.errors import ConfigError
+from gateway.io.here import is_here
 from gateway.io.mqtt.rivals import Rivals
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ SESSION_EXPIRY = 7 * 86_400
 """How long a broker keeps what arrives while we are away (s), MQTT 5.0 section 3.1.2.11.2."""
 _STABLE = 10.0  # a connection that held so long is not one that is thrown out again (s)
 _FIRST, _LONGEST = 0.25, 30.0
+_NEAR = 2.0  # the same for a broker on this machine: to ask it costs nobody anything
 _TICK = 1.0
 _LOOK, _SETTLE = 0.005, 0.05
 
@@ -128,6 +130,7 @@ class Connection:
         self._accepted = False
         self._stopping = threading.Event()
         self._pause = _FIRST
+        self._longest = _NEAR if is_here(endpoint.host) else _LONGEST
         self._said = ""
         self._failed_with = ""
         self._protocol = endpoint.protocol
@@ -181,7 +184,7 @@ class Connection:
             self._lost(self.rivals.ended(said, bool(self._said), self._accepted, lived))
             self._pause = max(self._pause, self.rivals.pause())
             self._stopping.wait(random.uniform(self._pause / 4, self._pause))
-            self._pause = min(self._pause * 2, _LONGEST)
+            self._pause = min(self._pause * 2, self._longest)
 
     def _served(self) -> str:
         """One connection, whatever comes over it: a thread that ended would be a source that

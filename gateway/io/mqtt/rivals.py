@@ -26,6 +26,8 @@ class Rivals:
         if said and reason == _TAKEN_OVER:
             self.fights += 1
             self._certain = True
+        elif not accepted and not self._certain:
+            self.fights = self._short = 0  # the broker was away: a rival leaves it there
         elif accepted and not said and lived < _STABLE:
             self._short += 1
             self.fights = max(self.fights, self._short - _SUSPECT + 1)
