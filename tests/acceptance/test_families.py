@@ -191,4 +191,5 @@ def test_a_last_will_is_told_at_once_and_not_at_the_devices_turn(
         all_say("Online")
         seen.wait(lambda: all_are("online"), REPEAT / 3)
         # And each once, however many of the filters bring it.
+        house.wait(lambda: all(len(house.values(plug, "online")) >= 3 for plug in plugs))
         assert [house.values(plug, "online") for plug in plugs] == [[True, False, True]] * REPEAT
