@@ -23,7 +23,7 @@ async def test_who_asked_first_is_served_first(servers: list[LineServer]) -> Non
 
 async def test_a_newcomer_does_not_overtake_who_waits(servers: list[LineServer]) -> None:
     bridge = LineBridge(servers[0].port)
-    servers[0].delay = 0.02
+    servers[0].delay = 0.5
     async with pooling(bridge, max=1) as pool:
         first = asyncio.create_task(pool.send(bridge, line("first")))
         await until(lambda: pool.busy == 1)
