@@ -46,10 +46,8 @@ def source(intake: Intake, rules: Rules) -> Probe:
             return found or ([] if intake.last or not intake.failing else None)
         share = 100.0 * ledger.dead_lettered / ledger.received
         if ledger.received >= _ENOUGH:
-            text, doing = (
-                f"{share:.1f} % cannot be decoded",
-                meanwhile.of_bad_frames(intake.device.name),
-            )
+            text = f"{share:.1f} % cannot be decoded"
+            doing = meanwhile.of_bad_frames(intake.device.name)
             found += over(limits, "error_rate", share, text, doing)
         found += difference(ledger.difference)
         return found

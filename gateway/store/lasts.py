@@ -1,7 +1,6 @@
 """What devices said last and their rhythms, kept for the next start: a gateway that comes back need
 not say that it knows nothing until each of them speaks again, nor that one is silent which speaks
-every hour. Saved when it ends, and rarely in between: each time
-wears a card by all of it.
+every hour. Saved when it ends, and rarely in between: each time wears a card by all of it.
 """
 
 import sqlite3

@@ -43,6 +43,13 @@ class Listening:
             self.devices.seen([Reading(self.name, 1, {"a": 1.0})])
 
 
+def hourly(opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch) -> Listening:
+    """A device that was heard each hour in a run that has not ended yet."""
+    found = Listening(Devices(opened()), monkeypatch)
+    found.hear(evenly(3600, 9 * 3600))
+    return found
+
+
 @pytest.fixture
 def listening(opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch) -> Listening:
     return Listening(Devices(opened()), monkeypatch)
@@ -135,8 +142,7 @@ def test_a_gap_longer_than_any_is_no_error() -> None:
 async def test_a_rhythm_is_kept_for_the_next_run(
     opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = Listening(Devices(opened()), monkeypatch)
-    before.hear(evenly(3600, 9 * 3600))
+    before = hourly(opened, monkeypatch)
     await before.devices.close()
     monkeypatch.undo()
     after = Listening(Devices(opened()), monkeypatch)
@@ -150,8 +156,7 @@ async def test_a_rhythm_is_kept_for_the_next_run(
 async def test_a_rhythm_is_kept_however_much_a_device_says(
     opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = Listening(Devices(opened()), monkeypatch)
-    before.hear(evenly(3600, 9 * 3600))
+    before = hourly(opened, monkeypatch)
     before.device.last = {"text": 5_000 * "x"}
     await before.devices.close()
     monkeypatch.undo()
@@ -179,8 +184,7 @@ async def test_the_time_that_nobody_listened_is_no_gap(
 async def test_a_rhythm_that_is_damaged_is_learnt_anew(
     opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, kept: str
 ) -> None:
-    before = Listening(Devices(opened()), monkeypatch)
-    before.hear(evenly(3600, 9 * 3600))
+    before = hourly(opened, monkeypatch)
     await before.devices.close()
     monkeypatch.undo()
     await before.devices.database.write(

@@ -105,7 +105,7 @@ class PoolSettings(Settings):
     def _bounded(self) -> "PoolSettings":
         if self.min > self.max:
             raise wrong(
-                "min" if "min" in self.model_fields_set else "max",
+                "min",  # it is written where this is so: the default is as low as max can be
                 f"min, {self.min}, is more than max, {self.max}",
                 "raise max, or keep fewer connections open when idle",
             )
