@@ -7,7 +7,18 @@ from typing import Any
 from gateway.cli import commands as telling
 from gateway.cli import credentials, managing, registry, twins
 from gateway.cli.client import ask
-from gateway.cli.common import CliError, Exit, ago, clock, level, options, plain, print_json, table
+from gateway.cli.common import (
+    CliError,
+    Exit,
+    ago,
+    clock,
+    duration,
+    level,
+    options,
+    plain,
+    print_json,
+    table,
+)  # fmt: skip
 
 
 def add(commands: "_SubParsersAction[Any]") -> None:
@@ -76,7 +87,7 @@ def show(args: Namespace) -> int:
     print(f"{plain(device['id'])}  {level(health.get('level', 'UNKNOWN'), health.get('score'))}")
     for reason in health.get("reasons", []):
         print(f"  -{reason['cost']:<3} {plain(reason.get('text'))}")
-    for key, value in _described(device):
+    for key, value in (*_described(device), *_timing(device)):
         print(f"  {key:<10} {plain(value)}")
     print(f"  last seen  {ago(device.get('last_seen'))}")
     last = device.get("last", {})
@@ -91,6 +102,16 @@ def show(args: Namespace) -> int:
         ]
         table(["METRIC", "LAST VALUE", "UNIT" if units else ""], rows)
     return Exit.OK
+
+
+def _timing(device: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """How often it speaks, when it is silent, and how long its readings take."""
+    if device.get("interval"):
+        yield "every", duration(device["interval"])
+    if device.get("silent_after"):
+        yield "silent", f"after {duration(device['silent_after'])} without a message"
+    if device.get("latency") is not None:
+        yield "latency", f"{device['latency']:.3f} s, by its own clock"
 
 
 def _described(device: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -87,7 +87,7 @@ TABLE = [
     ("devices: [{type: mqtt, id: gateway}]", "1:28", "reserved", "give it another id"),
     (INFLUX % "name: a}, {type: influxdb, url: http://x, bucket: b, name: a", "1:", "taken", ""),
     (INFLUX % "retry: {attempts: many}", "1:72", "not one of the choices", "attempts: forever"),
-    (INFLUX % "retry: {base: 2m}", "1:68", "longer than max, 1m", "at most 1m, or a longer max"),
+    (INFLUX % "retry: {base: 2m}", "1:68", "base, 2m, is longer than max, 1m", "at most 1m"),
     (INFLUX % "pool: {min: 5}", "1:66", "min, 5, is more than max, 4", "raise max, or keep fewer"),
     (INFLUX % "pool: {min: 0, max: 0}", "1:74", "too small", "max: 1"),
     ("bridges: [{type: influxdb, url: x.example, bucket: b}]", "1:33", "not a URL", "http://x.ex"),

@@ -64,6 +64,7 @@ def test_names_tags_and_pages(house: Gateway) -> None:
     assert ids(house, state="adopted") == ["soil-2"]
     rhythm = house.api("devices/pump")
     assert rhythm["silent_after"] > 0
+    assert "  silent     after " in house.command("devices", "show", "pump").stdout
     assert rhythm["first_seen"] <= rhythm["last_seen"]
     paged = house.get("/api/v1/devices", filter="soil", limit=1)
     assert (len(paged.json()), paged.headers["x-total-count"]) == (1, "2")

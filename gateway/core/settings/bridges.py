@@ -77,7 +77,9 @@ class RetrySettings(Settings):
         # A base that is not written gives way to a lower max.
         if "base" in self.model_fields_set and self.base > self.max:
             most = duration_text(self.max)
-            raise wrong("base", f"is longer than max, {most}", f"at most {most}, or a longer max")
+            base = duration_text(self.base)
+            message = f"base, {base}, is longer than max, {most}"
+            raise wrong("base", message, f"at most {most}, or a longer max")
         return self
 
 
