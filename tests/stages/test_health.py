@@ -55,6 +55,20 @@ def test_the_whole_shows_one_failed_part_among_many() -> None:
     assert health.summary()["score"] == 100
 
 
+def test_another_trouble_is_told_although_the_score_stays_at_the_bottom() -> None:
+    health = Health()
+    lost = [Deduction("availability", 60, 10, 100, "no answer for 60 s")]
+    health.register("bridge", "lost", lambda: list(lost))
+    assert [part.name for part in health.evaluate()] == ["lost"]
+    lost[0] = Deduction("availability", 61.5, 10, 100, "no answer for 61.5 s")
+    assert health.evaluate() == []
+    lost[0] = Deduction("availability", 62, 10, 100, "it refuses our password")
+    assert [part.name for part in health.evaluate()] == ["lost"]
+    lost.append(Deduction("disk_full", 0, 10, 20, "the disk is full"))
+    assert [part.name for part in health.evaluate()] == ["lost"]
+    assert health.evaluate() == []
+
+
 def test_the_formula_of_the_whole() -> None:
     weights = {"stage/*": 2.0, "bridge/spare": 0.5, "stage/quiet": 0.0}
     health = Health(Rules(weights=weights))

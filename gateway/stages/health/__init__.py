@@ -5,9 +5,10 @@ inertia on the way up. The whole is derived from its parts.
 """
 
 from gateway.stages.health.attempts import HealthStage
+from gateway.stages.health.component import Component, Probe
 from gateway.stages.health.flow import Flow
 from gateway.stages.health.levels import Grade, Hysteresis, Level, level_of
-from gateway.stages.health.parts import EVERY, Component, DeviceProbe, Health, Probe
+from gateway.stages.health.parts import EVERY, DeviceProbe, Health
 from gateway.stages.health.rules import Deduction, Limit, Limits, Rules, Silence, over
 from gateway.stages.health.trend import Trend
 
