@@ -257,7 +257,7 @@ class MqttDevice:
         assert isinstance(made, BulkClient)
         client = made
         client.limit = self._context.payload
-        client.patience = self._receiver.patience
+        client.patience, client.worth = self._receiver.patience, self._receiver.worth
         client.own = mark_of(self._context.gateway)
         client.on_frames = partial(self._receiver.frames, client)
         client.on_connect = self._connected

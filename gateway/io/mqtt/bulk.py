@@ -33,20 +33,22 @@ _READ = 60 * 1024  # below what gets pages of its own each time, see gateway/run
 _READS = 16  # most reads before what was read is handed up
 _GATHER = 0.024  # under load, how long data gathers before it is read, at least and at most (s)
 _GATHER_MOST = 0.2
-_WORTH = 200  # messages that are worth waking up for
+_WORTH = 200  # messages that are worth waking up for, at least
 _PLENTY = 256 * 1024  # bytes of one read that are worth it, however few messages: more wait
 _BUSY = 100.0  # messages a second from which waking up for each costs more than it brings
 
 
 class BulkClient(Client):
     """See the module. Set `on_frames` (called in the network thread), `limit` (bytes), `own` (see
-    Splitter), and `patience`: the longest that data may gather before it is read (s), asked each
-    time. waited: for how long it did, of what is handed up (s)."""
+    Splitter), and, asked each time, `patience`: the longest that data may gather before it is read
+    (s), and `worth`: how many messages are worth waking up for. waited: for how long data gathered
+    of what is handed up (s)."""
 
     on_frames: Callable[[Frames, int], None]
     limit: int = 256_000
     own: bytes = b""
     patience: Callable[[], float] = staticmethod(lambda: _GATHER_MOST)
+    worth: Callable[[], int] = staticmethod(lambda: _WORTH)
     waited = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -130,7 +132,7 @@ class BulkClient(Client):
         now = time.monotonic()
         elapsed, self._read_at = now - self._read_at, now
         if (count > 1 and count > _BUSY * elapsed) or elapsed < 1 / _BUSY:
-            wanted = max(_WORTH * elapsed / count, _GATHER)
+            wanted = max(self.worth() * elapsed / count, _GATHER)
             return min(wanted, _GATHER_MOST, self.patience())
         return 0.0
 

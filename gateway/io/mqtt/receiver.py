@@ -14,6 +14,7 @@ from gateway.io.mqtt.window import Window
 
 _PATIENCE = 0.2  # of the time until a commit, what may be spent on gathering
 _FEW = 200  # a broker that waits for us after fewer than this would be slowed down by gathering
+_MANY = 1_000  # messages beyond which handling them together costs no less
 
 
 class Receiver:
@@ -42,6 +43,11 @@ class Receiver:
         if limit is not None and limit < _FEW:
             return 0.0
         return self._gather() * _PATIENCE
+
+    def worth(self) -> int:
+        """How many messages are worth waking up for: fewer than the broker has let wait for us
+        already, or it would stop; where acknowledgements do not wait for others, few."""
+        return max(_FEW, min(_MANY, self.window.most * 2 // 3))
 
     def connected(self, session_present: bool) -> None:
         """The broker has let us in; session_present: it knew us."""

@@ -17,8 +17,9 @@ _SOON = 0.1  # … and had been waiting for us if something came so soon after (
 
 
 class Window:
-    """What one connection is seen to allow. limit: None while there is no sign of one. late: how
-    long what has come may lie in the socket before we look, at the moment (s)."""
+    """What one connection is seen to allow. limit: None while there is no sign of one. most: the
+    most messages that were unacknowledged at a time; it allows these at least. late: how long what
+    has come may lie in the socket before we look, at the moment (s)."""
 
     def __init__(
         self,
@@ -26,6 +27,7 @@ class Window:
         late: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.limit: int | None = None
+        self.most = 0
         self._late = late
         self._clock = clock
         self._lock = threading.Lock()
@@ -52,6 +54,7 @@ class Window:
                 self._began_at = now
             self._arrived_at = now
             self._unacknowledged += count
+            self.most = max(self.most, self._unacknowledged)
             if self.limit is not None and self._unacknowledged > self.limit:
                 self.limit = None  # it allows more than that
             return self.limit is not None and self._unacknowledged >= self.limit
@@ -73,5 +76,5 @@ class Window:
     def renewed(self) -> None:
         """The connection is a new one: nothing is unacknowledged on it."""
         with self._lock:
-            self._unacknowledged = 0
+            self._unacknowledged = self.most = 0
             self._stopped_at = None
