@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 from gateway.bus.block import Block
@@ -35,14 +36,15 @@ async def remember(house: House) -> None:
     progress = getting_on()
     while True:
         begin = history.position or bus.journal.start
-        generation = history.generation
+        renewed = partial(_is_renewed, history, history.generation)
         # To the end first: where the journal was lost there is nothing to read, and then nothing
         # to wait for.
         for follow in (False, True):
-            async with aclosing(passages(bus, begin, follow=follow)) as found:  # type: ignore[type-var]
+            passing = passages(bus, begin, follow=follow, ended=renewed)
+            async with aclosing(passing) as found:  # type: ignore[type-var]
                 async for passage in found:
                     await history.room()
-                    if history.generation != generation:
+                    if renewed():
                         break
                     with house.profiler.measure("history:add", passage.end - passage.first):
                         _keep(history, passage)
@@ -52,9 +54,14 @@ async def remember(house: House) -> None:
                     # A disk that refuses must not keep the gateway from being ready.
                     if history.failing:
                         house.starting.discard("history")
-            if history.generation != generation:
+            if renewed():
                 break
             house.starting.discard("history")
+
+
+def _is_renewed(history: History, generation: int) -> bool:
+    """Whether its database has been replaced since."""
+    return history.generation != generation
 
 
 def _keep(history: History, passage: Block | Table) -> None:

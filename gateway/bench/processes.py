@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,33 @@ def program(module: str, *arguments: str, **options: Any) -> Iterator["subproces
     def ends_with_us() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        env=options.pop("env", environment()),
-        start_new_session=True,  # Ctrl-C is for us; we end the others in order
-        preexec_fn=ends_with_us,
-        **options,
-    )
-    try:
+    with ExitStack() as stack:
+        with _uninterrupted():
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=options.pop("env", environment()),
+                start_new_session=True,  # Ctrl-C is for us; we end the others in order
+                preexec_fn=ends_with_us,
+                **options,
+            )
+            stack.callback(end, process)
         yield process
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until the end: of a process that was being started when they came
+    nobody would know."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in numbers}
+    try:
+        yield
     finally:
-        end(process)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

@@ -2,7 +2,7 @@
 comes next read from the disk while the last is taken."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.bus.block import Block
 from gateway.bus.bus import Bus
@@ -12,10 +12,14 @@ from gateway.bus.table import Table, Tables
 
 _MUCH = 4_000  # readings a second; and so many are not waited for any longer
 _GATHER = 1.0  # longest that readings wait for others (s)
+_LOOK = 1.0  # how often whoever waits is asked whether that has become idle (s)
 
 
-async def passages(bus: Bus, position: int, *, follow: bool = True) -> AsyncIterator[Block | Table]:
-    """Every reading from the block that holds `position` on; otherwise as `Bus.blocks`."""
+async def passages(
+    bus: Bus, position: int, *, follow: bool = True, ended: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Block | Table]:
+    """Every reading from the block that holds `position` on; otherwise as `Bus.blocks`. ended:
+    whether it need not be waited for more; asked each second while nothing comes."""
     ahead, gathering = _Ahead(bus), _Gathering(bus)
     try:
         while True:
@@ -34,7 +38,9 @@ async def passages(bus: Bus, position: int, *, follow: bool = True) -> AsyncIter
                 if not follow:
                     return
                 position = max(position, head)  # what lay up to there is lost
-                await gathering.more(position)
+                while not await gathering.more(position):
+                    if ended():
+                        return
     finally:
         ahead.close()
 
@@ -56,13 +62,16 @@ class _Gathering:
         self._bus = bus
         self._at, self._head = 0.0, 0
 
-    async def more(self, position: int) -> None:
-        """Wait until there is a reading at or after `position`."""
-        await self._bus.more(position, None)
-        now = asyncio.get_running_loop().time()
+    async def more(self, position: int) -> bool:
+        """Wait for a reading at or after `position`; False where none has come for a while."""
+        loop = asyncio.get_running_loop()
+        if not await self._bus.more(position, loop.time() + _LOOK):
+            return False
+        now = loop.time()
         if self._bus.head - self._head >= _MUCH * (now - self._at):
             await self._bus.more(position + _MUCH, now + _GATHER)
         self._at, self._head = now, self._bus.head
+        return True
 
 
 class _Ahead:

@@ -16,7 +16,7 @@ from gateway.bench import run as running
 from gateway.bench import subject
 from gateway.bench.disk import disk_of, sync_times
 from gateway.bench.figures import Report
-from gateway.bench.processes import cpu
+from gateway.bench.processes import cpu, program
 from gateway.bench.run import Options
 from tests.support.command import environment
 
@@ -124,6 +124,33 @@ def test_a_signal_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
     assert gone(tmp_path)
     assert not [pid for pid in mine if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_process_starts_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    made: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def interrupted(*args: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        made.append(real(*args, **options))
+        os.kill(os.getpid(), number)
+        time.sleep(0.1)
+        return made[-1]
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt), program("http.server", "0", "-b", "127.0.0.1"):
+            pytest.fail("nothing is begun any more")
+        assert made[0].poll() is not None
+    finally:
+        signal.signal(number, before)
+        made[0].kill()
 
 
 def test_killed_it_leaves_no_process(tmp_path: Path) -> None:

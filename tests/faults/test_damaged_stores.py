@@ -255,17 +255,24 @@ def _answers(house: Gateway) -> bool:
         return False
 
 
+def _set_aside(house: Gateway) -> set[str]:
+    return {entry["file"] for entry in house.api("status")["set_aside"]}
+
+
 def _warned(house: Gateway) -> bool:
     reasons = house.api("status")["health"]["reasons"]
     return any(reason["metric"] == "set_aside" for reason in reasons)
 
 
+@pytest.mark.parametrize("late", [0, 3], ids=["while messages come", "once they are over"])
 def test_databases_deleted_while_it_runs_are_made_again_and_filled(
-    tmp_path: Path, worlds: dict[str, Path]
+    tmp_path: Path, worlds: dict[str, Path], late: int
 ) -> None:
+    """late: how long history waits until it writes, and finds it out (s)."""
     with mosquitto(tmp_path / "broker") as broker:
         house = _house(tmp_path / "house", broker.port)
         house.module = "tests.support.eager"
+        house.environment = {"HISTORY_LONGEST": str(late)}
         data = copy_of(worlds["killed"], tmp_path / "house" / "data")
         house.start()
         try:
@@ -280,9 +287,8 @@ def test_databases_deleted_while_it_runs_are_made_again_and_filled(
                 found = [len(house.values(device, "seq")) for device in published()]
                 return sum(found) == COUNT + 4_200 - BAD - 14
 
+            house.wait(lambda: _set_aside(house) == {"history.db", "state.db"})
             house.wait(whole, timeout=30)
-            aside = {entry["file"] for entry in house.api("status")["set_aside"]}
-            assert aside == {"history.db", "state.db"}
             assert set(house.differences().values()) == {0}
             assert {d["id"] for d in house.api("devices")} >= set(published())
         finally:
