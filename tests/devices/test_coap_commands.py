@@ -184,11 +184,10 @@ async def test_refused_by_the_server() -> None:
         found = telling(port, **commands)
         replies = [await tell(found, name) for name in commands]
     assert [reply.status for reply in replies] == ["failed"] * 3
-    assert [reply.error for reply in replies] == [
-        "it answers 4.05 Method Not Allowed: Error: Method not allowed!",
-        "it answers 4.04 Not Found: Error: Resource not found!",
-        "it answers 4.00 Bad Request: no such colour",
-    ]
+    method, nowhere, light = (reply.error for reply in replies)
+    assert method.startswith("it answers 4.05 Method Not Allowed")
+    assert nowhere.startswith("it answers 4.04 Not Found")
+    assert light == "it answers 4.00 Bad Request: no such colour"
 
 
 async def test_a_server_that_is_away() -> None:
