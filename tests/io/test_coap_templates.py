@@ -60,7 +60,7 @@ def test_names(template: str, names: set[str]) -> None:
         ('{"{key}": 1}', "cannot be a key"),
         ('{"{key}" \n: 1}', "cannot be a key"),
         ('{"on": "{on}', "no JSON with"),
-        (r'"\{on}"', "no JSON"),
+        (r'"\{on}"', "no JSON with"),
         (r'"\u{on}"', "no JSON with"),
         (r'"\u00{on}"', "no JSON with"),
         ("{1on}", "no JSON"),

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-_PLACE = r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}"
-_PIECE = re.compile(rf'("(?:[^"\\]|\\.)*")(\s*:)?|{_PLACE}', re.DOTALL)
-_IN_TEXT = re.compile(rf"\\.|{_PLACE}", re.DOTALL)
-# With each of them in every place it must be JSON: `1{x}` is with a number only.
+_PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}")
+_PIECE = re.compile(rf'("(?:[^"\\]|\\.)*")(\s*:)?|{_PLACE.pattern}', re.DOTALL)
+# With each of them in every place it must be JSON: `1{a}` is with a number only, and a text where
+# a backslash comes before `{a}`, and could hide its end, is not with an x.
 _SAMPLES = ("x", 0, True)
 
 
@@ -22,7 +22,7 @@ def places(template: str) -> set[str]:
     """The names in a template. Raises ValueError where it cannot be used."""
     names: set[str] = set()
     for piece in _PIECE.finditer(template):
-        found = {piece[3]} if piece[3] else _in_text(piece[1])
+        found = {piece[3]} if piece[3] else set(_PLACE.findall(piece[1]))
         # Else it could be a key that is there already, and whose value is to stay what it is.
         if found and piece[2]:
             raise ValueError("an argument cannot be a key")
@@ -45,14 +45,10 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     def put(piece: re.Match[str]) -> str:
         if piece[3]:
             return _json(values[piece[3]])
-        text = _IN_TEXT.sub(lambda m: _inside(values[m[1]]) if m[1] else m[0], piece[1])
+        text = _PLACE.sub(lambda place: _inside(values[place[1]]), piece[1])
         return text + (piece[2] or "")
 
     return _PIECE.sub(put, template)
-
-
-def _in_text(text: str) -> set[str]:
-    return {match[1] for match in _IN_TEXT.finditer(text) if match[1]}
 
 
 def _inside(value: Any) -> str:
