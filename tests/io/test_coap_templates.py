@@ -57,6 +57,7 @@ def test_names(template: str, names: set[str]) -> None:
         ('{"on": 1{on}}', "no JSON with"),
         ('{"on": -{on}}', "no JSON with"),
         ("{a}{b}", "no JSON with"),
+        ("{{key}: 1}", "no JSON with"),
         ('{"{key}": 1}', "cannot be a key"),
         ('{"{key}" \n: 1}', "cannot be a key"),
         ('{"on": "{on}', "no JSON with"),

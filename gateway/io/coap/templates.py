@@ -13,9 +13,9 @@ import msgspec
 
 _PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}")
 _PIECE = re.compile(rf'("(?:[^"\\]|\\.)*")(\s*:)?|{_PLACE.pattern}', re.DOTALL)
-# With each of them in every place it must be JSON: `1{a}` is with a number only, and a text where
-# a backslash comes before `{a}`, and could hide its end, is not with an x.
-_SAMPLES = ("x", 0, True)
+# With each of them in every place it must be JSON. With the text `1{a}` is none, nor a text where a
+# backslash before `{a}` could hide its end; with the number `{{a}: 1}` is none.
+_SAMPLES = ("x", 0)
 
 
 def places(template: str) -> set[str]:
