@@ -98,8 +98,6 @@ class Commands:
             message = told.message(told.settings.body(command.args))
         except ValueError as error:
             return Reply("rejected", error=str(error))
-        except Error as error:
-            return Reply("failed", error=f"{told.url}: {why(error)}")
         async with self._turns[told.server]:
             try:
                 context = await client()

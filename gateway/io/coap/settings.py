@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import cbor2
 import msgspec
+from aiocoap import Message
+from aiocoap.error import Error
 from pydantic import AfterValidator, Field, model_validator
 
 from gateway.core.commands import Schema, misfit
@@ -27,6 +29,11 @@ def _check(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "coap" or not parts.hostname or parts.fragment or parts.port == 0:
         raise ValueError("expected coap://HOST/PATH")
+    try:
+        parts.hostname.encode("idna")  # else asking for its address ends the driver
+        Message(uri=url)
+    except (UnicodeError, Error) as error:
+        raise ValueError(f"expected coap://HOST/PATH: {error}") from None
     return url
 
 
