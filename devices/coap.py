@@ -1,4 +1,4 @@
-"""Devices that speak CoAP (RFC 7252): those that send to us, and those that we ask or observe.
+"""Devices that speak CoAP (RFC 7252): those that send to us, and those that we ask, observe, tell.
 
 Whoever sends is told that a reading is stored once it is on the disk, and not before.
 """
@@ -16,19 +16,21 @@ from urllib.parse import unquote
 from pydantic import Field, SerializeAsAny, model_validator
 
 from gateway.codecs.json import JsonSettings
-from gateway.core.contracts import Burst, Codec, Context, Device
+from gateway.core.commands import Schema
+from gateway.core.contracts import Burst, Codec, Command, Context, Device, Reply
 from gateway.core.errors import ConfigError, DecodeError, Unavailable
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import CodecSettings, DeviceSettings, Duration, wrong
 from gateway.io.answered import Answered
 from gateway.io.coap.blocks import Blocks
 from gateway.io.coap.client import Resource, client
+from gateway.io.coap.commands import Commands
 from gateway.io.coap.formats import Formats
 from gateway.io.coap.groups import Neighbours
 from gateway.io.coap.guard import Guard
 from gateway.io.coap.issued import IssuedKeys
 from gateway.io.coap.server import Server, serve
-from gateway.io.coap.settings import KeySettings, PolledSettings, ResourceSettings
+from gateway.io.coap.settings import KeySettings, PolledSettings, ResourceSettings, check_once
 from gateway.io.coap.site import TELEMETRY, Result, Site, topic_of
 
 log = logging.getLogger(__name__)
@@ -78,9 +80,7 @@ class CoapSettings(DeviceSettings):
 
     @model_validator(mode="after")
     def _resources(self) -> "CoapSettings":
-        urls = [each.url for each in (*self.poll, *self.observe)]
-        if twice := [url for url, count in Counter(urls).items() if count > 1]:
-            raise wrong("poll", f"{twice[0]} is there twice", "leave one out")
+        check_once(self.resources)
         for ids in (
             [key.client_id.lower() for key in self.keys],
             [key.device for key in self.keys],
@@ -89,9 +89,14 @@ class CoapSettings(DeviceSettings):
                 raise wrong("keys", f'"{shared[0]}" is there twice', "change one")
         if self.multicast and self.host not in ("0.0.0.0", "::"):
             raise wrong("host", "multicast does not come to one address", "host: 0.0.0.0, or ::")
-        if not self.serve and not urls and not self.multicast:
+        if not self.serve and not self.resources and not self.multicast:
             raise wrong("serve", "nothing is left to do", "add poll: or observe:")
         return self
+
+    @property
+    def resources(self) -> tuple[ResourceSettings, ...]:
+        """Those of other servers."""
+        return (*self.poll, *self.observe)
 
     def build(self, name: str, context: Context) -> Device:
         """The driver. Raises ConfigError where keys cannot be used here."""
@@ -122,7 +127,8 @@ class CoapDevice:
         )
         self._refused: Counter[str] = Counter()  # by servers of ours that are closed
         self._neighbours = Neighbours(settings.multicast)
-        self._sources = {each.url: each for each in (*settings.poll, *settings.observe)}
+        self._sources = {each.url: each for each in settings.resources}
+        self._commands = Commands(settings.resources, self._formats)
         self._resources: dict[str, Resource] = {
             url: Resource(url, partial(self._came, url), self._changed) for url in self._sources
         }
@@ -144,7 +150,7 @@ class CoapDevice:
 
     def details(self) -> dict[str, Any]:
         """More for status: where it listens, what it is at, what it did not even read, the
-        resources it asks for, and whom else it found."""
+        resources it asks for, what can be told, and whom else it found."""
         server = self._server
         return {
             "listens": f"{self._settings.host}:{server.port}" if server is not None else None,
@@ -159,6 +165,7 @@ class CoapDevice:
                 }
                 for each in self._resources.values()
             ],
+            "commands": self._commands.names,
             "found": self._neighbours.found,
             "concern": self.concern or None,
         }
@@ -337,6 +344,16 @@ class CoapDevice:
 
     def _emit(self, event: Connected | Disconnected) -> None:
         self._context.emit(event)
+
+    # -- commands -----------------------------------------------------------------------------
+
+    def commands(self, device: str) -> Mapping[str, Schema]:
+        """See gateway.core.commands.Commandable."""
+        return self._commands.schemas(device)
+
+    async def execute(self, command: Command) -> Reply:
+        """See gateway.core.contracts.Actuator."""
+        return await self._commands.execute(command)
 
 
 def _key(client_id: str, server_id: str, secret: str, salt: str) -> Any:

@@ -118,7 +118,7 @@ class Resource:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        self._tell(_why(error))
+        self._tell(why(error))
 
     def _tell(self, trouble: str) -> None:
         before, self.trouble = self.trouble, trouble
@@ -127,8 +127,8 @@ class Resource:
             self._changed(self.url, trouble)
 
 
-def _why(error: Exception) -> str:
-    """For people."""
+def why(error: Exception) -> str:
+    """Why a server did not answer, for people."""
     if isinstance(error, TimeoutError | ConRetransmitsExceeded):
         return "no answer"
     cause = error.__cause__ or error
