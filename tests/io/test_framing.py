@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from gateway.io.placeholders import fill, names_in
 from gateway.io.serial.checksums import KINDS, crc16_modbus
 from gateway.io.serial.framing import KEPT, Framing, Piece
-from gateway.io.serial.framing_settings import FramingSettings, wire_bytes
-from gateway.io.serial.placeholders import fill, names_in
+from gateway.io.serial.framing_settings import FramingSettings
 from gateway.io.serial.port import MOST
 from gateway.io.serial.scanning import NOISE
+from gateway.io.wire import wire_bytes
 from tests.support.faults import FULL, runs, seeded
 
 PMS: dict[str, Any] = {

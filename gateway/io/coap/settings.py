@@ -14,8 +14,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gateway.core.commands import Schema, misfit
 from gateway.core.settings import Duration, Id, Secret, Settings, wrong
+from gateway.io import placeholders
 from gateway.io.coap import templates
-from gateway.io.serial import placeholders
 
 LARGEST = 16_384
 """Of a command's payload (bytes)."""

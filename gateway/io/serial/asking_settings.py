@@ -9,10 +9,10 @@ from gateway.core.commands import Schema
 from gateway.core.contracts import Reply
 from gateway.core.errors import Unavailable
 from gateway.core.settings import Duration, Settings, wrong
+from gateway.io.placeholders import fill, names_in
 from gateway.io.serial.asking import Asking
-from gateway.io.serial.framing_settings import Wire, wire_bytes
-from gateway.io.serial.placeholders import fill, names_in
 from gateway.io.serial.polls import Poll
+from gateway.io.wire import Wire, wire_bytes
 
 Timeout = Annotated[Duration, Field(gt=0)]
 

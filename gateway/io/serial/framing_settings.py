@@ -1,60 +1,21 @@
-"""The section `framing` of devices on a line, and how bytes are written in a configuration."""
+"""The section `framing` of devices on a line."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from gateway.core.settings import Duration, Settings, Size, wrong
 from gateway.io.serial.checksums import KINDS, Checksum
 from gateway.io.serial.framing import Delimited, Framing, Silence
 from gateway.io.serial.scanning import Fixed, Marked, Prefixed, Scanner, Shape
+from gateway.io.wire import Wire, wire_bytes
 
 LONGEST = 4_096
 """The longest frame (bytes), unless told otherwise."""
 # Tried at every byte of rubbish, longer ones cost too much.
 _CHECKED, _CHECKED_ANYWHERE = 512, 256
 _QUIET = 0.5  # after so much silence (s) half a frame is given up, where nothing else tells
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.|$)", re.DOTALL)
-_ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "e": b"\x1b", "\\": b"\\"}
-
-
-def wire_bytes(text: str) -> bytes:
-    """What goes over the wire for a text with escapes; or the bytes behind `hex:`. Raises
-    ValueError."""
-    if text.startswith("hex:"):
-        try:
-            return bytes.fromhex(text[4:])
-        except ValueError:
-            raise ValueError("hex: is followed by pairs of hexadecimal digits") from None
-    return escaped_bytes(text)
-
-
-def escaped_bytes(text: str) -> bytes:
-    """UTF-8, with the escapes \\r \\n \\t \\0 \\e \\xNN \\\\. Raises ValueError."""
-    parts, place = [], 0
-    for match in _ESCAPE.finditer(text):
-        parts += [text[place : match.start()].encode(), _escaped(match[1])]
-        place = match.end()
-    return b"".join([*parts, text[place:].encode()])
-
-
-def _escaped(code: str) -> bytes:
-    if len(code) == 3:
-        return bytes([int(code[1:], 16)])
-    if code not in _ESCAPES:
-        raise ValueError(f"unknown escape \\{code}; known: \\r \\n \\t \\0 \\e \\xNN \\\\")
-    return _ESCAPES[code]
-
-
-def _check(text: str) -> str:
-    wire_bytes(text)
-    return text
-
-
-Wire = Annotated[str, AfterValidator(_check)]
-"""Bytes as text with escapes, or `hex:` and digits; `wire_bytes` makes bytes of it."""
 
 
 class ChecksumSettings(Settings):

@@ -13,7 +13,7 @@ from gateway.io.i2c.chips.chip import Chip
 from gateway.io.i2c.chips.ina219 import SPANS, Ina219
 from gateway.io.i2c.chips.registers import SIZES, Register, Registers
 from gateway.io.i2c.chips.sht3x import Sht3x
-from gateway.io.serial.framing_settings import Wire, wire_bytes
+from gateway.io.wire import Wire, wire_bytes
 
 Metric = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.io.serial.framing_settings import escaped_bytes, wire_bytes
+from gateway.io.wire import escaped_bytes, wire_bytes
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|[{}]")
 _LONGEST = 256  # characters of a value
