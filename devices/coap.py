@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
@@ -18,7 +17,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from gateway.codecs.json import JsonSettings
 from gateway.core.commands import Schema
 from gateway.core.contracts import Burst, Codec, Command, Context, Device, Reply
-from gateway.core.errors import ConfigError, DecodeError, Unavailable
+from gateway.core.errors import ConfigError, DecodeError
 from gateway.core.events import Connected, Disconnected
 from gateway.core.settings import CodecSettings, DeviceSettings, Duration, wrong
 from gateway.io.answered import Answered
@@ -28,7 +27,7 @@ from gateway.io.coap.commands import Commands
 from gateway.io.coap.formats import Formats
 from gateway.io.coap.groups import Neighbours
 from gateway.io.coap.guard import Guard
-from gateway.io.coap.issued import IssuedKeys
+from gateway.io.coap.keyring import Keyring
 from gateway.io.coap.server import Server, serve
 from gateway.io.coap.settings import KeySettings, PolledSettings, ResourceSettings, check_once
 from gateway.io.coap.site import TELEMETRY, Result, Site, topic_of
@@ -120,10 +119,8 @@ class CoapDevice:
         self._away: Counter[str] = Counter()
         self._asked = Answered(_PATIENCE, _HELD, self._away)
         self._server: Server | None = None
-        self._protected: Any = None
-        self._issued = IssuedKeys(
-            context.data_dir / "coap" / name / "keys.json",
-            {key.device: key.client_id for key in settings.keys},
+        self._keyring = Keyring(
+            name, settings.keys, settings.issued_keys, context.data_dir / "coap" / name
         )
         self._refused: Counter[str] = Counter()  # by servers of ours that are closed
         self._neighbours = Neighbours(settings.multicast)
@@ -224,8 +221,10 @@ class CoapDevice:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self) -> None:
-        with ExitStack() as stack:
-            server = await self._opened(self._site(stack))
+        blocks = Blocks(self._context.payload, _PARTIAL)
+        site = Site(self, blocks, self._context.facts.get("health", dict))
+        with self._keyring.protected(site) as guarded:
+            server = await self._opened(guarded)
             self._hearing("")
             try:
                 await asyncio.Event().wait()
@@ -233,51 +232,19 @@ class CoapDevice:
                 self.trouble = "stopped"
                 await self._said_goodbye(server)
                 self._refused += server.messages.dropped
-                self._server = self._protected = None
-
-    def _site(self, stack: ExitStack) -> Any:
-        blocks = Blocks(self._context.payload, _PARTIAL)
-        site = Site(self, blocks, self._context.facts.get("health", dict))
-        if not (self._settings.keys or self._settings.issued_keys):
-            return site
-        from gateway.io.coap.oscore import Protected  # needs more libraries
-
-        keys = {
-            key.device: _key(key.client_id, key.server_id, key.secret.get_secret_value(), key.salt)
-            for key in self._settings.keys
-        }
-        if self._settings.issued_keys:
-            issued = self._issued.read()
-            keys = {device: _key(**key) for device, key in issued.items()} | keys
-        self._protected = Protected(site, keys, self._context.data_dir / "coap" / self.name)
-        stack.callback(self._protected.close)
-        return self._protected
+                self._server = None
 
     def keyed(self) -> Sequence[str]:
         """See gateway.core.keys.Keyed."""
-        return sorted(self._issued.read()) if self._settings.issued_keys else ()
+        return self._keyring.devices()
 
     def issue_key(self, device: str) -> Mapping[str, str]:
         """See gateway.core.keys.Keyed."""
-        protected = self._issuing()
-        key = self._issued.issue(device)
-        protected.admit(device, _key(**key))
-        return key
+        return self._keyring.issue(device, self.trouble)
 
     def revoke_key(self, device: str) -> None:
         """See gateway.core.keys.Keyed."""
-        protected = self._issuing()
-        self._issued.revoke(device)
-        protected.expel(device)
-
-    def _issuing(self) -> Any:
-        if not self._settings.issued_keys:
-            raise ConfigError(
-                f"source {self.name} issues no keys", fix="set issued_keys: true there"
-            )
-        if self._protected is None:
-            raise Unavailable(f"source {self.name} does not listen: {self.trouble}")
-        return self._protected
+        self._keyring.revoke(device, self.trouble)
 
     async def _opened(self, site: Any) -> Server:
         """Listen as soon as the address can be had."""
@@ -354,12 +321,6 @@ class CoapDevice:
     async def execute(self, command: Command) -> Reply:
         """See gateway.core.contracts.Actuator."""
         return await self._commands.execute(command)
-
-
-def _key(client_id: str, server_id: str, secret: str, salt: str) -> Any:
-    from gateway.io.coap.oscore import Key
-
-    return Key(*map(bytes.fromhex, (client_id, server_id, secret, salt)))
 
 
 def _tell_failure(tell: Callable[[BaseException], None], task: asyncio.Task[None]) -> None:
