@@ -188,15 +188,22 @@ tokens = (
 @example(b"m,=" + b"\\ " * 500_000)
 @example(b'm f="' + b"\n" * 1_000_000)
 def test_garbage_is_refused_in_no_time(line: bytes) -> None:
-    began = time.process_time()
+    # Twice: a collection of garbage may come in between.
+    assert parsed(line) < 0.05 or parsed(line) < 0.05
+
+
+def parsed(line: bytes) -> float:
+    """How long it took (s of CPU)."""
+    began = time.thread_time()
     try:
         point = LineParser().parse(line)
     except DecodeError as error:
         said = str(error)
     else:
         said = str(len(point.values))
-    assert time.process_time() - began < 0.05
+    took = time.thread_time() - began
     assert 0 < len(said) < 200
+    return took
 
 
 @pytest.mark.timeout(1_200)
