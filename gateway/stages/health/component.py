@@ -14,6 +14,7 @@ Probe = Callable[[], Sequence[Deduction] | None]
 """What a part is losing points for now; None while nothing is known."""
 
 _FIGURES = str.maketrans("", "", string.digits + ".")
+_NOTHING = frozenset[str]()
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Component:
     reasons: Sequence[Deduction] = ()
     evaluated: int = 0
     told: int = 0
-    said: frozenset[str] = frozenset()
+    said: frozenset[str] = _NOTHING
     grade: Grade = field(default_factory=Grade)
     samples: Trend | None = None
 
@@ -66,7 +67,9 @@ class Component:
         elif known and (self.samples is not None or score != before):
             self._sample(before, now, rules.trend)
         changed = self.grade.take(score, now, rules.hysteresis)
-        said = frozenset(reason.text.translate(_FIGURES) for reason in self.reasons)
+        said = _NOTHING  # the same one for all that are well, which are many
+        if self.reasons:
+            said = frozenset(reason.text.translate(_FIGURES) for reason in self.reasons)
         if changed or abs(self.score - self.told) >= step or said != self.said:
             self.told, self.said = self.score, said
             return True
