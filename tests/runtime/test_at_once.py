@@ -1,5 +1,7 @@
-"""Devices that are forgotten or merged while something else is at work on them."""
+"""Several at work on one device at the same moment: it is forgotten while it is described, and two
+say something else of it."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +16,11 @@ from gateway.io.sqlite.database import Database
 from gateway.runtime.announce import Announcer
 from gateway.runtime.home_assistant import HomeAssistant
 from gateway.runtime.house import House
+from gateway.runtime.registry_rows import RegistryRows
+from gateway.store.abouts import About
 from gateway.store.devices import Devices
+from tests.support.small_house import SmallHouse
+from tests.support.small_managing import manage
 
 TOPICS = Topics("berrygate", "gw")
 
@@ -72,3 +78,22 @@ async def test_home_assistant_is_told_of_what_is_left(devices: Devices, tmp_path
     devices.seen([Reading(devices.id_of("b", "coap"), 1, {"t": 1.0})])
     await telling._look()
     assert told.retained.keys() == {"homeassistant/device/berrygate_gw_b/config"}
+
+
+async def test_two_that_say_something_of_a_device_at_once_are_both_heard() -> None:
+    house = SmallHouse()
+    manage(house)
+    assert house.managing is not None
+    managing = house.managing
+    rows = RegistryRows(managing.devices, managing)
+    await managing.devices.settle()
+    row = (1, {"id": "soil-4", "firmware": "2"})
+    await asyncio.gather(
+        managing.change("soil-4", name="Beet"),
+        managing.change("soil-4", tags=("a",)),
+        rows.take([row], check=False),
+        managing.change("soil-4", model="S"),
+    )
+    found = managing.devices.abouts.get("soil-4")
+    assert found == About("Beet", model="S", firmware="2", tags=("a",))
+    managing.devices.database.close()
