@@ -32,7 +32,7 @@ class Publisher(Protocol):
 
 class Managing:
     """See the module. publisher: the announcer there is at the moment. left: told of a device that
-    is no more, or is another's now.
+    is no more, and of one that another has been merged into.
 
     devices: all of them."""
 
@@ -98,6 +98,7 @@ class Managing:
             await self.devices.merge(old, into)
             await self._forget_state(old)
         self._gone(old)
+        self._left(into)
         log.warning("device %s is %s from now on", old, into)
 
     async def forget(self, device: str) -> None:

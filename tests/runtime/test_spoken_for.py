@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.test_managing import call, retained
+from tests.runtime.test_managing import call, meet, retained
 from tests.support.coap import Client
 from tests.support.gateway import Gateway, gateway
 from tests.support.ports import free_port
@@ -39,3 +39,23 @@ def test_what_was_held_of_a_forgotten_device_is_not_told(house: Gateway, port: i
         assert call(house, "DELETE", "tank").status_code == 200
     time.sleep(1.5)
     assert retained(house, "tank") == set()
+
+
+def test_a_merged_device_that_we_speak_for_now_is_told_of(house: Gateway, port: int) -> None:
+    meet(house, "qq")
+    with Client(port) as tank, subscriber(house.broker_port, "berrygate/test/#") as look:
+        tank.post("tank", b'{"level": 1}')
+        look.wait(partial(said, look, "data/tank/readings"), 20)
+        assert call(house, "POST", "tank/merge", {"into": "qq"}).status_code == 200
+        tank.post("tank", b'{"level": 2}')
+        for topic in ("data/qq/readings", "state/qq/readings", "meta/qq/info"):
+            look.wait(partial(said, look, topic), 20)
+
+
+def test_a_merged_device_that_speaks_itself_now_is_not_told_of(house: Gateway, port: int) -> None:
+    with Client(port) as tank:
+        tank.post("tank", b'{"level": 1}')
+    house.wait(lambda: "berrygate/test/state/tank/readings" in retained(house, "tank"))
+    meet(house, "qq")
+    assert call(house, "POST", "qq/merge", {"into": "tank"}).status_code == 200
+    house.wait(lambda: "berrygate/test/state/tank/readings" not in retained(house, "tank"), 20)
