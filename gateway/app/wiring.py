@@ -45,6 +45,7 @@ class Wiring:
         self._parts = parts
         self._sources: dict[str, Device] = {}
         self._own = pumps.Own(house.devices_, {})
+        self._readings: ReadingsAnnouncer
         self._broker: EmbeddedBroker | None = None
         self._announcer: Announcer
         self._telling: Telling
@@ -192,7 +193,7 @@ class Wiring:
 
     def _start_faces(self) -> None:
         house, topics = self._house, self._house.topics
-        readings = ReadingsAnnouncer(self._announcer, topics)
+        readings = self._readings = ReadingsAnnouncer(self._announcer, topics)
         own = pumps.Own(house.devices_, self._speechless())
         for gone in self._own.devices() - own.devices():
             readings.forget(gone)
@@ -211,8 +212,12 @@ class Wiring:
             self._parts.start("home assistant", telling.run())
 
     def _left(self, device: str) -> None:
-        self._own.pop(device, None)
+        """A device is no more, or what comes of another is its own now: whether we speak for it is
+        looked up again."""
+        before = self._own.pop(device, False)
         self._own.told.discard(device)
+        if before and not self._own[device]:
+            self._readings.forget(device)
 
     def _speechless(self) -> dict[str, Device]:
         """The sources whose devices do not speak MQTT."""

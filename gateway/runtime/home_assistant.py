@@ -92,20 +92,28 @@ class HomeAssistant:
         """Say what is new, and take back what is gone."""
         devices = self._own.devices()
         for device in devices:
-            known, units = self._house.devices_.get(device), self._house.units(device)
-            seen = len(known.metrics), len(units)
-            kinds = self._kinds.setdefault(device, {})
-            if known.last and self._seen.get(device) != seen:
-                kinds.update(known.last)
-                info = await self._own.info(device)
-                self._say(device, _device(self._house.topics, known.original, device, info,
-                                          _units(info, units, kinds), kinds))  # fmt: skip
-                self._seen[device] = seen
-        for gone in self._seen.keys() - devices:
-            del self._seen[gone]
-            self._kinds.pop(gone, None)
+            if self._house.devices_.knows(device):  # it may have left while another was asked
+                await self._tell(device)
+        for gone in self._kinds.keys() - devices:
+            del self._kinds[gone]
+            self._seen.pop(gone, None)
         # Those of an earlier run that have said nothing yet are not gone.
         await self._keep({*devices, _GATEWAY})
+
+    async def _tell(self, device: str) -> None:
+        """Say of one device what is new. Raises LookupError."""
+        known, units = self._house.devices_.get(device), self._house.units(device)
+        seen = len(known.metrics), len(units)
+        if not known.last or self._seen.get(device) == seen:
+            return
+        kinds = self._kinds.setdefault(device, {})
+        kinds.update(known.last)
+        info = await self._own.info(device)
+        if not self._house.devices_.knows(device):
+            return
+        self._say(device, _device(self._house.topics, known.original, device, info,
+                                  _units(info, units, kinds), kinds))  # fmt: skip
+        self._seen[device] = seen
 
     def _say(self, device: str, message: Mapping[str, Any]) -> None:
         self._announcer.publish(_topic(self._house.topics, device), message, retain=True)

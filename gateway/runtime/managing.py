@@ -1,5 +1,6 @@
 """What people do with devices: adopt, ignore, name, merge and forget them."""
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ class Publisher(Protocol):
 
 class Managing:
     """See the module. publisher: the announcer there is at the moment. left: told of a device that
-    is no more, or is another's now.
+    is no more, and of one that another has been merged into.
 
     devices: all of them."""
 
@@ -43,6 +44,7 @@ class Managing:
         self._publisher = publisher
         self._left = left
         self._topics: Topics = house.topics
+        self._turn = asyncio.Lock()
         self.devices.observers.append(self._look_anew)
 
     def listed(self, text: str = "", state: State | None = None, tag: str = "") -> Sequence[Device]:
@@ -71,13 +73,14 @@ class Managing:
     async def change_all(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """All of these, or none. Raises LookupError, ValueError, Unavailable."""
         abouts = self.devices.abouts
-        after = {
-            device: checked(replace(abouts.get(self.devices.get(device).id), **each))
-            for device, each in changes.items()
-        }
-        before = {device: abouts.get(device) for device in after}
-        with _disk():
-            await abouts.save(after)
+        async with self._turn:  # or what another said meanwhile would be lost
+            after = {
+                device: checked(replace(abouts.get(self.devices.get(device).id), **each))
+                for device, each in changes.items()
+            }
+            before = {device: abouts.get(device) for device in after}
+            with _disk():
+                await abouts.save(after)
         moved = [device for device in after if _is_moved(before[device], after[device])]
         if not moved:
             return
@@ -95,6 +98,7 @@ class Managing:
             await self.devices.merge(old, into)
             await self._forget_state(old)
         self._gone(old)
+        self._left(into)
         log.warning("device %s is %s from now on", old, into)
 
     async def forget(self, device: str) -> None:

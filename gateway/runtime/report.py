@@ -85,6 +85,8 @@ class Report:
         if self._departed != devices.departed:
             self._departed, self._known = devices.departed, 0
             self._turns = [[] for _ in range(REPEAT)]
+            for gone in [each for each in self._presence if not devices.knows(each)]:
+                del self._presence[gone]
         if self._known == len(devices):
             return
         for device in devices.list()[self._known :]:
@@ -92,6 +94,7 @@ class Report:
             if device.id in devices.abouts.ignored:
                 continue
             if device.id not in health.devices:
+                self._presence.pop(device.id, None)  # of one that was called so before
                 health.watch(device.id, self._probe(device))
                 self._house.health_log.unknown(f"device/{device.id}")
             self._turns[self._known % REPEAT].append(health.devices[device.id])

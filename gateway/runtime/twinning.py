@@ -25,6 +25,8 @@ KEYS = 64
 """How many keys of each kind a device may have."""
 LARGEST = 4_096
 """The most of a value (bytes of JSON)."""
+DEEPEST = 64
+"""How many lists and objects of a value may be in each other."""
 _SAVE = 5.0  # how often what is reported is saved (s)
 
 
@@ -153,8 +155,10 @@ class Twinning:
         device, kind, key = place
         if not KEY.fullmatch(key):
             raise ValueError(f'"{key[:80]}" is no key')
-        if len(json.dumps(value)) > LARGEST:
+        if len(_written(value)) > LARGEST:
             raise ValueError(f"the value is more than {LARGEST} bytes")
+        if _is_deeper(value, DEEPEST):
+            raise ValueError(f"the value has more than {DEEPEST} lists and objects in each other")
         if self._store.get(place) is None and self._count(device, kind) >= KEYS:
             raise ValueError(f"{device} has {KEYS} keys already")
 
@@ -198,3 +202,20 @@ class Twinning:
         except (sqlite3.Error, OSError) as error:
             self._unsaved |= places
             log.warning("what devices report cannot be kept yet: %s", error)
+
+
+def _written(value: Any) -> bytes:
+    """As JSON. Raises ValueError for what JSON cannot tell, though Python reads it: halves of
+    characters, NaN. Kept, it would spoil the answer about every other key as well."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the value cannot be written as JSON: {error}") from error
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether more lists and objects than so many are in each other."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
+import msgspec
+
 from gateway.io.sqlite.database import Database, statements
 
 _SQL = statements((files(__package__) / "twins.sql").read_text())
@@ -40,8 +42,8 @@ class Twins:
         for row in database.load(lambda c: c.execute(_SQL["all"]).fetchall()):
             device, kind, key, value, *rest = row
             try:
-                entry = Entry(json.loads(value), *rest)
-            except ValueError:  # damaged; it is said again
+                entry = Entry(msgspec.json.decode(value), *rest)
+            except ValueError:  # damaged, or nothing that can be told; it is said again
                 continue
             self.entries.setdefault(device, {})[kind, key] = entry
 

@@ -1,9 +1,12 @@
 """What a client of the control socket is answered. Loaded for the first one there is."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any
+
+import msgspec
 
 from gateway.core.contracts import Flag, Reading
 from gateway.web.calls import arguments, calls, perform
@@ -11,6 +14,8 @@ from gateway.web.house import House
 from gateway.web.lines import CallError, failure, line, parse
 from gateway.web.params import TailParams
 from gateway.web.streams import send_export, take_import
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 64 * 1024
 
@@ -50,7 +55,7 @@ class Dialogue:
             elif request.call == "import":
                 await take_import(self._house, request.args, reader, writer)
             else:
-                writer.write(line({"ok": await perform(self._calls, request)}))
+                writer.write(_told(request.call, await perform(self._calls, request)))
         except CallError as error:
             writer.write(failure(error))
 
@@ -60,6 +65,16 @@ class Dialogue:
             async for readings in bursts:
                 writer.writelines(line({"next": reading_as_dict(each)}) for each in readings)
                 await writer.drain()
+
+
+def _told(call: str, answer: Any) -> bytes:
+    """The line of an answer. Raises CallError where there is something in it that JSON cannot
+    tell: whoever asks is to hear that, and not only that we hang up."""
+    try:
+        return line({"ok": answer})
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        log.exception("control: the answer to %s cannot be written", call)
+        raise CallError("failed", "the gateway failed on this; its log says why") from error
 
 
 async def _until_eof(reader: asyncio.StreamReader, stream: Coroutine[Any, Any, None]) -> None:

@@ -1,5 +1,6 @@
 """Reports go out when something changes and again in time, and never all at once."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -110,6 +111,24 @@ def test_a_device_that_comes_later_is_told_of_at_once(house: House) -> None:
     hear(house, 5)
     tick()
     assert told.last["berrygate/gw/status/d4/presence"]["state"] == "online"
+
+
+async def test_a_device_that_comes_again_after_it_was_forgotten_is_there_since_then(
+    house: House,
+) -> None:
+    told = Told()
+    report = Report(house, told, Topics("berrygate", "gw"))
+    hear(house, 2)
+    report._second(0)
+    since = told.last["berrygate/gw/status/d0/presence"]["since"]
+    for device in ("d0", "d1"):
+        await house.devices_.forget(device)
+        house.health_.leave(device)
+    await asyncio.sleep(0.01)  # `since` is told in ms
+    hear(house, 1)
+    report._second(1)
+    assert told.last["berrygate/gw/status/d0/presence"]["since"] > since
+    assert report._presence.keys() == {"d0"}  # of those that are gone nothing is kept
 
 
 async def test_what_changes_is_told_at_once_and_remembered(house: House) -> None:

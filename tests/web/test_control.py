@@ -101,6 +101,17 @@ async def test_a_bug_behind_a_call_is_answered(
     assert "hunter2" not in str(answer)
 
 
+async def test_an_answer_that_cannot_be_written_does_not_end_the_connection(
+    path: Path, house: SmallHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house, "health", lambda: {"why": "\ud800"})
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b'{"call": "health"}\n{"call": "version"}\n')
+    assert json.loads(await reader.readline())["error"]["type"] == "failed"
+    assert "ok" in json.loads(await reader.readline())
+    writer.close()
+
+
 async def test_tail_until_the_client_hangs_up(path: Path, house: SmallHouse) -> None:
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b'{"call": "tail", "args": {"filter": "soil-*"}}\n')
