@@ -2,6 +2,7 @@
 
 import csv
 import io
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +94,36 @@ def test_bad_rows_are_told_by_their_line_and_the_others_are_taken(
     odd.write_text("id,nmae\nsoil-1,x\n")
     assert 'no column "nmae"' in house.command("devices", "import", str(odd)).stderr
     assert house.command("devices", "import", str(tmp_path / "none.csv")).returncode == 2
+
+
+def complaints(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
+    """The line of each bad row, and what is wrong with it."""
+    lines = [line.removeprefix("error: ") for line in done.stderr.splitlines()]
+    return [(line.split(":")[1], line.split(": ", 1)[1]) for line in lines]
+
+
+def test_a_row_with_a_field_too_many_is_one_bad_row(house: Gateway, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.csv"
+    rows = [f"mqtt,meter-{n},{'a,b' if n == 250 else 'a'}" for n in range(300)]
+    file.write_text("source,original,name\n" + "\n".join(rows))
+    done = house.command("devices", "import", str(file))
+    assert complaints(done) == [("252", "more fields than the head has columns")]
+    assert done.stdout == "299 rows taken, 299 new devices, 1 bad rows\n"
+    assert done.returncode == 1
+
+
+def test_a_file_that_is_written_another_way(house: Gateway, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.csv"
+    rows = [f"mqtt,meter-{n},{'Zähler' if n == 250 else 'a'}" for n in range(300)]
+    file.write_bytes(("source,original,name\r\n" + "\r\n".join(rows)).encode("cp1252"))
+    done = house.command("devices", "import", str(file))
+    assert done.returncode == 2
+    assert "line 252 is not UTF-8" in done.stderr
+    assert 'fix: save it as "CSV UTF-8"' in done.stderr
+    assert "200 rows were taken before" in done.stderr
+    assert len(table(house)) == 201
+    file.write_text("id;name;tags\npi;Beet;a\npi;Beet;b\n")
+    done = house.command("devices", "import", str(file))
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: line 1: the columns are divided by ";"')
+    assert "fix: " in done.stderr
