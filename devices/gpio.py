@@ -61,6 +61,8 @@ class GpioSettings(DeviceSettings):
 class GpioDevice:
     """See the module. factory: gives gpiozero's factory of pins; another one in tests."""
 
+    orders = True  # each output knows what waits for its dwell, and what that gives way to
+
     def __init__(
         self,
         name: str,

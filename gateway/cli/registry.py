@@ -3,7 +3,7 @@
 import csv
 import sys
 from argparse import Namespace, _SubParsersAction
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +13,7 @@ from gateway.cli.common import CliError, Exit, complain, options, print_json
 _PAGE = 200
 _PIECE = 30_000  # characters of rows in one request, of which the gateway takes 64 kB of UTF-8
 _SHOWN = 100  # bad rows that are told
+_Row = tuple[int, dict[str, str]]
 
 
 def add(actions: "_SubParsersAction[Any]") -> None:
@@ -46,56 +47,105 @@ def export(args: Namespace) -> int:
     return Exit.OK
 
 
+class _Totals:
+    """What has become of the rows so far. bad: the first ones, of `count`."""
+
+    def __init__(self) -> None:
+        self.taken = self.added = self.count = 0
+        self.bad: list[tuple[int, str]] = []
+
+    def add(self, found: dict[str, Any], bad: Sequence[tuple[int, str]]) -> None:
+        """A piece: what the gateway says of it, and what did not get that far."""
+        self.taken += found["taken"]
+        self.added += found["added"]
+        bad = sorted([*map(tuple, found["bad"]), *bad])
+        self.count += len(bad)
+        self.bad += bad[: _SHOWN - len(self.bad)]
+
+    def complain(self, file: str) -> None:
+        """Tell the bad rows."""
+        for line, why in self.bad:
+            complain(f"{file}:{line}: {why}")
+        if self.count > len(self.bad):
+            complain(f"and {self.count - len(self.bad)} more")
+
+
 def take(args: Namespace) -> int:
     """Read a table into the registry, a piece at a time."""
-    totals: dict[str, Any] = {"taken": 0, "added": 0, "bad": []}
-    bad = 0
-    with _opened(args.file) as file:
-        for rows in _pieces(file):
-            found = ask(args, "registry_take", rows=rows, check=args.check)
-            totals["taken"] += found["taken"]
-            totals["added"] += found["added"]
-            bad += len(found["bad"])
-            totals["bad"] += found["bad"][: _SHOWN - len(totals["bad"])]
+    totals = _Totals()
+    try:
+        with _opened(args.file) as file:
+            for rows, bad in _pieces(file):
+                totals.add(ask(args, "registry_take", rows=rows, check=args.check), bad)
+    except CliError as error:
+        totals.complain(args.file)
+        if args.check or not totals.taken:
+            raise
+        text = f"{error}; {totals.taken} rows were taken before, and may come again"
+        raise CliError(text, error.code, error.fix) from error
     if args.json:
-        print_json(totals)
-        return Exit.FAILED if bad else Exit.OK
-    for line, why in totals["bad"]:
-        complain(f"{args.file}:{line}: {why}")
-    if bad > len(totals["bad"]):
-        complain(f"and {bad - len(totals['bad'])} more")
-    done = "would be taken" if args.check else "taken"
-    print(f"{totals['taken']} rows {done}, {totals['added']} new devices, {bad} bad rows")
-    return Exit.FAILED if bad else Exit.OK
+        print_json({"taken": totals.taken, "added": totals.added, "bad": totals.bad})
+    else:
+        totals.complain(args.file)
+        done = "would be taken" if args.check else "taken"
+        print(f"{totals.taken} rows {done}, {totals.added} new devices, {totals.count} bad rows")
+    return Exit.FAILED if totals.count else Exit.OK
 
 
 def _opened(name: str) -> TextIO:
-    if name == "-":
-        return sys.stdin
+    # What is no UTF-8 is found in _lines, which knows in which line it is.
+    form, lax = "utf-8-sig", "surrogateescape"
     try:
-        return Path(name).open(newline="", encoding="utf-8-sig")
+        if name == "-":
+            return open(0, newline="", encoding=form, errors=lax, closefd=False)
+        return Path(name).open(newline="", encoding=form, errors=lax)
     except OSError as error:
         raise CliError(f"{name}: {error.strerror}", Exit.USAGE) from error
 
 
-def _pieces(file: TextIO) -> Iterator[list[tuple[int, dict[str, str]]]]:
-    """The rows with the numbers of their lines, so many at a time. Raises CliError."""
-    reader = csv.DictReader(file)
-    rows: list[tuple[int, dict[str, str]]] = []
+def _lines(file: TextIO) -> Iterator[str]:
+    """Raises CliError for one that is no UTF-8."""
+    for number, line in enumerate(file, 1):
+        if not line.isascii():
+            try:
+                line.encode()
+            except UnicodeEncodeError as error:
+                text, fix = f"line {number} is not UTF-8", 'save it as "CSV UTF-8"'
+                raise CliError(text, Exit.USAGE, fix) from error
+        yield line
+
+
+def _pieces(file: TextIO) -> Iterator[tuple[list[_Row], list[tuple[int, str]]]]:
+    """The rows with the numbers of their lines, so many at a time, and those that cannot be read.
+    Raises CliError."""
+    reader = csv.DictReader(_lines(file))
+    rows: list[_Row] = []
+    bad: list[tuple[int, str]] = []
     size = 0
     try:
+        _look(reader.fieldnames)
         for row in reader:
             if None in row:
-                raise CliError(f"line {reader.line_num}: more fields than the head", Exit.USAGE)
-            filled = {key: value or "" for key, value in row.items()}
-            rows.append((reader.line_num, filled))
-            size += sum(map(len, filled.values())) + sum(map(len, filled)) + 50
-            if size > _PIECE or len(rows) == _PAGE:
-                yield rows
-                rows, size = [], 0
-    except (csv.Error, UnicodeDecodeError) as error:
+                bad.append((reader.line_num, "more fields than the head has columns"))
+            else:
+                filled = {key: value or "" for key, value in row.items()}
+                rows.append((reader.line_num, filled))
+                size += sum(map(len, filled.values())) + sum(map(len, filled)) + 50
+            if size > _PIECE or len(rows) + len(bad) == _PAGE:
+                yield rows, bad
+                rows, bad, size = [], [], 0
+    except csv.Error as error:
         raise CliError(f"line {reader.line_num + 1}: {error}", Exit.USAGE) from error
-    if reader.fieldnames is None:
+    if rows or bad:
+        yield rows, bad
+
+
+def _look(head: Sequence[str] | None) -> None:
+    """Raises CliError."""
+    if head is None:
         raise CliError("the file is empty", Exit.USAGE, "its first line names the columns")
-    if rows:
-        yield rows
+    for sign, name in ((";", '";"'), ("\t", "tabs")):
+        if len(head) == 1 and sign in head[0]:
+            text = f"line 1: the columns are divided by {name}, not by commas"
+            fix = "save it with commas: Excel takes the system's list separator, LibreOffice asks"
+            raise CliError(text, Exit.USAGE, fix)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import msgspec
 
 from gateway.codecs.reports import LATEST
 from gateway.core.commands import IDENTITY, NAME, Commandable, Schema, misfit
-from gateway.core.contracts import Actuator, Command, Reply
+from gateway.core.contracts import Actuator, Command, Ordering, Reply
 from gateway.core.errors import Conflict, Rejected
 from gateway.core.settings import parse_duration
 from gateway.runtime.intake import Intake
@@ -26,16 +27,19 @@ LARGEST = 16_384
 """The most of a command's arguments, and of its result (bytes of JSON)."""
 PATIENCE = 60.0
 """How long a driver may take (s)."""
+_MOMENT = 2.0  # how long the answer to what is done just before it is late may take (s)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Whoever carries out the commands of one device. original: the device's name there. schemas:
-    of the arguments by command; None where the driver does not tell."""
+    of the arguments by command; None where the driver does not tell. at_once: the driver orders
+    them itself."""
 
     actuator: Actuator
     original: str
     schemas: Mapping[str, Schema] | None
+    at_once: bool = False
 
 
 class Find(Protocol):
@@ -86,8 +90,14 @@ class Finder:
                 f"{device} cannot be told anything: its source stopped: {intake.failing}",
                 fix="put the configuration right, then: berrygate reload",
             )
-        schemas = driver.commands(known.original) if isinstance(driver, Commandable) else None
-        return Target(driver, known.original, schemas)
+        return target_of(driver, known.original)
+
+
+def target_of(actuator: Actuator, original: str) -> Target:
+    """A driver as whoever carries out the commands of one of its devices."""
+    schemas = actuator.commands(original) if isinstance(actuator, Commandable) else None
+    at_once = isinstance(actuator, Ordering) and actuator.orders
+    return Target(actuator, original, schemas, at_once)
 
 
 LATEST_EXPIRY = LATEST // 1_000_000 - 1
@@ -145,14 +155,16 @@ def fits(command: Commanded, target: Target) -> None:
         raise Rejected(f"{command.name}: {why}")
 
 
-async def carried_out(command: Commanded, target: Target) -> Reply:
-    """Have the driver do it; what became of it."""
+async def carried_out(command: Commanded, target: Target, deadline: float) -> Reply:
+    """Have the driver do it; what became of it. deadline: when it is late (time.monotonic())."""
+    left = deadline - time.monotonic() + _MOMENT
+    patience = max(PATIENCE, left) if target.at_once else PATIENCE
     order = Command(command.name, command.args, command.id, command.expires, target.original)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             return await target.actuator.execute(order)
     except TimeoutError:
-        return Reply("failed", error=f"the driver gave no answer within {PATIENCE:g} s")
+        return Reply("failed", error=f"the driver gave no answer within {patience:.4g} s")
     except Exception as error:
         # The edge: one driver's bug must not end the commands of all others.
         log.exception("command %s of %s failed", command.name, command.device)

@@ -1,6 +1,7 @@
 """Commands on their way from whoever asks to the driver that carries them out.
 
-One at a time for each device, in the order they came. A command is on the disk before it is begun;
+One at a time for each device, in the order they came; a driver that orders them itself is given
+each at once. A command is on the disk before it is begun;
 asked again with the same id it is answered, not repeated. What is late is not begun, whatever it
 waited for; what a stopped gateway left behind is given up.
 """
@@ -21,7 +22,8 @@ from gateway.store.commands import LOST, Commanded, Commands, Status
 log = logging.getLogger(__name__)
 
 WAITING = 16
-"""How many commands may wait for one device; more are refused."""
+"""How many commands may wait for one device, or for one thing at a device whose driver orders them
+itself; more are refused."""
 WAITING_IN_ALL = 512
 _RETRY = 1.0
 _LATE = "it came too late"
@@ -39,6 +41,11 @@ class _Job:
         self.deadline = time.monotonic() + (command.expires - now) / 1e9
         self.over = asyncio.Event()
         self.observers: list[Tell] = []
+
+    @property
+    def queue(self) -> tuple[str, str]:
+        """Among which others it waits."""
+        return self.command.device, self.command.name if self.target.at_once else ""
 
     @property
     def late(self) -> bool:
@@ -63,6 +70,7 @@ class Commanding:
         self._jobs: dict[str, _Job] = {}
         self._queues: dict[str, deque[_Job]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
+        self._begun: set[asyncio.Task[None]] = set()  # of drivers that order them themselves
         self._closed = False
 
     async def run(self) -> None:
@@ -79,9 +87,10 @@ class Commanding:
             await asyncio.get_running_loop().create_future()
         finally:
             self._closed = True
-            for worker in self._workers.values():
-                worker.cancel()
-            await asyncio.gather(*self._workers.values(), return_exceptions=True)
+            tasks = [*self._workers.values(), *self._begun]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._give_up()
 
     async def _give_up(self) -> None:
@@ -136,8 +145,9 @@ class Commanding:
             command.status, command.error, command.changed = "expired", _LATE, now
             self._tell(command, [observer] if observer else [])
             return command, False
-        self._make_room(command.device)
-        job = self._jobs[command.id] = _Job(command, target, now)
+        job = _Job(command, target, now)
+        self._make_room(job)
+        self._jobs[command.id] = job
         if observer is not None:
             job.observers.append(observer)
         before = await self._kept(job)
@@ -198,10 +208,10 @@ class Commanding:
             job.observers.append(observer)
         return before, True
 
-    def _make_room(self, device: str) -> None:
-        waiting = len(self._queues.get(device, ()))
+    def _make_room(self, job: _Job) -> None:
+        waiting = sum(other.queue == job.queue for other in self._jobs.values())
         if waiting >= WAITING or len(self._jobs) >= WAITING_IN_ALL:
-            whose = f"for {device}" if waiting >= WAITING else "in all"
+            whose = f"for {job.command.device}" if waiting >= WAITING else "in all"
             raise Throttled(f"too many commands wait {whose}", after=1.0, fix="ask again later")
 
     async def _kept(self, job: _Job) -> Commanded | None:
@@ -225,10 +235,20 @@ class Commanding:
 
     def _enqueue(self, job: _Job) -> None:
         device = job.command.device
+        if job.target.at_once:
+            self._begin(job)
+            return
         self._queues.setdefault(device, deque()).append(job)
         if device not in self._workers and not self._closed:
             task = asyncio.create_task(self._work(device), name=f"commands of {device}")
             self._workers[device] = task
+
+    def _begin(self, job: _Job) -> None:
+        if self._closed:
+            return
+        task = asyncio.create_task(self._do(job), name=f"command {job.command.id}")
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
 
     async def _work(self, device: str) -> None:
         """One command of a device after the other, as long as there are any."""
@@ -248,7 +268,7 @@ class Commanding:
             reply = Reply("expired", error=_LATE)
         else:
             self._step(job, "executing")
-            reply = await carried_out(command, job.target)
+            reply = await carried_out(command, job.target, job.deadline)
         command.result, command.error = limited(reply.result), reply.error
         command.status, command.changed = reply.status, time.time_ns()
         kept = await self._saved(command)  # first: the next run must not say otherwise

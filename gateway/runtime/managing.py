@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -46,6 +46,11 @@ class Managing:
         self._topics: Topics = house.topics
         self._turn = asyncio.Lock()
         self.devices.observers.append(self._look_anew)
+
+    @property
+    def sources(self) -> Collection[str]:
+        """The names of those that are configured."""
+        return self._house.intakes
 
     def listed(self, text: str = "", state: State | None = None, tag: str = "") -> Sequence[Device]:
         """The devices whose id or name holds `text` (or fits, where it is a shell pattern), in

@@ -1,6 +1,5 @@
 """The device registry as rows of a table: out for people's spreadsheets, and in again."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from gateway.core.errors import DecodeError
 from gateway.runtime.managing import Managing
 from gateway.store.abouts import About, checked
-from gateway.store.devices import Devices
+from gateway.store.devices import IMPORTED, Devices
 
 COLUMNS = (
     "id", "source", "original", "name", "state", "model", "firmware", "tags", "attributes",
@@ -17,7 +16,6 @@ COLUMNS = (
 """What is told of each device. Those from first_seen on cannot be set."""
 SETTABLE = COLUMNS[:9]
 """What a row that comes in may hold."""
-_SOURCE = re.compile(r"[a-z0-9_-]{1,64}")
 _TEXTS = ("name", "state", "model", "firmware")
 
 Row = Mapping[str, str]
@@ -47,6 +45,7 @@ class RegistryRows:
         the others `bad` says why. check: nothing is changed. Raises Unavailable."""
         changes: dict[str, dict[str, Any]] = {}
         bad: list[tuple[int, str]] = []
+        added: set[tuple[str, str]] = set()
         new: list[tuple[int, Row, dict[str, Any]]] = []
         for line, row in rows:
             try:
@@ -58,19 +57,19 @@ class RegistryRows:
                 changes.setdefault(device, {}).update(wanted)
             except (ValueError, DecodeError) as error:
                 bad.append((line, str(error)))
-        added = 0
         for line, row, wanted in new:
             try:
-                added += 1
+                self._may_be(row)
                 if not check:
-                    changes.setdefault(self._registered(row), {}).update(wanted)
+                    device = self._devices.id_of(row["original"], row["source"])
+                    changes.setdefault(device, {}).update(wanted)
+                added.add((row["source"], row["original"]))
             except (ValueError, DecodeError) as error:
-                added -= 1
                 bad.append((line, str(error)))
         if not check:
             await self._devices.settle()
             await self._managing.change_all(changes)
-        return {"taken": len(rows) - len(bad), "added": added, "bad": sorted(bad)}
+        return {"taken": len(rows) - len(bad), "added": len(added), "bad": sorted(bad)}
 
     def _known(self, row: Row) -> str | None:
         """The device that a row is about; None for one that it makes. Raises ValueError."""
@@ -92,16 +91,20 @@ class RegistryRows:
         if not (source and original):
             what = f'no device "{device}"' if device else "neither id nor source and original"
             raise ValueError(f"{what}; for one that is new give source and original")
-        if not _SOURCE.fullmatch(source):
-            raise ValueError(f'"{source}" is no source')
         return None
 
-    def _registered(self, row: Row) -> str:
-        """Raises ValueError, DecodeError."""
-        wanted = row.get("id", "")
-        if wanted and (given := self._devices.would_be(row["original"])) != wanted:
-            raise ValueError(f'"{row["original"]}" would be {given}, not {wanted}')
-        return self._devices.id_of(row["original"], row["source"])
+    def _may_be(self, row: Row) -> None:
+        """Whether a row can make a device. Raises ValueError."""
+        source, original, wanted = row["source"], row["original"], row.get("id", "")
+        # A device with imported history only waits for whoever comes under its name.
+        if source not in self._managing.sources and source != IMPORTED:
+            known = ", ".join(sorted(self._managing.sources)) or "none"
+            raise ValueError(f'no source "{source[:64]}" is configured; there are {known}')
+        given = self._devices.would_be(original)
+        if not given:
+            raise ValueError(f'"{original}" leaves no id of [a-z0-9_-]')
+        if wanted and given != wanted:
+            raise ValueError(f'"{original}" would be {given}, not {wanted}')
 
 
 def _wanted(row: Row) -> dict[str, Any]:

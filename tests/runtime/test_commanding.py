@@ -14,7 +14,8 @@ import pytest
 from gateway.core.contracts import Command, Reply
 from gateway.core.errors import Conflict, Rejected, Throttled, Unavailable
 from gateway.io.sqlite.database import Database
-from gateway.runtime.command_targets import Asked, Target
+from gateway.runtime import command_targets
+from gateway.runtime.command_targets import Asked, target_of
 from gateway.runtime.commanding import WAITING, Commanding
 from gateway.store.commands import LOST, Commanded, Commands
 
@@ -51,7 +52,7 @@ class Standing:
     def __init__(self, database: Database, relay: Relay, synced: bool = True) -> None:
         self.told: list[tuple[str, str]] = []
         self.synced = synced
-        target = Target(relay, "Lamp", None)
+        target = target_of(relay, "Lamp")
         self.commanding = Commanding(
             Commands(database), lambda device: target, self._tell, lambda: self.synced
         )
@@ -95,6 +96,51 @@ async def test_one_after_the_other_and_what_waited_too_long_is_not_done(
         assert [status for name, status in found.told if name == "late"] == ["accepted", "expired"]
         assert (await found.commanding.find("late")).status == "expired"
         assert found.commanding.counts == {"ok": 2, "expired": 1}
+
+
+class Switchboard(Relay):
+    """Orders its commands itself."""
+
+    orders = True
+
+
+async def test_a_driver_that_orders_them_itself_has_each_at_once(database: Database) -> None:
+    relay = Switchboard()
+    relay.go.clear()
+    async with standing(database, relay) as found:
+        for name in ("a", "b", "c"):
+            await found.ask(name)
+        await asyncio.sleep(0.05)
+        assert relay.begun == ["a", "b", "c"]
+        assert (await found.ask("b")).status == "executing"
+        for number in range(3, WAITING):
+            await found.ask(f"n{number}")
+        with pytest.raises(Throttled):
+            await found.ask("one-too-many")
+        relay.go.set()
+        assert (await found.commanding.wait("b", 5)).status == "ok"
+        assert relay.begun.count("b") == 1
+        relay.go.clear()
+        await found.ask("left")
+        await asyncio.sleep(0.05)
+    assert found.told[-1] == ("left", "failed")
+    async with standing(database, Relay()) as found:
+        assert (await found.commanding.find("left")).error == LOST
+
+
+async def test_a_driver_that_hangs_is_given_up_once_its_command_is_late(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_targets, "PATIENCE", 0.1)
+    monkeypatch.setattr(command_targets, "_MOMENT", 0.2)
+    relay = Switchboard()
+    relay.go.clear()
+    async with standing(database, relay) as found:
+        began = time.monotonic()
+        await found.ask("hangs", 1.0)
+        failed = await found.commanding.wait("hangs", 5)
+        assert "gave no answer" in failed.error
+        assert time.monotonic() - began >= 1.1
 
 
 async def test_the_clock_that_is_set_back_makes_nothing_young_again(

@@ -32,7 +32,7 @@ from gateway.core.contracts.codecs import (
     Measured,
     Plain,
 )
-from gateway.core.contracts.commands import Actuator, Command, Reply
+from gateway.core.contracts.commands import Actuator, Command, Ordering, Reply
 from gateway.core.contracts.context import Context, Endpoint
 from gateway.core.contracts.devices import (
     CodecMapped,
@@ -73,6 +73,7 @@ __all__ = [
     "HostState",
     "Introducing",
     "Measured",
+    "Ordering",
     "Outcome",
     "Plain",
     "PooledByDriver",

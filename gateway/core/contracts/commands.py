@@ -35,3 +35,14 @@ class Actuator(Protocol):
     async def execute(self, command: Command) -> Reply:
         """Do it, and say what became of it; may take seconds. Raises nothing of its own."""
         ...
+
+
+@runtime_checkable
+class Ordering(Protocol):
+    """An actuator that says whether it orders its commands itself.
+
+    orders: it is given each command as soon as that has come, while others are not ended, and may
+    keep it waiting until it expires. Otherwise a device gets one after the other.
+    """
+
+    orders: bool

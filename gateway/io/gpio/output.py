@@ -142,13 +142,16 @@ class Output(Part):
             target = self._target(command.args["value"])
         except ValueError as error:
             return Reply("rejected", error=str(error))
+        left = self._left() if target != self.state else 0.0
+        if left > 0 and command.expires and time.time_ns() + left * 1e9 > command.expires:
+            # It is not done: so what waits is what was asked last.
+            text = f"it may be switched in {left:.1f} s, and the command expires before"
+            return Reply("expired", error=text)
         self._supersede()
-        if target != self.state and (left := self._left()) > 0:
-            if command.expires and time.time_ns() + left * 1e9 > command.expires:
-                text = f"it may be switched in {left:.1f} s, and the command expires before"
-                return Reply("expired", error=text)
-            if not await self._wait(left):
-                return Reply("failed", error="a newer command came, or the gateway ended")
+        if left > 0 and not await self._wait(left):
+            return Reply("failed", error="a newer command came, or the gateway ended")
+        if left > 0 and command.expires and time.time_ns() > command.expires:
+            return Reply("expired", error="it came too late")  # the machine slept meanwhile
         return self._do(target, span)
 
     def _target(self, value: Any) -> State:
