@@ -428,16 +428,16 @@ async def plc() -> AsyncIterator[Plc]:
 async def test_a_device_that_is_switched_off_is_told(
     monkeypatch: pytest.MonkeyPatch, plc: Plc, caplog: pytest.LogCaptureFixture, at_first: bool
 ) -> None:
-    monkeypatch.setattr(tcp_line, "_PATIENCE", 0.3)
-    monkeypatch.setattr(tcp_line, "_LASTING", 0.3)
+    monkeypatch.setattr(tcp_line, "_PATIENCE", 0.5)
+    monkeypatch.setattr(tcp_line, "_LASTING", 0.5)
     if not at_first:
         plc.switch_on()
     async with listening(**plc.settings, units=[unit("a")]) as found:
         if not at_first:
             await until(lambda: len(found.bursts) > 3)
-            await asyncio.sleep(0.4)  # it was well for a while
+            await asyncio.sleep(0.6)  # it was well for a while
             plc.switch_off()
-        await until(lambda: "does not answer within 0.3 s" in found.device.trouble, 10)
+        await until(lambda: "does not answer within 0.5 s" in found.device.trouble, 10)
         assert at_first or found.device.concern == found.device.trouble
         await asyncio.sleep(1)
         assert len([each for each in caplog.records if "not answer" in each.getMessage()]) == 1
