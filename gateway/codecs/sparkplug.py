@@ -7,17 +7,18 @@ only the node itself says so. `bdSeq`, `Node Control/â€¦` and `Device Control/â€
 Templates flatten with dots; data sets, files, bytes and arrays are left out. `engUnit` is a
 metric's unit.
 
-A message that is missing, or an alias that no birth has told, asks for a rebirth: see `ask`.
+A message that is missing, an alias that no birth has told, or an integer whose type is in no birth,
+asks for a rebirth: see `ask`. Data leave the type out, and 4294967291 is -5 if it is an Int32.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from gateway.codecs.reports import MAX_METRICS, Report, representable, value_of
+from gateway.codecs.reports import MAX_METRICS, MAX_NAME, Report, representable, value_of
 from gateway.codecs.reports import metric_name as checked
 from gateway.codecs.sparkplug_nodes import Born, Node, Nodes
 from gateway.codecs.sparkplug_payload import Payload, parse
@@ -44,6 +45,7 @@ _AGAIN = 60.0  # s between two requests to one node
 _REBIRTH = "Node Control/Rebirth"
 
 Named = tuple[str, int | None, dict[str, Value]]
+Told = tuple[Born, int | None]
 
 
 class SparkplugSettings(CodecSettings):
@@ -99,7 +101,7 @@ class SparkplugCodec:
 
     def addressed(self, topic: str, device: str, payload: bytes, received: int) -> Iterable[Named]:
         """See gateway.core.contracts.Addressed. Raises DecodeError with reason topic, malformed,
-        alias, metric, time or too_many."""
+        alias, datatype, metric, time or too_many."""
         address = _address(topic)
         if address.kind in _OF_HOSTS:
             return ()
@@ -145,34 +147,39 @@ class SparkplugCodec:
     def _readings(self, node: Node, address: _Address, device: str, message: Any) -> list[Named]:
         birth = address.kind.endswith("BIRTH")
         if birth:
-            self.nodes.told(node, address.device, map(_told, message.metrics))
-        found = _Found()
+            self.nodes.told(node, address.device, _told(message.metrics))
+        found = _Found(node.types.get(address.device, {}))
         if birth:
             found.put(_time(message.timestamp), "online", True)
         for metric in message.metrics:
-            name, datatype = self._known(node, address, metric)
+            name = metric.name or self._known(node, address, metric)
             if name == _SESSION or name.startswith(_NOT_OURS):
                 continue
             when = _time(metric.timestamp or message.timestamp)
-            found.take(when, name.replace("/", "."), metric, datatype, 0)
+            try:
+                found.take(when, name, metric)
+            except _Untyped as error:
+                raise self._unborn(node, address, f'"{error}"', "datatype") from None
             if birth and metric.HasField("properties"):
                 self._learn_unit(device, name.replace("/", "."), metric.properties)
         return [("", when, values) for when, values in found.reports]
 
-    def _known(self, node: Node, address: _Address, metric: Any) -> Born:
-        """A metric's name and type, by what its birth told."""
-        if metric.name:
-            types = node.types.get(address.device, {})
-            return Born(metric.name, metric.datatype or types.get(metric.name, 0))
+    def _known(self, node: Node, address: _Address, metric: Any) -> str:
+        """The name of a metric that is told by its alias."""
         born = node.aliases.get(address.device, {}).get(metric.alias)
         if born is None or not metric.HasField("alias"):
-            self._want_rebirth(node, address, "its aliases are not known")
-            raise DecodeError(
-                f"alias {metric.alias} is in no birth of {address.edge}/{address.device}",
-                reason="alias",
-                fix="let the edge node be born again, then retry the dead letters",
-            )
-        return Born(born.name, metric.datatype or born.datatype)
+            raise self._unborn(node, address, f"alias {metric.alias}", "alias")
+        return born.name
+
+    def _unborn(self, node: Node, address: _Address, what: str, reason: str) -> DecodeError:
+        """A rebirth is asked for; what is wrong meanwhile."""
+        known = "aliases" if reason == "alias" else "types"
+        self._want_rebirth(node, address, f"its {known} are not known")
+        return DecodeError(
+            f"{what} is in no birth of {address.edge}/{address.device}",
+            reason=reason,
+            fix="let the edge node be born again, then retry the dead letters",
+        )
 
     def _learn_unit(self, device: str, metric: str, properties: Any) -> None:
         for key, value in zip(properties.keys, properties.values, strict=False):
@@ -180,10 +187,15 @@ class SparkplugCodec:
                 self._units.learn(device, metric, value.string_value)
 
 
-class _Found:
-    """Readings by time."""
+class _Untyped(Exception):
+    """An integer of a metric, which it names, that no birth has told."""
 
-    def __init__(self) -> None:
+
+class _Found:
+    """Readings by time. types: Sparkplug's numbers, by metrics that a birth has told."""
+
+    def __init__(self, types: Mapping[str, int]) -> None:
+        self._types = types
         self.reports: list[Report] = []
         self._by_time: dict[int | None, dict[str, Value]] = {}
 
@@ -197,8 +209,8 @@ class _Found:
             raise DecodeError(f"more than {MAX_METRICS} metrics in one reading", reason="too_many")
         values[name] = value
 
-    def take(self, when: int | None, name: str, metric: Any, datatype: int, depth: int) -> None:
-        """A metric's value, or those of the template it is."""
+    def take(self, when: int | None, name: str, metric: Any, depth: int = 0) -> None:
+        """A metric's value, or those of the template it is. Raises _Untyped."""
         kind = metric.WhichOneof("value")
         if metric.is_null or kind is None:
             return
@@ -207,12 +219,14 @@ class _Found:
                 raise DecodeError(f"templates deeper than {_DEEPEST}", reason="too_deep")
             if not metric.template_value.is_definition:
                 for part in metric.template_value.metrics:
-                    inner = f"{name}.{part.name.replace('/', '.')}"
-                    self.take(when, inner, part, part.datatype, depth + 1)
+                    self.take(when, f"{name}/{part.name}", part, depth + 1)
             return
-        value = _value(getattr(metric, kind), kind, datatype)
+        if kind in _NUMBERS and not metric.datatype and name not in self._types:
+            raise _Untyped(name)
+        datatype = metric.datatype or self._types.get(name, 0)
+        value, plain = _value(getattr(metric, kind), kind, datatype), name.replace("/", ".")
         if value is not None and value == value:
-            self.put(when, checked(name), value_of(name, value))
+            self.put(when, checked(plain), value_of(plain, value))
 
 
 def _value(given: Any, kind: str, datatype: int) -> Any:
@@ -254,9 +268,16 @@ def _session(message: Any) -> int | None:
     return None
 
 
-def _told(metric: Any) -> tuple[Born, int | None]:
-    alias = metric.alias if metric.HasField("alias") else None
-    return Born(metric.name, metric.datatype), alias
+def _told(metrics: Iterable[Any], within: str = "", depth: int = 0) -> Iterator[Told]:
+    """The metrics in a birth, and those in the templates among them: data leave out their types
+    too."""
+    for metric in metrics:
+        alias = metric.alias if metric.HasField("alias") and not depth else None
+        name = f"{within}{metric.name}"
+        yield Born(name, metric.datatype), alias
+        # A long name would be kept anew with each of its parts; its values are refused anyway.
+        if depth < _DEEPEST and len(name) <= MAX_NAME and not metric.template_value.is_definition:
+            yield from _told(metric.template_value.metrics, f"{name}/", depth + 1)
 
 
 def _state(online: bool, since: int) -> bytes:

@@ -12,7 +12,7 @@ from gateway.core.settings import Id
 from gateway.runtime.command_targets import LATEST_EXPIRY, Asked, expiry
 from gateway.runtime.commanding import Commanding
 from gateway.web.house import House
-from gateway.web.params import DeviceParams, Params, While
+from gateway.web.params import DeviceParams, Params, Wait, While
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Identity = Annotated[str, Field(pattern=r"^[!-.0-~]{1,128}$")]
@@ -38,15 +38,15 @@ class NamedCommandParams(CommandParams):
     """The device's id."""
     name: Name
     """What it is to do."""
-    wait: While = 10.0
+    wait: Wait = 10.0
     """How long to wait for the outcome."""
 
 
 class WaitParams(Params):
     """How long to wait."""
 
-    wait: While = 10.0
-    """How long to wait for the outcome, such as 0s; at most 25s."""
+    wait: Wait = 10.0
+    """How long to wait for the outcome, such as 5s; at most 25s. 0: not at all."""
 
 
 class LatestParams(Params):

@@ -101,6 +101,18 @@ While = Annotated[
 """Seconds, written `10s`."""
 
 
+def _wait(value: Any) -> float:
+    return 0.0 if value == "0" else _while(value)
+
+
+Wait = Annotated[
+    float,
+    BeforeValidator(_wait),
+    WithJsonSchema({"type": "string", "pattern": f"^(0|{_WHILE})$"}),
+]
+"""The same, or `0`: not at all."""
+
+
 class ExportParams(Params):
     """What of history is to go out, and how."""
 

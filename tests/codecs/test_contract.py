@@ -21,7 +21,7 @@ LONGEST = 0.05
 REASONS = frozenset((
     "malformed", "empty", "time", "too_deep", "too_many", "too_long", "too_slow", "metric", "text",
     "number", "no_match", "columns", "record", "version", "length", "device", "topic", "alias",
-    "checksum",
+    "datatype", "checksum",
 ))  # fmt: skip
 
 edits = st.lists(

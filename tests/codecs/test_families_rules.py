@@ -51,6 +51,24 @@ def test_a_will_of_an_earlier_run_is_no_dead_letter() -> None:
     assert house.hears("farm/gw7/LWT", "online") == []
 
 
+def test_a_device_of_thingsboard_that_speaks_again_is_there_again() -> None:
+    house, topic = House(), "v1/gateway/telemetry"
+    said = {"device": "Pump", "values": {"t": 1.0}}
+    assert house.hears(topic, {"Pump": {"t": 1}}) == [said]
+    assert "online" not in house.about("Pump")  # nobody has said so
+    for what in ("connect", "disconnect"):
+        house.hears(f"v1/gateway/{what}", {"device": "Pump"})
+    assert house.hears(topic, {"Pump": []}) == []
+    assert house.codec.gone() == ["Pump"]
+    assert house.hears(topic, {"Other": {"t": 1}, "Pump": {"t": 1}}) == [
+        {"device": "Other", "values": {"t": 1.0}},
+        {"device": "Pump", "values": {"online": True}},
+        said,
+    ]
+    assert house.about("Pump")["online"] is True
+    assert house.hears(topic, {"Pump": {"t": 1}}) == [said]
+
+
 def test_what_a_wide_filter_brings_of_others_is_of_no_concern() -> None:
     house = House()
     for topic in ("lamp/online", "lamp/status/7", "te/a/b//"):

@@ -17,7 +17,8 @@ from tests.codecs.cases import sparkplug
 NOW = 1_763_680_000_000_000_000
 AT = 1_700_000_000_000  # ms
 TIME = AT * 10**6
-INT8, INT16, INT32, INT64, UINT8, UINT64, FLOAT, BOOLEAN, STRING = 1, 2, 3, 4, 5, 8, 9, 11, 12
+INT8, INT16, INT32, INT64, UINT8, UINT32 = 1, 2, 3, 4, 5, 7
+UINT64, FLOAT, BOOLEAN, STRING = 8, 9, 11, 12
 
 
 def varint(number: int) -> bytes:
@@ -232,6 +233,71 @@ def test_data_before_a_birth_is_taken_by_name_and_a_rebirth_asked_for() -> None:
     assert house.asked == ["spBv1.0/G/NCMD/E", "spBv1.0/G/NCMD/other"]
 
 
+@pytest.mark.parametrize(
+    ("datatype", "value", "meant"),
+    [
+        (INT32, {"int_value": 2**32 - 5}, -5.0),
+        (UINT32, {"int_value": 2**32 - 5}, 2.0**32 - 5),
+        (INT64, {"long_value": 2**64 - 5}, -5.0),
+        (INT16, {"int_value": 5}, 5.0),
+    ],
+)
+def test_an_integer_is_not_guessed_before_a_birth_has_told_its_type(
+    datatype: int, value: dict[str, Any], meant: float
+) -> None:
+    """Data leave out the type as the standard wants it, and 4294967291 may be -5."""
+    house = House()
+    data = sparkplug(9, {"name": "level", **value}, {"name": "b", "float_value": 1})
+    with pytest.raises(DecodeError, match='"level" is in no birth of E/D') as refused:
+        house.hears("DDATA", data, "D")
+    assert refused.value.reason == "datatype"
+    assert house.asked == ["spBv1.0/G/NCMD/E"]
+    house.hears("NBIRTH", BIRTH)
+    birth = sparkplug(1, {"name": "level", "datatype": datatype, **value})
+    assert house.hears("DBIRTH", birth, "D") == [(TIME, {"online": True, "level": meant})]
+    again = house.hears("DDATA", data, "D", at=NOW - 1)
+    assert again == [(TIME, {"level": meant, "b": 1.0})]
+    # A metric that the birth left out is as little known.
+    with pytest.raises(DecodeError, match='"other" is in no birth of E/D'):
+        house.hears("DDATA", sparkplug(2, {"name": "other", **value}), "D")
+
+
+def test_what_needs_no_type_is_taken_before_a_birth() -> None:
+    metrics = (
+        {"name": "f", "float_value": 1}, {"name": "d", "double_value": -2},
+        {"name": "b", "boolean_value": True}, {"name": "s", "string_value": "on"},
+        {"name": "n", "is_null": True}, {"name": "bdSeq", "long_value": 3},
+    )  # fmt: skip
+    assert House().hears("NDATA", sparkplug(9, *metrics)) == [
+        (TIME, {"f": 1.0, "d": -2.0, "b": True, "s": "on"})
+    ]
+
+
+def test_a_birth_without_types_is_taken_as_it_is() -> None:
+    """Nothing better will come: to be born again would tell the same."""
+    house = House()
+    birth = sparkplug(0, {"name": "a", "alias": 1, "int_value": 7})
+    assert house.hears("NBIRTH", birth) == [(TIME, {"online": True, "a": 7.0})]
+    assert house.hears("NDATA", sparkplug(1, {"name": "a", "int_value": 8})) == [(TIME, {"a": 8.0})]
+    assert house.hears("NDATA", sparkplug(2, {"alias": 1, "int_value": 9})) == [(TIME, {"a": 9.0})]
+    assert house.asked == []
+
+
+def test_types_of_what_is_in_a_template_are_those_of_its_birth() -> None:
+    def motor(seq: int, **coil: int) -> bytes:
+        payload = Payload(timestamp=AT, seq=seq)
+        part = payload.metrics.add(name="Motor/1").template_value.metrics.add(name="coil")
+        part.template_value.metrics.add(name="t", **coil)
+        return payload.SerializeToString()
+
+    house = House()
+    with pytest.raises(DecodeError, match='"Motor/1/coil/t" is in no birth') as refused:
+        house.hears("NDATA", motor(9, int_value=0xF0))
+    assert refused.value.reason == "datatype"
+    house.hears("NBIRTH", motor(0, int_value=1, datatype=INT8))
+    assert house.hears("NDATA", motor(1, int_value=0xF0)) == [(TIME, {"Motor.1.coil.t": -16.0})]
+
+
 def test_deaths() -> None:
     house = House()
     house.hears("NBIRTH", BIRTH)
@@ -335,6 +401,16 @@ def test_devices_without_end_cost_bounded_memory() -> None:
     assert refused.value.reason == "too_many"
     house.hears("NBIRTH", sparkplug(0))
     house.hears("DBIRTH", birth, "d0")  # what was void is free again
+
+
+def test_a_long_name_is_not_kept_with_each_part_of_its_template() -> None:
+    house = House()
+    payload = Payload(timestamp=AT, seq=0)
+    parts = payload.metrics.add(name="x" * 10_000).template_value.metrics
+    for number in range(1_000):
+        parts.add(name=str(number), is_null=True)
+    house.hears("NBIRTH", payload.SerializeToString())
+    assert sum(map(len, house.node().types[""])) < 20_000
 
 
 @given(st.lists(st.integers(0, 255), max_size=40))

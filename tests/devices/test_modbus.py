@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from gateway.core.contracts import (
     Watched,
 )
 from gateway.core.events import Connected, Disconnected, Event
+from gateway.io.modbus import tcp_line
 from gateway.io.modbus.requests import read_request
 from tests.support.modbus import NullModem, Server, Tables, rtu_server, tcp_server
 from tests.support.ports import free_port
@@ -365,6 +367,86 @@ async def test_a_connection_that_nothing_comes_over_is_made_anew() -> None:
     async with listening(host="127.0.0.1", port=port, timeout="50ms", units=units):
         await until(lambda: len(opened) >= 3)
     server.close()
+
+
+class Plc:
+    """A device that is switched on and off: while it is off its address answers nothing, as there
+    is nobody who could refuse a connection."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=8)
+        self._socket.setblocking(False)
+        self._callers: list[socket.socket] = []  # who fill the queue
+        self._open: list[asyncio.StreamWriter] = []
+        self._on = asyncio.Event()
+        port = self._socket.getsockname()[1]
+        self.settings: dict[str, Any] = {"host": "127.0.0.1", "port": port}
+        self.switch_off()
+
+    async def serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while await self._on.wait():
+            connection, _ = await loop.sock_accept(self._socket)
+            reader, writer = await asyncio.open_connection(sock=connection)
+            self._open = [writer]
+            with suppress(asyncio.IncompleteReadError, OSError):
+                while request := await reader.readexactly(12):
+                    head, count = request[:4], request[11]
+                    body = bytes((request[6], 3, 2 * count)) + bytes(2 * count)
+                    writer.write(head + len(body).to_bytes(2, "big") + body)
+            writer.close()
+
+    def switch_off(self) -> None:
+        self._on.clear()
+        self._socket.listen(0)
+        for _ in range(3):  # one waits to be accepted, and nobody else is heard any more
+            self._callers.append(caller := socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(self._socket.getsockname())
+        for writer in self._open:
+            writer.close()
+
+    def switch_on(self) -> None:
+        for caller in self._callers:
+            caller.close()
+        self._socket.listen(8)
+        self._on.set()
+
+
+@pytest.fixture
+async def plc() -> AsyncIterator[Plc]:
+    found = Plc()
+    task = asyncio.create_task(found.serve())
+    yield found
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    found.switch_on()
+    found._socket.close()
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+async def test_a_device_that_is_switched_off_is_told(
+    monkeypatch: pytest.MonkeyPatch, plc: Plc, caplog: pytest.LogCaptureFixture, at_first: bool
+) -> None:
+    monkeypatch.setattr(tcp_line, "_PATIENCE", 0.5)
+    monkeypatch.setattr(tcp_line, "_LASTING", 0.5)
+    if not at_first:
+        plc.switch_on()
+    async with listening(**plc.settings, units=[unit("a")]) as found:
+        if not at_first:
+            await until(lambda: len(found.bursts) > 3)
+            await asyncio.sleep(0.6)  # it was well for a while
+            plc.switch_off()
+        await until(lambda: "does not answer within 0.5 s" in found.device.trouble, 10)
+        assert at_first or found.device.concern == found.device.trouble
+        await asyncio.sleep(1)
+        assert len([each for each in caplog.records if "not answer" in each.getMessage()]) == 1
+        plc.switch_on()
+        seen = len(found.bursts)
+        await until(lambda: len(found.bursts) > seen + 3)
+        assert found.device.trouble == found.device.concern == ""
+    kinds = [type(event) for event in found.events]
+    assert kinds == ([] if at_first else [Connected, Disconnected]) + [Connected]
 
 
 async def test_a_connection_that_is_closed_when_idle_is_no_trouble(

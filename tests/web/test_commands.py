@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.core.contracts import Command, Reply
 from tests.support.small_house import SmallHouse
 from tests.support.small_managing import Obedient, manage
 
@@ -45,6 +46,29 @@ async def test_the_same_id_at_the_same_time_is_done_once(
     assert [answer.json()["status"] for answer in answers] == ["ok"] * 8
     assert sorted(answer.json()["repeated"] for answer in answers) == [False] + [True] * 7
     assert len(driver.done) == 1
+
+
+@pytest.mark.parametrize("wait", ["0", "0s"])
+async def test_whoever_does_not_want_to_wait_is_answered_at_once(
+    http: httpx.AsyncClient, driver: Obedient, monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    go, execute = asyncio.Event(), driver.execute
+
+    async def slow(command: Command) -> Reply:
+        await go.wait()
+        return await execute(command)
+
+    monkeypatch.setattr(driver, "execute", slow)
+    where = "/api/v1/devices/soil-4/commands/set"
+    answer = await http.post(where, params={"wait": wait}, json={"args": {"value": 1}})
+    assert (answer.status_code, driver.done) == (202, [])
+    assert answer.json()["status"] in ("accepted", "executing")
+    go.set()
+    again = await http.post(where, json={"id": answer.json()["id"], "args": {"value": 1}})
+    assert (again.status_code, again.json()["status"], len(driver.done)) == (200, "ok", 1)
+    unclear = await http.post(where, params={"wait": "5"}, json={"args": {"value": 1}})
+    assert unclear.status_code == 422
+    assert "expected 10s, 1m, 1h" in unclear.text
 
 
 async def test_while_it_is_starting(http: httpx.AsyncClient) -> None:

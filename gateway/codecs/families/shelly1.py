@@ -2,7 +2,8 @@
 
 A metric is the rest of the topic, with dots: `relay.0`, `relay.0.power`, `sensor.temperature`. On
 and off, true and false are true and false, an input's 1 and 0 too. `energy` and
-`returned_energy`, which Shelly counts in W·min, are in Wh, as `total` is.
+`returned_energy`, which Shelly counts in W·min, are in Wh, as `total` is. 999 of a temperature or
+humidity, a missing probe, is no reading.
 """
 
 import re
@@ -45,6 +46,9 @@ _KINDS = {
     "overpower": ("", "problem"), "overpower_value": ("W", "power"),
 }  # fmt: skip
 _WATT_MINUTES = ("energy", "returned_energy")
+# Told where the probe is missing or broken: as a reading it would set off alerts, spoil averages.
+_NO_PROBE = 999.0
+_PROBED = ("temperature", "humidity")
 _YES_NO = re.compile(r"input\.\d+|overtemperature|(relay|light)\.\d+\.overpower")
 
 
@@ -59,6 +63,17 @@ def reachable(about: About, device: str, payload: bytes) -> dict[str, Value]:
         return {}
     about.online = True if _SLEEPERS.match(device) else online
     return {"online": online}
+
+
+def _what(metric: str) -> str:
+    """The end of its name that tells what is measured: without the number of a channel."""
+    first, _, last = metric.rpartition(".")
+    return first.rpartition(".")[2] if last.isdigit() else last
+
+
+def _kind(metric: str) -> tuple[str, str]:
+    """A metric's unit and class; "" where there is none."""
+    return _KINDS.get(metric) or _KINDS.get(_what(metric), ("", ""))
 
 
 class Shelly1:
@@ -109,18 +124,16 @@ class Shelly1:
         else:
             text = text_of(payload)
             values = {name(*rest): value(text)} if text else {}
-        for metric in values:
-            values[metric] = self._measured(about, device, metric, values[metric])
-        return values
+        return {
+            metric: self._measured(about, device, metric, given)
+            for metric, given in values.items()
+            if not (given == _NO_PROBE and _kind(metric)[1] in _PROBED)
+        }
 
     def _measured(self, about: About, device: str, metric: str, given: Value) -> Value:
         """A value as it is meant, once its unit and its command are noted."""
-        first, _, last = metric.rpartition(".")
-        if last.isdigit():
-            last = first.rpartition(".")[2]
-        if metric in _KINDS or last in _KINDS:
-            self._known.measure(about, metric, *(_KINDS.get(metric) or _KINDS[last]))
-        if last in _WATT_MINUTES and isinstance(given, float):
+        self._known.measure(about, metric, *_kind(metric))
+        if _what(metric) in _WATT_MINUTES and isinstance(given, float):
             return round(given / 60, 3)
         if _YES_NO.fullmatch(metric) and given in (0.0, 1.0):
             return bool(given)

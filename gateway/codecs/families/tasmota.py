@@ -240,6 +240,8 @@ def _measured(data: dict[str, Any], metric: str) -> tuple[str, str]:
     if last.isdigit() and first:  # Power of a meter with several phases, or PM2.5
         several = first.rpartition(".")[2]
         last = f"{several}.{last}" if f"{several}.{last}" in _KINDS else several
+    if last not in _KINDS:  # Temperature1 and Temperature2, of several on analogue pins
+        last = last.rstrip("0123456789")
     unit, kind = _KINDS.get(last, ("", ""))
     return _told_unit(data, last) or unit, kind
 

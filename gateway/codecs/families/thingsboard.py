@@ -1,7 +1,8 @@
 """ThingsBoard's gateway API: `v1/gateway/telemetry`, `…/connect`, `…/disconnect`, `…/attributes`.
 
-Each payload names its devices. A device's type is its model; text attributes that tell a model or a
-firmware are noted, others are no readings.
+Each payload names its devices. One that speaks after its `disconnect` is there again. A device's
+type is its model; text attributes that tell a model or a firmware are noted, others are no
+readings.
 """
 
 from collections.abc import Iterable
@@ -53,7 +54,8 @@ class ThingsBoard:
         for device, given in data.items():
             if not device:
                 raise DecodeError("a device without a name", reason="device")
-            self._known.tell(self._known.of(device, _FAMILY), name=device)
+            about = self._known.of(device, _FAMILY)
+            self._known.tell(about, name=device)
             for report in given if isinstance(given, list) else [given]:
                 if not isinstance(report, dict):
                     raise DecodeError("telemetry that is no object")
@@ -64,8 +66,13 @@ class ThingsBoard:
                     when, values = flat({**inner, "ts": report.get("ts")})
                 else:
                     when, values = flat(report)
-                if values:
-                    found.append((device, when, values))
+                if not values:
+                    continue
+                if about.online is False:
+                    # Not every gateway says `connect` again: who speaks is there.
+                    about.online = True
+                    found.append((device, None, {"online": True}))
+                found.append((device, when, values))
         return found
 
     def _attributes(self, data: dict[str, Any]) -> None:

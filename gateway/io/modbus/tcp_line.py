@@ -41,6 +41,7 @@ class TcpLine:
         self._lost = lost
         self._changed = changed
         self._dropped = False
+        self._since = 0.0  # when the connection opened (s, of the loop), 0: it did not
         self._writer: asyncio.StreamWriter | None = None
         self.trouble = "connecting"
         self.path = ""
@@ -52,9 +53,11 @@ class TcpLine:
         """Keep connected until cancelled."""
         loop, pause = asyncio.get_running_loop(), _FIRST
         while True:
-            since, self._dropped = loop.time(), False
+            self._since, self._dropped = 0.0, False
             reason = await self._once()
-            if self._dropped or loop.time() - since > _LASTING:
+            # One that never opened was not well, however long it was tried: a host that is
+            # switched off lets us wait, and says nothing.
+            if self._since and (self._dropped or loop.time() - self._since > _LASTING):
                 # Many servers close a connection that was not used for a while: that is no trouble
                 # if it opens again at once.
                 pause = _FIRST
@@ -97,6 +100,7 @@ class TcpLine:
             self._tell(data)
 
     def _is_up(self, where: str) -> None:
+        self._since = asyncio.get_running_loop().time()
         self.path, self.opened = where, self.opened + 1
         if self.trouble and self.trouble != "connecting":
             log.warning("device %s: connected to %s again", self._name, where)
