@@ -151,6 +151,50 @@ def test_a_command_is_said_as_the_family_says_it() -> None:
         told("nobody", "x")
 
 
+THERE = [{"t": "z/bridge"}, {"t": "z/dev", "val_tpl": "{{ value_json.state }}"}]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ({}, [True, False, True, True, False]),
+        ({"avty_mode": "latest"}, [True, False, True, True, False]),
+        ({"avty_mode": "all"}, [None, False, False, True, False]),
+        ({"availability_mode": "any"}, [True, True, True, True, True]),
+    ],
+)
+def test_who_has_several_topics_is_there_by_its_own_mode(
+    mode: dict[str, str], expected: list[bool | None]
+) -> None:
+    house = House()
+    found = []
+    for topic, word in (
+        ("z/bridge", "online"),
+        ("z/dev", '{"state": "offline"}'),
+        ("z/bridge", "online"),
+        ("z/dev", '{"state": "online"}'),
+        ("z/bridge", "offline"),
+    ):
+        announce(house, avty=THERE, **mode)  # again and again: what was said counts on
+        told = house.hears(topic, word)
+        found.append(told[0]["values"]["online"] if told else None)
+    assert found == expected
+    assert house.about("N")["online"] is expected[-1]
+
+
+def test_a_topic_that_another_family_reads_is_not_waited_for() -> None:
+    house = House()
+    announce(house, avty=[{"t": "zigbee2mqtt/bridge/state"}, {"t": "z/dev"}], avty_mode="all")
+    assert house.hears("z/dev", "online") == [{"device": "N", "values": {"online": True}}]
+
+
+def test_who_was_offline_in_every_way_is_not_there() -> None:
+    house = House()
+    announce(house, avty=THERE, avty_mode="any")
+    assert house.hears("z/bridge", "offline") == [{"device": "N", "values": {"online": False}}]
+    assert house.codec.gone() == ["N"]
+
+
 def test_two_entities_of_one_name_stay_two() -> None:
     house = House()
     announce(house)

@@ -11,7 +11,8 @@ _MOST_COMPONENTS = 200
 _LONGEST_KEY = 128
 _SHORT = {
     "~": "~", "act_t": "action_topic", "act_tpl": "action_template", "avty": "availability",
-    "avty_t": "availability_topic", "avty_tpl": "availability_template",
+    "avty_mode": "availability_mode", "avty_t": "availability_topic",
+    "avty_tpl": "availability_template",
     "dir_cmd_t": "direction_command_topic", "dir_stat_t": "direction_state_topic",
     "dir_val_tpl": "direction_value_template", "fan_mode_cmd_t": "fan_mode_command_topic",
     "fan_mode_stat_t": "fan_mode_state_topic", "fan_mode_stat_tpl": "fan_mode_state_template",

@@ -66,6 +66,7 @@ class HomeAssistant:
         self._count = 0
         self._readers: dict[str, dict[str, list[Reader]]] = {}  # by topic and entity
         self._weights: dict[str, int] = {}  # of a topic's templates
+        self._heard: dict[str, dict[str, bool]] = {}  # of who is there, by topic and source
         self._metrics: dict[tuple[str, str], str] = {}  # whose a device's metric is
 
     def device_of(self, topic: str) -> str | None:
@@ -102,12 +103,25 @@ class HomeAssistant:
             scope["value"] = text_of(payload)
         by_device: dict[str, dict[str, Value]] = {}
         for reader in found:
-            for part, given in reader.read(scope):
+            for part, read in reader.read(scope):
+                given = self._there(reader, read)
+                if given is None:
+                    continue
                 metric = metric_name(f"{reader.metric}.{part}" if part else reader.metric)
                 by_device.setdefault(reader.device, {})[metric] = given
                 if metric == AVAILABILITY and isinstance(given, bool):
                     self._known.of(reader.device, FAMILY).online = given
         return [(device, None, values) for device, values in by_device.items()]
+
+    def _there(self, reader: Reader, given: Value) -> Value | None:
+        """What a word comes to with the last ones on the entity's other topics, if it is one of
+        whether the device is there; others stay as they are."""
+        entity = reader.availability
+        if entity is None or not isinstance(given, bool):
+            return given
+        self._heard.setdefault(reader.topic, {})[reader.source] = given
+        read = [each for each in entity.sources if each[0] in self._readers]
+        return entity.of(given, [self._heard.get(topic, {}).get(each) for topic, each in read])
 
     # -- announcements --------------------------------------------------------------------------
 
@@ -128,6 +142,7 @@ class HomeAssistant:
                 if not self._readers.get(each):
                     self._readers.pop(each, None)
                     self._weights.pop(each, None)
+                    self._heard.pop(each, None)
                     self._listen(each, False)
 
     def _meet(self, topic: str, entity: Announced) -> None:
