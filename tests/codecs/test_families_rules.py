@@ -151,6 +151,55 @@ def test_a_command_is_said_as_the_family_says_it() -> None:
         told("nobody", "x")
 
 
+NUMBER = "homeassistant/number/a/l/config"
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "payload"),
+    [
+        ('{"level": {{ value }} }', 5, '{"level": 5 }'),
+        ('{"level": {{ value }} }', 5.5, '{"level": 5.5 }'),
+        ('{"a": {"b": {{ (value * 10) | round }}}}', 5, '{"a": {"b": 50}}'),
+        ('{"on": "{{ value | lower }}"}', True, '{"on": "on"}'),
+        ("{{ value }}/{{ value | int + 1 }}\n", 7, "7/8"),
+        ("NOW", 7, "NOW"),
+    ],
+)
+def test_a_command_is_in_the_template_that_was_announced(
+    form: str, value: Any, payload: str
+) -> None:
+    house = House()
+    announce(house, NUMBER, name="L", cmd_t="a/l", cmd_tpl=form)
+    assert order(house.codec.known, "N", "l", {"value": value}) == ("a/l", payload.encode())
+    assert order(house.codec.known, "N", "l", {"x": 1}) == ("a/l", b'{"x":1}')
+    announce(house, NUMBER, name="L", cmd_t="a/l")
+    assert order(house.codec.known, "N", "l", {"value": 5}) == ("a/l", b"5")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{% if value == 'ON' %}1{% endif %}", "{{ 1 if value else 0 }}", "{{ value_json.a }}",
+        "{{ value }}{# no #}", "{{ value", "{{ value | tojson }}", "{{- value }}", "{{ }}",
+        "{{ value }}" + "x" * 2_000, "{{ value }}" * 90,
+    ],
+)  # fmt: skip
+def test_a_command_whose_template_is_not_understood_is_refused(form: str) -> None:
+    house = House()
+    announce(house, NUMBER, name="L", cmd_t="a/l", command_template=form)
+    with pytest.raises(ValueError, match="template that is not understood"):
+        order(house.codec.known, "N", "l", {"value": 5})
+
+
+def test_a_value_that_a_template_can_do_nothing_with_is_refused() -> None:
+    house = House()
+    config = {"temp_cmd_t": "a/t", "temp_cmd_tpl": "{{ value | float }}"}
+    announce(house, "homeassistant/climate/a/h/config", name="H", **config)
+    assert order(house.codec.known, "N", "h.temperature", {"value": 21.5}) == ("a/t", b"21.5")
+    with pytest.raises(ValueError, match='"warm" is nothing'):
+        order(house.codec.known, "N", "h.temperature", {"value": "warm"})
+
+
 THERE = [{"t": "z/bridge"}, {"t": "z/dev", "val_tpl": "{{ value_json.state }}"}]
 
 

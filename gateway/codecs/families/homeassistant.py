@@ -216,4 +216,7 @@ class HomeAssistant:
         for key in entity.config:
             if key.endswith("command_topic") and (topic := entity.topic(key)):
                 part = key.removesuffix("command_topic").strip("_")
-                self._known.command(about, f"{metric}.{part}" if part else metric, topic)
+                name = f"{metric}.{part}" if part else metric
+                form = texts(entity.config, key.removesuffix("topic") + "template")
+                if self._known.formed(device, name, form):
+                    self._known.command(about, name, topic)

@@ -12,6 +12,8 @@ _MOST_FACTS = 200_000  # units, classes, commands and unread metrics of all devi
 _LONGEST = 128  # characters of a name, a model …
 _LONGEST_NAME = 256
 _LONGEST_TOPIC = 512
+_MOST_FORMS = 20_000
+_LONGEST_FORM = 1_025  # characters; one that was longer is refused when it is used
 _TOLD = ("name", "model", "manufacturer", "firmware")
 
 
@@ -33,6 +35,7 @@ class Known:
         self._written: dict[str, str] = {}
         self._meant: dict[str, str] = {}  # the other way round, where it is another one
         self._words: dict[tuple[str, str], Words] = {}
+        self._forms: dict[tuple[str, str], str] = {}
 
     def get(self, device: str) -> About | None:
         """A device; None where nothing is known of it."""
@@ -106,6 +109,21 @@ class Known:
     def words_of(self, device: str, name: str) -> Words | None:
         """What `said` was told."""
         return self._words.get((self._meant.get(device, device), name))
+
+    def formed(self, device: str, name: str, form: str) -> bool:
+        """The template in which a device wants a command's value, "" for none; False where there is
+        no room for it."""
+        if not form:
+            self._forms.pop((device, name), None)
+        elif (device, name) in self._forms or len(self._forms) < _MOST_FORMS:
+            self._forms[device, name] = form[:_LONGEST_FORM]
+        else:
+            return False
+        return True
+
+    def form_of(self, device: str, name: str) -> str:
+        """What `formed` was told."""
+        return self._forms.get((self._meant.get(device, device), name), "")
 
     def unread(self, about: About, metric: str, why: str) -> bool:
         """A metric that cannot be read, and why; True where that is new."""
