@@ -151,6 +151,29 @@ def test_a_command_is_said_as_the_family_says_it() -> None:
         told("nobody", "x")
 
 
+@pytest.mark.parametrize(
+    ("on", "off", "payloads"),
+    [
+        ("ON", "OFF", (b"ON", b"OFF")),
+        ("on", "off", (b"on", b"off")),
+        ("LOCK", "UNLOCK", (b"LOCK", b"UNLOCK")),
+        (True, False, (b"true", b"false")),
+    ],
+)
+def test_a_zigbee_device_is_told_in_its_own_words(
+    on: object, off: object, payloads: tuple[bytes, bytes]
+) -> None:
+    house = House()
+    feature = {"type": "binary", "property": "state", "access": 7}
+    exposes = [{"type": "switch", "features": [{**feature, "value_on": on, "value_off": off}]}]
+    told = {"friendly_name": "датчик", "definition": {"exposes": exposes}}
+    house.hears("zigbee2mqtt/bridge/devices", [told])
+    name = house.hears("zigbee2mqtt/датчик", {"battery": 7})[0]["device"]
+    for value, payload in zip((True, False), payloads, strict=True):
+        topic = "zigbee2mqtt/датчик/set/state"
+        assert order(house.codec.known, name, "state", {"value": value}) == (topic, payload)
+
+
 NUMBER = "homeassistant/number/a/l/config"
 
 

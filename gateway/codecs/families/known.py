@@ -103,7 +103,8 @@ class Known:
 
     def said(self, device: str, name: str, words: Words) -> None:
         """How a device's command says on and off, where that is not as its family does."""
-        if (device, name) in self._words or len(self._words) < _MOST_DEVICES:
+        there = (device, name) in self._words or len(self._words) < _MOST_DEVICES
+        if there and max(len(words.on), len(words.off)) <= _LONGEST:
             self._words[device, name] = words
 
     def words_of(self, device: str, name: str) -> Words | None:
