@@ -96,6 +96,60 @@ def test_two_devices_of_one_name_stay_two() -> None:
     assert house.hears("other/t", "2") == [{"device": "N 2", "values": {"t": 2.0}}]
 
 
+STATE = {
+    "type": "binary", "property": "state", "access": 7, "value_on": "on", "value_off": "off",
+}  # fmt: skip
+LAMP = {"friendly_name": "lamp", "definition": {"model": "L1", "exposes": [STATE]}}
+
+
+def test_two_families_devices_of_one_name_stay_two() -> None:
+    house = House()
+    assert house.hears("tele/lamp/STATE", {"POWER": "ON"})[0]["device"] == "lamp"
+    house.hears("zigbee2mqtt/bridge/devices", [LAMP])
+    second = "lamp (Zigbee2MQTT)"
+    assert house.codec.device_of("zigbee2mqtt/lamp") == second
+    assert house.hears("zigbee2mqtt/lamp", {"state": "off"}) == [
+        {"device": second, "values": {"state": False}}
+    ]
+    announce(house, name="T", dev={"ids": "1", "name": "lamp"})
+    third = "lamp (Home Assistant discovery)"
+    assert house.hears("node/t", "7") == [{"device": third, "values": {"t": 7.0}}]
+    assert house.hears("tele/lamp/STATE", {"POWER": "OFF"})[0]["device"] == "lamp"
+    assert "model" not in house.about("lamp")
+    assert set(house.about("lamp")["commands"]) == {"POWER"}
+    assert order(house.codec.known, second, "state", {"value": True}) == (
+        "zigbee2mqtt/lamp/set/state",
+        b"on",
+    )
+    house.hears("zigbee2mqtt/lamp/availability", "offline")
+    assert house.codec.gone() == [second]
+
+
+def test_two_families_devices_of_a_name_without_an_id_stay_two() -> None:
+    house = House()
+    first = house.hears("tele/датчик/STATE", {"POWER": "ON"})[0]["device"]
+    second = house.hears("zigbee2mqtt/датчик", {"temperature": 7.5})[0]["device"]
+    assert (first, second) == ("device-974116bb", "device-974116bb (Zigbee2MQTT)")
+    assert house.about(second)["units"] == {"temperature": "°C"}
+
+
+@pytest.mark.parametrize("first", ["announced", "heard"])
+def test_a_familys_device_that_is_announced_besides_stays_one(first: str) -> None:
+    house = House()
+    for what in (first, "announced", "heard"):
+        if what == "heard":
+            house.hears("zigbee2mqtt/lamp", {"state": "ON"})
+            house.hears("home/garden/SYStoMQTT", {"uptime": 1})
+            continue
+        both = {"stat_t": "zigbee2mqtt/lamp", "val_tpl": "{{ value_json.x }}"}
+        announce(house, **both, unit_of_meas="lx", dev={"ids": "1", "name": "lamp"})
+        other = "homeassistant/binary_sensor/garden/c/config"
+        announce(house, other, stat_t="home/garden/LWT", dev={"ids": "2", "name": "garden"})
+    assert house.hears("zigbee2mqtt/lamp", {"x": 1})[0]["device"] == "lamp"
+    assert house.about("lamp")["units"] == {"t": "lx"}
+    assert house.hears("home/garden/SYStoMQTT", {"uptime": 1})[0]["device"] == "garden"
+
+
 def test_a_name_of_which_no_id_can_be_made_is_another_one_for_ever() -> None:
     first, second = House(), House()
     for house in (first, second):
@@ -389,5 +443,5 @@ def test_a_retained_message_of_a_device_is_a_state_and_an_announcement_is_none()
     assert not house.codec.retained("node/t", b"21.5")
     assert not house.codec.retained("devices/a/telemetry", b'{"x": 1}')
     assert house.codec.retained("homie/a/$name", b"A")
-    assert not house.codec.retained("tele/a/LWT", b"Offline")
-    assert house.about("a")["online"] is False
+    assert not house.codec.retained("tele/b/LWT", b"Offline")
+    assert house.about("b")["online"] is False

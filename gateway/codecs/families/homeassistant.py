@@ -46,7 +46,8 @@ class _Entity:
 class HomeAssistant:
     """See gateway.codecs.families.Family. taken: whether a topic is read by somebody else.
     listen: told the topics that are to be subscribed to besides (True), or no longer (False). ours:
-    whether a topic is the gateway's own: what it announces itself is passed over."""
+    whether a topic is the gateway's own: what it announces itself is passed over. others: whether a
+    topic is such as other families have: a device with one is theirs, announced besides."""
 
     name = FAMILY
     filters: tuple[str, ...] = (f"{PREFIX}+/+/config", f"{PREFIX}+/+/+/config")
@@ -57,8 +58,10 @@ class HomeAssistant:
         taken: Callable[[str], bool],
         listen: Callable[[str, bool], None],
         ours: Callable[[str], bool] = lambda topic: False,
+        others: Callable[[str], bool] = lambda topic: False,
     ) -> None:
         self._known = known
+        self._others = others
         self._taken = taken
         self._listen = listen
         self._ours = ours
@@ -110,7 +113,7 @@ class HomeAssistant:
                 metric = metric_name(f"{reader.metric}.{part}" if part else reader.metric)
                 by_device.setdefault(reader.device, {})[metric] = given
                 if metric == AVAILABILITY and isinstance(given, bool):
-                    self._known.of(reader.device, FAMILY).online = given
+                    self._known.one(reader.device, FAMILY).online = given
         return [(device, None, values) for device, values in by_device.items()]
 
     def _there(self, reader: Reader, given: Value) -> Value | None:
@@ -152,8 +155,8 @@ class HomeAssistant:
             return
         if self._count >= _MOST:
             raise DecodeError(f"more than {_MOST} entities are announced", reason="too_many")
-        device = self._known.named(entity.name, entity.identity)
-        about = self._known.of(device, FAMILY)
+        device = self._called(entity)
+        about = self._known.one(device, FAMILY)
         self._known.tell(
             about,
             name=entity.name,
@@ -174,6 +177,15 @@ class HomeAssistant:
             if self._known.unread(about, part, why):
                 log.warning("%s: %s of %s is not read: %s", topic, part, device, why)
         self._commands(about, device, metric, entity)
+
+    def _called(self, entity: Announced) -> str:
+        """What an entity's device is called. One of another family that is announced besides, such
+        as each of Zigbee2MQTT's, is the same device by the same name."""
+        device = self._known.named(entity.name, entity.identity)
+        topics = (entity.topic(key) for key in entity.config if key.endswith("topic"))
+        if any(topic and self._others(topic) for topic in topics):
+            return device
+        return self._known.called(device, FAMILY)
 
     def _add(self, made: _Entity, key: str, reader: Reader) -> None:
         topic = reader.topic

@@ -32,6 +32,7 @@ class Known:
         self._about: dict[str, About] = {}
         self._facts = 0
         self._keys: dict[str, str] = {}  # who has a name, by name
+        self._families: dict[str, str] = {}  # whose devices have a name, by name
         self._written: dict[str, str] = {}
         self._meant: dict[str, str] = {}  # the other way round, where it is another one
         self._words: dict[tuple[str, str], Words] = {}
@@ -45,9 +46,24 @@ class Known:
         """Devices that are not there, by their own or their last will's word."""
         return [name for name, about in self._about.items() if about.online is False]
 
-    def of(self, device: str, family: str) -> About:
-        """A device; a new one if there is room. Raises DecodeError with reason too_many or
+    def called(self, name: str, family: str) -> str:
+        """What a family's device of that name is called: so, or `name (family)` where a device of
+        another family has that name already."""
+        if self._families.get(name, family) == family:
+            if name in self._families or len(self._families) < _MOST_DEVICES:
+                self._families[name] = family
+            return name
+        return f"{self.written(name)} ({family})"
+
+    def of(self, name: str, family: str) -> About:
+        """A family's device; a new one if there is room. Raises DecodeError with reason too_many or
         device."""
+        if not name or len(name) > _LONGEST_NAME:
+            raise DecodeError("a device without a name, or with too long a one", reason="device")
+        return self.one(self.called(name, family), family)
+
+    def one(self, device: str, family: str) -> About:
+        """A device by what it is called, whoever has told of it. Raises as `of`."""
         about = self._about.get(device)
         if about is None:
             if not device or len(device) > _LONGEST_NAME:

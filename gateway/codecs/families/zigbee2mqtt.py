@@ -177,7 +177,7 @@ class Zigbee2Mqtt:
             self._known.command(about, metric, f"{_BASE}{device}/set/{metric}")
             if "value_on" in each and "value_off" in each:
                 words = Words(_written(each["value_on"]), _written(each["value_off"]))
-                self._known.said(device, metric, words)
+                self._known.said(self._known.called(device, _FAMILY), metric, words)
 
 
 def _written(word: object) -> str:
