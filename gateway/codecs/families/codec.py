@@ -21,7 +21,7 @@ from gateway.codecs.families.thingsboard import ThingsBoard
 from gateway.codecs.families.thingsstack import ThingsStack
 from gateway.codecs.families.zigbee2mqtt import Zigbee2Mqtt
 from gateway.codecs.reports import Report
-from gateway.core.contracts import About, Addressed, Codec, Measured, Plain, Value
+from gateway.core.contracts import About, Addressed, Codec, Measured, Names, Plain, Value
 from gateway.core.errors import DecodeError
 from gateway.core.topics import covers
 
@@ -162,6 +162,15 @@ class FamiliesCodec:
         DecodeError."""
         family = self.family(topic)
         return family is not None and not family.told(topic, payload)
+
+    @property
+    def shared_names(self) -> Names:
+        """See gateway.core.contracts.Naming."""
+        return self.known.names
+
+    @shared_names.setter
+    def shared_names(self, names: Names) -> None:
+        self.known.names = names
 
     # -- what is known ----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import zlib
 from typing import NamedTuple
 
-from gateway.core.contracts import About
+from gateway.core.contracts import About, Names
 from gateway.core.errors import DecodeError
 from gateway.core.ids import slug
 
@@ -25,14 +25,34 @@ class Words(NamedTuple):
     json: bool = False
 
 
+class RunsNames:
+    """Who has a name in this run."""
+
+    def __init__(self) -> None:
+        self._owners: dict[tuple[str, str], str] = {}
+
+    def owner(self, kind: str, name: str) -> str | None:
+        """See gateway.core.contracts.Names."""
+        return self._owners.get((kind, name))
+
+    def claim(self, kind: str, name: str, owner: str) -> None:
+        """See gateway.core.contracts.Names."""
+        if len(self._owners) < 2 * _MOST_DEVICES:
+            self._owners[kind, name] = owner
+
+    def is_known(self, original: str) -> bool:
+        """See gateway.core.contracts.Names."""
+        return False
+
+
 class Known:
-    """Devices by their original names."""
+    """Devices by their original names. names: who has one that several share."""
 
     def __init__(self) -> None:
         self._about: dict[str, About] = {}
         self._facts = 0
-        self._keys: dict[str, str] = {}  # who has a name, by name
-        self._families: dict[str, str] = {}  # whose devices have a name, by name
+        self.names: Names = RunsNames()
+        self._names_now = RunsNames()  # of those that are told apart by what does not last
         self._written: dict[str, str] = {}
         self._meant: dict[str, str] = {}  # the other way round, where it is another one
         self._words: dict[tuple[str, str], Words] = {}
@@ -49,11 +69,8 @@ class Known:
     def called(self, name: str, family: str) -> str:
         """What a family's device of that name is called: so, or `name (family)` where a device of
         another family has that name already."""
-        if self._families.get(name, family) == family:
-            if name in self._families or len(self._families) < _MOST_DEVICES:
-                self._families[name] = family
-            return name
-        return f"{self.written(name)} ({family})"
+        other = f"{self.written(name)} ({family})"
+        return _one_of(self.names, "family", name, family, other)
 
     def of(self, name: str, family: str) -> About:
         """A family's device; a new one if there is room. Raises DecodeError with reason too_many or
@@ -88,15 +105,13 @@ class Known:
                 self._meant[found] = device
         return found
 
-    def named(self, name: str, key: str) -> str:
-        """`name`, or `name key` where another key has that name already."""
+    def named(self, name: str, key: str, lasting: bool = True) -> str:
+        """`name`, or `name key` where another key has that name already. lasting: whether the
+        device has this key for ever."""
         if max(len(name), len(key)) > _LONGEST_NAME:
             return name  # which is refused
-        if self._keys.get(name, key) == key:
-            if name in self._keys or len(self._keys) < _MOST_DEVICES:
-                self._keys[name] = key
-            return name
-        return f"{name} {key}"
+        names = self.names if lasting else self._names_now
+        return _one_of(names, "key", name, key, f"{name} {key}")
 
     def tell(self, about: About, **facts: object) -> None:
         """Its name, model, manufacturer or firmware; nothing of what is no such text."""
@@ -162,3 +177,14 @@ class Known:
                 return
             self._facts += 1
         facts[key] = fact
+
+
+def _one_of(names: Names, kind: str, name: str, owner: str, other: str) -> str:
+    """`name` if it is this owner's or, from now on, can be; else `other`."""
+    found = names.owner(kind, name)
+    if found is None:
+        # Nobody wrote down who has the name, but this one was known by the other name already.
+        if names.owner(kind, other) is None and names.is_known(other):
+            return other
+        names.claim(kind, name, owner)
+    return name if found in (None, owner) else other

@@ -176,8 +176,8 @@ class Zigbee2Mqtt:
         if isinstance(access, int) and access & _ACCESS_SET and "." not in metric:
             self._known.command(about, metric, f"{_BASE}{device}/set/{metric}")
             if "value_on" in each and "value_off" in each:
-                words = Words(_written(each["value_on"]), _written(each["value_off"]))
-                self._known.said(self._known.called(device, _FAMILY), metric, words)
+                said = Words(_written(each["value_on"]), _written(each["value_off"]))
+                self._known.said(self._known.called(device, _FAMILY), metric, said)
 
 
 def _written(word: object) -> str:
