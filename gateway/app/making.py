@@ -70,8 +70,9 @@ def intake_of(
     limits = config.limits
     services = Services(house.bus, house.devices_, house.dead_letters, house.profiler)
     codec = _codec(settings, device)
-    if isinstance(codec, Naming):
-        codec.shared_names = house.devices_.names_of(name)
+    able: object = codec  # to mypy no Codec can be something else too
+    if isinstance(able, Naming):
+        able.shared_names = house.devices_.names_of(name)
     decoder = Decoder(
         name,
         codec,
