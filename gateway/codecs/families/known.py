@@ -69,6 +69,8 @@ class Known:
     def called(self, name: str, family: str) -> str:
         """What a family's device of that name is called: so, or `name (family)` where a device of
         another family has that name already."""
+        if self.names.owner("family", name) == family:  # nearly always, and for each message
+            return name
         other = f"{self.written(name)} ({family})"
         return _one_of(self.names, "family", name, family, other)
 
