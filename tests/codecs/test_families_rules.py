@@ -147,6 +147,9 @@ def test_a_familys_device_that_is_announced_besides_stays_one(first: str) -> Non
         announce(house, other, stat_t="home/garden/LWT", dev={"ids": "2", "name": "garden"})
     assert house.hears("zigbee2mqtt/lamp", {"x": 1})[0]["device"] == "lamp"
     assert house.about("lamp")["units"] == {"t": "lx"}
+    about = house.codec.about("lamp")
+    assert about is not None
+    assert about.family == "Zigbee2MQTT"  # whose words its commands are said in
     assert house.hears("home/garden/SYStoMQTT", {"uptime": 1})[0]["device"] == "garden"
 
 

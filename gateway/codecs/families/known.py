@@ -79,7 +79,9 @@ class Known:
         device."""
         if not name or len(name) > _LONGEST_NAME:
             raise DecodeError("a device without a name, or with too long a one", reason="device")
-        return self.one(self.called(name, family), family)
+        about = self.one(self.called(name, family), family)
+        about.family = family  # also where it was announced besides, and that came first
+        return about
 
     def one(self, device: str, family: str) -> About:
         """A device by what it is called, whoever has told of it. Raises as `of`."""
