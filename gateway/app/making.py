@@ -13,6 +13,7 @@ from gateway.core.contracts import (
     CodecMapped,
     Device,
     Measured,
+    Naming,
     Publishing,
     Recoding,
     TopicMapped,
@@ -68,9 +69,13 @@ def intake_of(
     """What takes in the bursts of a source: its decoder, and the stores behind it."""
     limits = config.limits
     services = Services(house.bus, house.devices_, house.dead_letters, house.profiler)
+    codec = _codec(settings, device)
+    able: object = codec  # to mypy no Codec can be something else too
+    if isinstance(able, Naming):
+        able.shared_names = house.devices_.names_of(name)
     decoder = Decoder(
         name,
-        _codec(settings, device),
+        codec,
         device.device_of if isinstance(device, TopicMapped) else str,
         house.devices_,
         Limits(limits.payload, limits.topic, limits.rate, limits.burst),

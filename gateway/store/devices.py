@@ -17,6 +17,9 @@ from gateway.store.checksums import checksum
 from gateway.store.device import Device, paused
 from gateway.store.device_rows import RESCUE, SQL, read, row_of, without
 from gateway.store.lasts import Lasts
+from gateway.store.names import Names, SourceNames
+from gateway.store.names import save as save_names
+from gateway.store.names import without as without_names
 from gateway.store.rhythm import SHORT
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,7 @@ class Devices:
     database: where they are kept. limit: how many it may know; series: how many metrics each of
     them may have; total_series: all of them together. trouble: why nothing can be saved at the
     moment, or "". every: how often what is counted is saved (s). abouts: what people say of them.
-    admission: which metrics they may have.
+    admission: which metrics they may have. names: who has a name that several share.
     departed: grows when a device goes, or is wanted or unwanted; observers: called then.
     """
 
@@ -62,6 +65,7 @@ class Devices:
         self.observers: deque[Callable[[], None]] = deque()
         self.abouts = Abouts(database)
         self.lasts = Lasts(database)
+        self.names = Names(database)
         for device in database.load(read):
             self._devices[device.id] = device
             self._ids[device.source, device.original] = device.id
@@ -88,6 +92,10 @@ class Devices:
     def find(self, original: str, source: str) -> str | None:
         """The id of a device of `source`; None where it is not known."""
         return self._ids.get((source, original))
+
+    def names_of(self, source: str) -> SourceNames:
+        """Who has a name that several devices of a source share."""
+        return SourceNames(self.names, source, self.find)
 
     def would_be(self, original: str) -> str:
         """The id of a device with this name, if it were registered now and its like is not
@@ -213,11 +221,18 @@ class Devices:
         """It is no more, and is a new one if it speaks again. Raises LookupError, sqlite3.Error,
         OSError."""
         gone, keys = self.get(device), self._leave(device)
+        names = self.names.leave(keys)
+
+        def write(connection: sqlite3.Connection) -> None:
+            without(connection, device)
+            without_names(connection, keys)
+
         try:
-            await self.database.write(lambda c: without(c, device))
+            await self.database.write(write)
             await self.abouts.forget([device])
         except BaseException:
             self._back(gone, keys)
+            self.names.back(names)
             raise
 
     async def merge(self, old: str, into: str) -> None:
@@ -323,15 +338,23 @@ class Devices:
             # The file is a new one, and may lack some of what the old one had.
             generation = self.database.generation
             self._changed.update(self._devices)
+            self.names.again()
             await self._save_names()
             self._generation = generation
         # Who has left meanwhile is not to come back.
         changed, self._changed = self._changed & self._devices.keys(), set()
         unsaved = self._unsaved & changed
         rows = [row_of(self._devices[device]) for device in changed]
+        names = self.names.changed()
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(SQL["save"], rows)
+            save_names(connection, names)
+
         try:
-            await self.database.write(lambda c: c.executemany(SQL["save"], rows))
+            await self.database.write(write)
         except BaseException:
             self._changed |= changed & self._devices.keys()
             raise
+        self.names.saved(names)
         self._unsaved -= unsaved

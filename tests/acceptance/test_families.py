@@ -157,6 +157,35 @@ def test_what_waited_while_the_gateway_was_away_is_not_lost(tmp_path: Path) -> N
             house.stop()
 
 
+def test_a_restart_does_not_swap_devices_of_one_name(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker, client(broker.port) as sender:
+
+        def uplink(key: str, moisture: float) -> None:
+            told = {"deviceInfo": {"deviceName": "Soil"}, "object": {"moisture": moisture}}
+            topic = f"application/1/device/{key}/event/up"
+            sender.publish(topic, json.dumps(told), 1).wait_for_publish(10)
+
+        house = Gateway(
+            tmp_path / "gateway",
+            broker={"embedded": False, "port": broker.port},
+            devices=[{"type": "mqtt", "discover": True}],
+            journal={"gather": "100ms"},
+        ).start()
+        try:
+            house.wait(lambda: hearing(house))
+            uplink("24e124128c147444", 1)
+            house.wait(lambda: house.values("soil", "moisture") == [1.0])
+            house.stop()
+            house.start()
+            house.wait(lambda: hearing(house))
+            uplink("24e124128c147555", 2)
+            uplink("24e124128c147444", 3)
+            house.wait(lambda: house.values("soil-24e124128c147555", "moisture") == [2.0])
+            house.wait(lambda: house.values("soil", "moisture") == [1.0, 3.0])
+        finally:
+            house.stop()
+
+
 @pytest.mark.parametrize("topics", [[], ["#"]])
 def test_a_last_will_is_told_at_once_and_not_at_the_devices_turn(
     tmp_path: Path, topics: list[str]

@@ -114,6 +114,63 @@ def test_two_devices_of_one_name_stay_two() -> None:
     assert house.hears("other/t", "2") == [{"device": "N 2", "values": {"t": 2.0}}]
 
 
+STATE = {
+    "type": "binary", "property": "state", "access": 7, "value_on": "on", "value_off": "off",
+}  # fmt: skip
+LAMP = {"friendly_name": "lamp", "definition": {"model": "L1", "exposes": [STATE]}}
+
+
+def test_two_families_devices_of_one_name_stay_two() -> None:
+    house = House()
+    assert house.hears("tele/lamp/STATE", {"POWER": "ON"})[0]["device"] == "lamp"
+    house.hears("zigbee2mqtt/bridge/devices", [LAMP])
+    second = "lamp (Zigbee2MQTT)"
+    assert house.codec.device_of("zigbee2mqtt/lamp") == second
+    assert house.hears("zigbee2mqtt/lamp", {"state": "off"}) == [
+        {"device": second, "values": {"state": False}}
+    ]
+    announce(house, name="T", dev={"ids": "1", "name": "lamp"})
+    third = "lamp (Home Assistant discovery)"
+    assert house.hears("node/t", "7") == [{"device": third, "values": {"t": 7.0}}]
+    assert house.hears("tele/lamp/STATE", {"POWER": "OFF"})[0]["device"] == "lamp"
+    assert "model" not in house.about("lamp")
+    assert set(house.about("lamp")["commands"]) == {"POWER"}
+    assert order(house.codec.known, second, "state", {"value": True}) == (
+        "zigbee2mqtt/lamp/set/state",
+        b"on",
+    )
+    house.hears("zigbee2mqtt/lamp/availability", "offline")
+    assert house.codec.gone() == [second]
+
+
+def test_two_families_devices_of_a_name_without_an_id_stay_two() -> None:
+    house = House()
+    first = house.hears("tele/датчик/STATE", {"POWER": "ON"})[0]["device"]
+    second = house.hears("zigbee2mqtt/датчик", {"temperature": 7.5})[0]["device"]
+    assert (first, second) == ("device-974116bb", "device-974116bb (Zigbee2MQTT)")
+    assert house.about(second)["units"] == {"temperature": "°C"}
+
+
+@pytest.mark.parametrize("first", ["announced", "heard"])
+def test_a_familys_device_that_is_announced_besides_stays_one(first: str) -> None:
+    house = House()
+    for what in (first, "announced", "heard"):
+        if what == "heard":
+            house.hears("zigbee2mqtt/lamp", {"state": "ON"})
+            house.hears("home/garden/SYStoMQTT", {"uptime": 1})
+            continue
+        both = {"stat_t": "zigbee2mqtt/lamp", "val_tpl": "{{ value_json.x }}"}
+        announce(house, **both, unit_of_meas="lx", dev={"ids": "1", "name": "lamp"})
+        other = "homeassistant/binary_sensor/garden/c/config"
+        announce(house, other, stat_t="home/garden/LWT", dev={"ids": "2", "name": "garden"})
+    assert house.hears("zigbee2mqtt/lamp", {"x": 1})[0]["device"] == "lamp"
+    assert house.about("lamp")["units"] == {"t": "lx"}
+    about = house.codec.about("lamp")
+    assert about is not None
+    assert about.family == "Zigbee2MQTT"  # whose words its commands are said in
+    assert house.hears("home/garden/SYStoMQTT", {"uptime": 1})[0]["device"] == "garden"
+
+
 def test_a_name_of_which_no_id_can_be_made_is_another_one_for_ever() -> None:
     first, second = House(), House()
     for house in (first, second):
@@ -167,6 +224,122 @@ def test_a_command_is_said_as_the_family_says_it() -> None:
         told("N", "x")
     with pytest.raises(LookupError, match="it has none"):
         told("nobody", "x")
+
+
+@pytest.mark.parametrize(
+    ("on", "off", "payloads"),
+    [
+        ("ON", "OFF", (b"ON", b"OFF")),
+        ("on", "off", (b"on", b"off")),
+        ("LOCK", "UNLOCK", (b"LOCK", b"UNLOCK")),
+        (True, False, (b"true", b"false")),
+    ],
+)
+def test_a_zigbee_device_is_told_in_its_own_words(
+    on: object, off: object, payloads: tuple[bytes, bytes]
+) -> None:
+    house = House()
+    feature = {"type": "binary", "property": "state", "access": 7}
+    exposes = [{"type": "switch", "features": [{**feature, "value_on": on, "value_off": off}]}]
+    told = {"friendly_name": "датчик", "definition": {"exposes": exposes}}
+    house.hears("zigbee2mqtt/bridge/devices", [told])
+    name = house.hears("zigbee2mqtt/датчик", {"battery": 7})[0]["device"]
+    for value, payload in zip((True, False), payloads, strict=True):
+        topic = "zigbee2mqtt/датчик/set/state"
+        assert order(house.codec.known, name, "state", {"value": value}) == (topic, payload)
+
+
+NUMBER = "homeassistant/number/a/l/config"
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "payload"),
+    [
+        ('{"level": {{ value }} }', 5, '{"level": 5 }'),
+        ('{"level": {{ value }} }', 5.5, '{"level": 5.5 }'),
+        ('{"a": {"b": {{ (value * 10) | round }}}}', 5, '{"a": {"b": 50}}'),
+        ('{"on": "{{ value | lower }}"}', True, '{"on": "on"}'),
+        ("{{ value }}/{{ value | int + 1 }}\n", 7, "7/8"),
+        ("NOW", 7, "NOW"),
+    ],
+)
+def test_a_command_is_in_the_template_that_was_announced(
+    form: str, value: Any, payload: str
+) -> None:
+    house = House()
+    announce(house, NUMBER, name="L", cmd_t="a/l", cmd_tpl=form)
+    assert order(house.codec.known, "N", "l", {"value": value}) == ("a/l", payload.encode())
+    assert order(house.codec.known, "N", "l", {"x": 1}) == ("a/l", b'{"x":1}')
+    announce(house, NUMBER, name="L", cmd_t="a/l")
+    assert order(house.codec.known, "N", "l", {"value": 5}) == ("a/l", b"5")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{% if value == 'ON' %}1{% endif %}", "{{ 1 if value else 0 }}", "{{ value_json.a }}",
+        "{{ value }}{# no #}", "{{ value", "{{ value | tojson }}", "{{- value }}", "{{ }}",
+        "{{ value }}" + "x" * 2_000, "{{ value }}" * 90,
+    ],
+)  # fmt: skip
+def test_a_command_whose_template_is_not_understood_is_refused(form: str) -> None:
+    house = House()
+    announce(house, NUMBER, name="L", cmd_t="a/l", command_template=form)
+    with pytest.raises(ValueError, match="template that is not understood"):
+        order(house.codec.known, "N", "l", {"value": 5})
+
+
+def test_a_value_that_a_template_can_do_nothing_with_is_refused() -> None:
+    house = House()
+    config = {"temp_cmd_t": "a/t", "temp_cmd_tpl": "{{ value | float }}"}
+    announce(house, "homeassistant/climate/a/h/config", name="H", **config)
+    assert order(house.codec.known, "N", "h.temperature", {"value": 21.5}) == ("a/t", b"21.5")
+    with pytest.raises(ValueError, match='"warm" is nothing'):
+        order(house.codec.known, "N", "h.temperature", {"value": "warm"})
+
+
+THERE = [{"t": "z/bridge"}, {"t": "z/dev", "val_tpl": "{{ value_json.state }}"}]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ({}, [True, False, True, True, False]),
+        ({"avty_mode": "latest"}, [True, False, True, True, False]),
+        ({"avty_mode": "all"}, [None, False, False, True, False]),
+        ({"availability_mode": "any"}, [True, True, True, True, True]),
+    ],
+)
+def test_who_has_several_topics_is_there_by_its_own_mode(
+    mode: dict[str, str], expected: list[bool | None]
+) -> None:
+    house = House()
+    found = []
+    for topic, word in (
+        ("z/bridge", "online"),
+        ("z/dev", '{"state": "offline"}'),
+        ("z/bridge", "online"),
+        ("z/dev", '{"state": "online"}'),
+        ("z/bridge", "offline"),
+    ):
+        announce(house, avty=THERE, **mode)  # again and again: what was said counts on
+        told = house.hears(topic, word)
+        found.append(told[0]["values"]["online"] if told else None)
+    assert found == expected
+    assert house.about("N")["online"] is expected[-1]
+
+
+def test_a_topic_that_another_family_reads_is_not_waited_for() -> None:
+    house = House()
+    announce(house, avty=[{"t": "zigbee2mqtt/bridge/state"}, {"t": "z/dev"}], avty_mode="all")
+    assert house.hears("z/dev", "online") == [{"device": "N", "values": {"online": True}}]
+
+
+def test_who_was_offline_in_every_way_is_not_there() -> None:
+    house = House()
+    announce(house, avty=THERE, avty_mode="any")
+    assert house.hears("z/bridge", "offline") == [{"device": "N", "values": {"online": False}}]
+    assert house.codec.gone() == ["N"]
 
 
 def test_two_entities_of_one_name_stay_two() -> None:
@@ -291,5 +464,5 @@ def test_a_retained_message_of_a_device_is_a_state_and_an_announcement_is_none()
     assert not house.codec.retained("node/t", b"21.5")
     assert not house.codec.retained("devices/a/telemetry", b'{"x": 1}')
     assert house.codec.retained("homie/a/$name", b"A")
-    assert not house.codec.retained("tele/a/LWT", b"Offline")
-    assert house.about("a")["online"] is False
+    assert not house.codec.retained("tele/b/LWT", b"Offline")
+    assert house.about("b")["online"] is False

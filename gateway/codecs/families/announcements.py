@@ -11,7 +11,8 @@ _MOST_COMPONENTS = 200
 _LONGEST_KEY = 128
 _SHORT = {
     "~": "~", "act_t": "action_topic", "act_tpl": "action_template", "avty": "availability",
-    "avty_t": "availability_topic", "avty_tpl": "availability_template",
+    "avty_mode": "availability_mode", "avty_t": "availability_topic",
+    "avty_tpl": "availability_template",
     "dir_cmd_t": "direction_command_topic", "dir_stat_t": "direction_state_topic",
     "dir_val_tpl": "direction_value_template", "fan_mode_cmd_t": "fan_mode_command_topic",
     "fan_mode_stat_t": "fan_mode_state_topic", "fan_mode_stat_tpl": "fan_mode_state_template",
@@ -45,6 +46,16 @@ _SHORT = {
     "stat_tpl": "state_template", "stat_val_tpl": "state_value_template", "t": "topic",
     "temp_cmd_t": "temperature_command_topic", "temp_stat_t": "temperature_state_topic",
     "temp_stat_tpl": "temperature_state_template", "temp_unit": "temperature_unit",
+    "bri_cmd_tpl": "brightness_command_template", "cmd_tpl": "command_template",
+    "dir_cmd_tpl": "direction_command_template", "fan_mode_cmd_tpl": "fan_mode_command_template",
+    "hum_cmd_tpl": "target_humidity_command_template", "mode_cmd_tpl": "mode_command_template",
+    "osc_cmd_tpl": "oscillation_command_template", "pct_cmd_tpl": "percentage_command_template",
+    "pr_mode_cmd_tpl": "preset_mode_command_template",
+    "swing_mode_cmd_tpl": "swing_mode_command_template",
+    "temp_cmd_tpl": "temperature_command_template",
+    "temp_hi_cmd_tpl": "temperature_high_command_template",
+    "temp_lo_cmd_tpl": "temperature_low_command_template",
+    "tilt_cmd_tpl": "tilt_command_template",
     "uniq_id": "unique_id", "unit_of_meas": "unit_of_measurement", "val_tpl": "value_template",
 }  # fmt: skip
 _DEVICE_SHORT = {

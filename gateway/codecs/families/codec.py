@@ -21,7 +21,7 @@ from gateway.codecs.families.thingsboard import ThingsBoard
 from gateway.codecs.families.thingsstack import ThingsStack
 from gateway.codecs.families.zigbee2mqtt import Zigbee2Mqtt
 from gateway.codecs.reports import Report
-from gateway.core.contracts import About, Addressed, Codec, Measured, Plain, Value
+from gateway.core.contracts import About, Addressed, Codec, Measured, Names, Plain, Value
 from gateway.core.errors import DecodeError
 from gateway.core.topics import covers
 
@@ -62,7 +62,9 @@ class FamiliesCodec:
         self._listen_to = listen
         self.known = Known()
         self._fixed = [family(self.known) for family in _FIXED]
-        self._announced = HomeAssistant(self.known, self._taken, self._listen, ours)
+        self._announced = HomeAssistant(
+            self.known, self._taken, self._listen, ours, self._is_of_others
+        )
         for family in self._fixed:
             if isinstance(family, Tasmota | OpenMqttGateway):
                 family.listen = self._listen
@@ -98,6 +100,10 @@ class FamiliesCodec:
         """Whether an announced topic is read already, by another family or by the source."""
         return self._own(topic) or any(each.device_of(topic) is not None for each in self._fixed)
 
+    def _is_of_others(self, topic: str) -> bool:
+        """Whether an announced topic is such as other families have, told of already or not."""
+        return self._taken(topic) or self._covered(topic) or covers(_LATER, topic)
+
     def _listen(self, topic: str, wanted: bool) -> None:
         if not wanted:
             self._of.pop(topic, None)
@@ -111,7 +117,13 @@ class FamiliesCodec:
         if family is None:
             return None if self._own(topic) else ""
         device = family.device_of(topic)
-        return self.known.written(device) if device else device
+        return self._called(device, family) if device else device
+
+    def _called(self, device: str, family: Family) -> str:
+        """What a family's device is called among those of all families."""
+        if family is not self._announced:  # which has its names from the announcements
+            device = self.known.called(device, family.name)
+        return self.known.written(device)
 
     # -- what it says -----------------------------------------------------------------------------
 
@@ -126,8 +138,8 @@ class FamiliesCodec:
         if family is not None:
             if not payload and family is not self._announced:
                 return ()  # somebody clears what was retained
-            told, written = family.told(topic, payload), self.known.written
-            return [(written(name), time, values) for name, time, values in told]
+            told = family.told(topic, payload)
+            return [(self._called(name, family), time, values) for name, time, values in told]
         if self._own(topic):
             if self._addressed is not None:
                 return self._addressed(topic, device, payload, received)
@@ -150,6 +162,15 @@ class FamiliesCodec:
         DecodeError."""
         family = self.family(topic)
         return family is not None and not family.told(topic, payload)
+
+    @property
+    def shared_names(self) -> Names:
+        """See gateway.core.contracts.Naming."""
+        return self.known.names
+
+    @shared_names.setter
+    def shared_names(self, names: Names) -> None:
+        self.known.names = names
 
     # -- what is known ----------------------------------------------------------------------------
 

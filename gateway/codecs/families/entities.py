@@ -59,10 +59,26 @@ _MORE["water_heater"] = _MORE["climate"]
 _TEMPLATES = ("value_template", "state_value_template", "state_template")
 
 
+class Availability(NamedTuple):
+    """The topics that tell whether one entity is there, each with what tells its words from those
+    that others read on the same topic; mode: what several of them come to."""
+
+    mode: str
+    sources: tuple[tuple[str, str], ...]
+
+    def of(self, latest: bool, words: list[bool | None]) -> bool | None:
+        """Whether it is there; None where that cannot be said yet. words: the last one of each
+        topic that is read, None where it has said nothing."""
+        if self.mode == "all":
+            return False if False in words else None if None in words else True
+        return True in words if self.mode == "any" else latest
+
+
 class Reader(NamedTuple):
     """One metric of a device and where it comes from. words: what texts mean; only: whether
     others mean nothing. number: whether it must be one. parts: the payload is an object of which
-    each value is a metric (lights with `schema: json`)."""
+    each value is a metric (lights with `schema: json`). source, availability: where it is one of
+    the topics that tell whether the device is there."""
 
     device: str
     metric: str
@@ -74,6 +90,8 @@ class Reader(NamedTuple):
     number: bool = False
     text: bool = False
     parts: bool = False
+    source: str = ""
+    availability: Availability | None = None
 
     def read(self, scope: Scope) -> Iterator[tuple[str, Value]]:
         """The values in a payload, each with what comes behind the metric's name. Raises
@@ -181,5 +199,8 @@ def _availability(device: str, entity: Announced) -> list[Reader]:
             str(config.get("payload_not_available", "offline"))[:_LONGEST]: False,
             str(config.get("payload_available", "online"))[:_LONGEST]: True,
         }
-        found.append(Reader(device, AVAILABILITY, topic, how, words=words))
-    return found
+        source = "\n".join((given, *words))
+        found.append(Reader(device, AVAILABILITY, topic, how, words=words, source=source))
+    sources = tuple((each.topic, each.source) for each in found)
+    together = Availability(texts(entity.config, "availability_mode"), sources)
+    return [each._replace(availability=together) for each in found]

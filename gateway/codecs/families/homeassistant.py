@@ -46,7 +46,8 @@ class _Entity:
 class HomeAssistant:
     """See gateway.codecs.families.Family. taken: whether a topic is read by somebody else.
     listen: told the topics that are to be subscribed to besides (True), or no longer (False). ours:
-    whether a topic is the gateway's own: what it announces itself is passed over."""
+    whether a topic is the gateway's own: what it announces itself is passed over. others: whether a
+    topic is such as other families have: a device with one is theirs, announced besides."""
 
     name = FAMILY
     filters: tuple[str, ...] = (f"{PREFIX}+/+/config", f"{PREFIX}+/+/+/config")
@@ -57,8 +58,10 @@ class HomeAssistant:
         taken: Callable[[str], bool],
         listen: Callable[[str, bool], None],
         ours: Callable[[str], bool] = lambda topic: False,
+        others: Callable[[str], bool] = lambda topic: False,
     ) -> None:
         self._known = known
+        self._others = others
         self._taken = taken
         self._listen = listen
         self._ours = ours
@@ -66,6 +69,7 @@ class HomeAssistant:
         self._count = 0
         self._readers: dict[str, dict[str, list[Reader]]] = {}  # by topic and entity
         self._weights: dict[str, int] = {}  # of a topic's templates
+        self._heard: dict[str, dict[str, bool]] = {}  # of who is there, by topic and source
         self._metrics: dict[tuple[str, str], str] = {}  # whose a device's metric is
 
     def device_of(self, topic: str) -> str | None:
@@ -102,12 +106,25 @@ class HomeAssistant:
             scope["value"] = text_of(payload)
         by_device: dict[str, dict[str, Value]] = {}
         for reader in found:
-            for part, given in reader.read(scope):
+            for part, read in reader.read(scope):
+                given = self._there(reader, read)
+                if given is None:
+                    continue
                 metric = metric_name(f"{reader.metric}.{part}" if part else reader.metric)
                 by_device.setdefault(reader.device, {})[metric] = given
                 if metric == AVAILABILITY and isinstance(given, bool):
-                    self._known.of(reader.device, FAMILY).online = given
+                    self._known.one(reader.device, FAMILY).online = given
         return [(device, None, values) for device, values in by_device.items()]
+
+    def _there(self, reader: Reader, given: Value) -> Value | None:
+        """What a word comes to with the last ones on the entity's other topics, if it is one of
+        whether the device is there; others stay as they are."""
+        entity = reader.availability
+        if entity is None or not isinstance(given, bool):
+            return given
+        self._heard.setdefault(reader.topic, {})[reader.source] = given
+        read = [each for each in entity.sources if each[0] in self._readers]
+        return entity.of(given, [self._heard.get(topic, {}).get(each) for topic, each in read])
 
     # -- announcements --------------------------------------------------------------------------
 
@@ -128,6 +145,7 @@ class HomeAssistant:
                 if not self._readers.get(each):
                     self._readers.pop(each, None)
                     self._weights.pop(each, None)
+                    self._heard.pop(each, None)
                     self._listen(each, False)
 
     def _meet(self, topic: str, entity: Announced) -> None:
@@ -137,8 +155,8 @@ class HomeAssistant:
             return
         if self._count >= _MOST:
             raise DecodeError(f"more than {_MOST} entities are announced", reason="too_many")
-        device = self._known.named(entity.name, entity.identity)
-        about = self._known.of(device, FAMILY)
+        device = self._called(entity)
+        about = self._known.one(device, FAMILY)
         self._known.tell(
             about,
             name=entity.name,
@@ -159,6 +177,15 @@ class HomeAssistant:
             if self._known.unread(about, part, why):
                 log.warning("%s: %s of %s is not read: %s", topic, part, device, why)
         self._commands(about, device, metric, entity)
+
+    def _called(self, entity: Announced) -> str:
+        """What an entity's device is called. One of another family that is announced besides, such
+        as each of Zigbee2MQTT's, is the same device by the same name."""
+        device = self._known.named(entity.name, entity.identity)
+        topics = (entity.topic(key) for key in entity.config if key.endswith("topic"))
+        if any(topic and self._others(topic) for topic in topics):
+            return device
+        return self._known.called(device, FAMILY)
 
     def _add(self, made: _Entity, key: str, reader: Reader) -> None:
         topic = reader.topic
@@ -201,4 +228,7 @@ class HomeAssistant:
         for key in entity.config:
             if key.endswith("command_topic") and (topic := entity.topic(key)):
                 part = key.removesuffix("command_topic").strip("_")
-                self._known.command(about, f"{metric}.{part}" if part else metric, topic)
+                name = f"{metric}.{part}" if part else metric
+                form = texts(entity.config, key.removesuffix("topic") + "template")
+                if self._known.formed(device, name, form):
+                    self._known.command(about, name, topic)

@@ -3,7 +3,7 @@
 import zlib
 from typing import NamedTuple
 
-from gateway.core.contracts import About
+from gateway.core.contracts import About, Names
 from gateway.core.errors import DecodeError
 from gateway.core.ids import slug
 
@@ -12,6 +12,8 @@ _MOST_FACTS = 200_000  # units, classes, commands and unread metrics of all devi
 _LONGEST = 128  # characters of a name, a model …
 _LONGEST_NAME = 256
 _LONGEST_TOPIC = 512
+_MOST_FORMS = 20_000
+_LONGEST_FORM = 1_025  # characters; one that was longer is refused when it is used
 _TOLD = ("name", "model", "manufacturer", "firmware")
 
 
@@ -23,16 +25,38 @@ class Words(NamedTuple):
     json: bool = False
 
 
+class RunsNames:
+    """Who has a name in this run."""
+
+    def __init__(self) -> None:
+        self._owners: dict[tuple[str, str], str] = {}
+
+    def owner(self, kind: str, name: str) -> str | None:
+        """See gateway.core.contracts.Names."""
+        return self._owners.get((kind, name))
+
+    def claim(self, kind: str, name: str, owner: str) -> None:
+        """See gateway.core.contracts.Names."""
+        if len(self._owners) < 2 * _MOST_DEVICES:
+            self._owners[kind, name] = owner
+
+    def is_known(self, original: str) -> bool:
+        """See gateway.core.contracts.Names."""
+        return False
+
+
 class Known:
-    """Devices by their original names."""
+    """Devices by their original names. names: who has one that several share."""
 
     def __init__(self) -> None:
         self._about: dict[str, About] = {}
         self._facts = 0
-        self._keys: dict[str, str] = {}  # who has a name, by name
+        self.names: Names = RunsNames()
+        self._names_now = RunsNames()  # of those that are told apart by what does not last
         self._written: dict[str, str] = {}
         self._meant: dict[str, str] = {}  # the other way round, where it is another one
         self._words: dict[tuple[str, str], Words] = {}
+        self._forms: dict[tuple[str, str], str] = {}
 
     def get(self, device: str) -> About | None:
         """A device; None where nothing is known of it."""
@@ -42,9 +66,25 @@ class Known:
         """Devices that are not there, by their own or their last will's word."""
         return [name for name, about in self._about.items() if about.online is False]
 
-    def of(self, device: str, family: str) -> About:
-        """A device; a new one if there is room. Raises DecodeError with reason too_many or
+    def called(self, name: str, family: str) -> str:
+        """What a family's device of that name is called: so, or `name (family)` where a device of
+        another family has that name already."""
+        if self.names.owner("family", name) == family:  # nearly always, and for each message
+            return name
+        other = f"{self.written(name)} ({family})"
+        return _one_of(self.names, "family", name, family, other)
+
+    def of(self, name: str, family: str) -> About:
+        """A family's device; a new one if there is room. Raises DecodeError with reason too_many or
         device."""
+        if not name or len(name) > _LONGEST_NAME:
+            raise DecodeError("a device without a name, or with too long a one", reason="device")
+        about = self.one(self.called(name, family), family)
+        about.family = family  # also where it was announced besides, and that came first
+        return about
+
+    def one(self, device: str, family: str) -> About:
+        """A device by what it is called, whoever has told of it. Raises as `of`."""
         about = self._about.get(device)
         if about is None:
             if not device or len(device) > _LONGEST_NAME:
@@ -69,15 +109,13 @@ class Known:
                 self._meant[found] = device
         return found
 
-    def named(self, name: str, key: str) -> str:
-        """`name`, or `name key` where another key has that name already."""
+    def named(self, name: str, key: str, lasting: bool = True) -> str:
+        """`name`, or `name key` where another key has that name already. lasting: whether the
+        device has this key for ever."""
         if max(len(name), len(key)) > _LONGEST_NAME:
             return name  # which is refused
-        if self._keys.get(name, key) == key:
-            if name in self._keys or len(self._keys) < _MOST_DEVICES:
-                self._keys[name] = key
-            return name
-        return f"{name} {key}"
+        names = self.names if lasting else self._names_now
+        return _one_of(names, "key", name, key, f"{name} {key}")
 
     def tell(self, about: About, **facts: object) -> None:
         """Its name, model, manufacturer or firmware; nothing of what is no such text."""
@@ -100,12 +138,28 @@ class Known:
 
     def said(self, device: str, name: str, words: Words) -> None:
         """How a device's command says on and off, where that is not as its family does."""
-        if (device, name) in self._words or len(self._words) < _MOST_DEVICES:
+        there = (device, name) in self._words or len(self._words) < _MOST_DEVICES
+        if there and max(len(words.on), len(words.off)) <= _LONGEST:
             self._words[device, name] = words
 
     def words_of(self, device: str, name: str) -> Words | None:
         """What `said` was told."""
         return self._words.get((self._meant.get(device, device), name))
+
+    def formed(self, device: str, name: str, form: str) -> bool:
+        """The template in which a device wants a command's value, "" for none; False where there is
+        no room for it."""
+        if not form:
+            self._forms.pop((device, name), None)
+        elif (device, name) in self._forms or len(self._forms) < _MOST_FORMS:
+            self._forms[device, name] = form[:_LONGEST_FORM]
+        else:
+            return False
+        return True
+
+    def form_of(self, device: str, name: str) -> str:
+        """What `formed` was told."""
+        return self._forms.get((self._meant.get(device, device), name), "")
 
     def unread(self, about: About, metric: str, why: str) -> bool:
         """A metric that cannot be read, and why; True where that is new."""
@@ -127,3 +181,14 @@ class Known:
                 return
             self._facts += 1
         facts[key] = fact
+
+
+def _one_of(names: Names, kind: str, name: str, owner: str, other: str) -> str:
+    """`name` if it is this owner's or, from now on, can be; else `other`."""
+    found = names.owner(kind, name)
+    if found is None:
+        # Nobody wrote down who has the name, but this one was known by the other name already.
+        if names.owner(kind, other) is None and names.is_known(other):
+            return other
+        names.claim(kind, name, owner)
+    return name if found in (None, owner) else other

@@ -1,7 +1,8 @@
 """What is published so that a device does something, as its family wants it.
 
 `{"value": true}` is a bare value in the family's own words (`ON`, `on`, `true`, or what was
-announced), `{"value": 21.5}` a number; no arguments are an empty payload, others a JSON object.
+announced), `{"value": 21.5}` a number, both inside of the template that was announced, if one was;
+no arguments are an empty payload, others a JSON object.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,12 @@ from typing import Any
 import msgspec
 
 from gateway.codecs.families.known import Known, Words
+from gateway.codecs.families.templates import (
+    NothingThereError,
+    UnknownTemplateError,
+    rendered,
+    written,
+)
 
 _WORDS = {
     "Shelly": Words("on", "off"),
@@ -32,16 +39,26 @@ def order(known: Known, device: str, name: str, args: Mapping[str, Any]) -> tupl
     value = args.get("value")
     if args.keys() != {"value"} or value is None or isinstance(value, dict | list):
         return topic, _json(dict(args))
-    text = _text(value, words)
-    return topic, _json({"state": text}) if words.json else text.encode()
+    said = (words.on if value else words.off) if isinstance(value, bool) else value
+    form = known.form_of(device, name)
+    if form:
+        return topic, _formed(form, said).encode()
+    return topic, _json({"state": written(said)}) if words.json else written(said).encode()
 
 
-def _text(value: object, words: Words) -> str:
-    if isinstance(value, bool):
-        return words.on if value else words.off
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def _formed(form: str, value: object) -> str:
+    """A value in the template that the device wants. Raises ValueError."""
+    try:
+        return rendered(form, value)
+    except UnknownTemplateError as error:
+        raise ValueError(
+            f"the device wants its commands by a template that is not understood: {form[:200]}; "
+            "give what it makes of the value as arguments of their own, which become a JSON object"
+        ) from error
+    except NothingThereError as error:
+        raise ValueError(
+            f'"{str(value)[:100]}" is nothing for the device\'s template {form[:200]}'
+        ) from error
 
 
 def _json(data: object) -> bytes:

@@ -117,7 +117,8 @@ class Tasmota:
             if not isinstance(data, dict) or not key:
                 continue
             address = texts(data, "Device") or key
-            device = self._known.named(texts(data, "Name") or key, f"{bridge} {address}")
+            # The address is another one once the device has joined again.
+            device = self._known.named(texts(data, "Name") or key, f"{bridge} {address}", False)
             about = self._known.of(device, _FAMILY)
             self._known.tell(
                 about,

@@ -14,6 +14,9 @@ from gateway.codecs.reports import MAX_TEXT
 _LONGEST = 256
 _DEEPEST = 8
 _WHOLE = re.compile(r"\s*\{\{-?(.*?)-?\}\}\s*", re.DOTALL)
+_PIECE = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
+_LONGEST_TEXT = 1_024
+_MOST_PIECES = 16
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,15}(?:\.\d{1,15})?)|(?P<text>'[^'\\]*'|\"[^\"\\]*\")"
     r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>[.\[\](),|+*/-]))"
@@ -51,6 +54,29 @@ def template(text: str) -> Template:
     read = parser.sum(0)
     parser.ends()
     return Template(read, "value_json" in whole[1], len(tokens))
+
+
+def rendered(text: str, value: object) -> str:
+    """A text with values in it, such as `{"level": {{ value }} }`, as Home Assistant would write
+    it; whole numbers without a point. Raises UnknownTemplateError, NothingThereError."""
+    around = _PIECE.split(text.strip())  # texts, and what is between braces at each odd place
+    plainly = "".join(around[::2])
+    if len(text) > _LONGEST_TEXT or len(around) > 2 * _MOST_PIECES:
+        raise UnknownTemplateError(f"longer than {_LONGEST_TEXT} characters")
+    if "{%" in plainly or "{#" in plainly or "{{" in plainly or "{{-" in text or "-}}" in text:
+        raise UnknownTemplateError(text[:_LONGEST])
+    for place, inner in enumerate(around):
+        if place % 2:
+            made = template(f"{{{{{inner}}}}}")
+            if made.json:
+                raise UnknownTemplateError(text[:_LONGEST])
+            around[place] = written(made.read({"value": value}))
+    return "".join(around).strip()
+
+
+def written(value: object) -> str:
+    """A value as a text."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def plain() -> Template:

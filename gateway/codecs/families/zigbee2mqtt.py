@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.codecs.families.known import Known
+import msgspec
+
+from gateway.codecs.families.known import Known, Words
 from gateway.codecs.families.parts import (
     Told,
     flat,
@@ -173,6 +175,14 @@ class Zigbee2Mqtt:
         access = each.get("access")
         if isinstance(access, int) and access & _ACCESS_SET and "." not in metric:
             self._known.command(about, metric, f"{_BASE}{device}/set/{metric}")
+            if "value_on" in each and "value_off" in each:
+                said = Words(_written(each["value_on"]), _written(each["value_off"]))
+                self._known.said(self._known.called(device, _FAMILY), metric, said)
+
+
+def _written(word: object) -> str:
+    """A value as it is published, where Zigbee2MQTT takes what is JSON for JSON."""
+    return word if isinstance(word, str) else msgspec.json.encode(word).decode()
 
 
 _STATE = re.compile(r"state(_\w+)?")  # `state_l1` of one that switches several

@@ -30,6 +30,8 @@ from gateway.core.contracts.codecs import (
     HostState,
     Introducing,
     Measured,
+    Names,
+    Naming,
     Plain,
 )
 from gateway.core.contracts.commands import Actuator, Command, Ordering, Reply
@@ -73,6 +75,8 @@ __all__ = [
     "HostState",
     "Introducing",
     "Measured",
+    "Names",
+    "Naming",
     "Ordering",
     "Outcome",
     "Plain",

@@ -102,3 +102,27 @@ class HostState:
 
     topic: str
     message: Callable[[bool, int], bytes]
+
+
+class Names(Protocol):
+    """Who has a name that several devices of one source share: the same after a restart. kind: by
+    what they are told apart, such as "family" or "key"; owner: that of the one that has it."""
+
+    def owner(self, kind: str, name: str) -> str | None:
+        """Who has a name; None where nobody has."""
+        ...
+
+    def claim(self, kind: str, name: str, owner: str) -> None:
+        """Whose a name is from now on."""
+        ...
+
+    def is_known(self, original: str) -> bool:
+        """Whether there is a device with this original name."""
+        ...
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A codec whose devices may share names. shared_names: set from outside before it is used."""
+
+    shared_names: Names
