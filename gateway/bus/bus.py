@@ -283,6 +283,9 @@ class Bus:
                     await waiter
             except TimeoutError:
                 return False
+            finally:
+                if waiter in self._waiters:  # whoever gave up would be remembered until a commit
+                    self._waiters.remove(waiter)
         return True
 
     # -- housekeeping -----------------------------------------------------------------------

@@ -90,7 +90,13 @@ class Finder:
                 f"{device} cannot be told anything: its source stopped: {intake.failing}",
                 fix="put the configuration right, then: berrygate reload",
             )
-        return target_of(driver, known.original)
+        target = target_of(driver, known.original)
+        if target.schemas is not None and not target.schemas:
+            raise Conflict(
+                f"{device} cannot be told anything: no command of it is configured at its source "
+                f"{known.source}"
+            )
+        return target
 
 
 def target_of(actuator: Actuator, original: str) -> Target:

@@ -65,7 +65,6 @@ class Devices:
         self.observers: deque[Callable[[], None]] = deque()
         self.abouts = Abouts(database)
         self.lasts = Lasts(database)
-        self.names = Names(database)
         for device in database.load(read):
             self._devices[device.id] = device
             self._ids[device.source, device.original] = device.id
@@ -73,6 +72,7 @@ class Devices:
             if into in self._devices:
                 self._ids.setdefault((source, original), into)
         self.lasts.restore(self._devices)
+        self.names = Names(database, self.find)
         self._generation = database.generation
 
     def adjust(self, limit: int, series: int, total_series: int) -> None:

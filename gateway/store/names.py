@@ -1,29 +1,43 @@
 """Which of several devices has a name that they share, in the state database: after a restart it
 must not be whoever speaks first.
 
-A name that was forgotten is the next one's that asks for it.
+A name that was forgotten is the next one's that asks for it, and so is one under which no device
+has become known: anybody can make up topics.
 """
 
+import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 
 from gateway.io.sqlite.database import Database, statements
+from gateway.store.checksums import checksum, is_whole
+
+log = logging.getLogger(__name__)
 
 _SQL = statements((files(__package__) / "names.sql").read_text())
 _MOST = 40_000  # of all sources
+_AGAIN = 10.0  # until it is looked through again where it is full (s)
+Find = Callable[[str, str], str | None]
+"""The id of a device by its original name and its source; None where there is none."""
 Place = tuple[str, str, str]
 """(source, kind, name)."""
 
 
 class Names:
-    """See the module."""
+    """See the module. find: the devices that are known by now."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, find: Find) -> None:
         self._owners: dict[Place, str] = {}
         self._unsaved: set[Place] = set()
-        for *place, owner in database.load(lambda c: c.execute(_SQL["all"]).fetchall()):
-            self._owners[place[0], place[1], place[2]] = owner
+        self._find = find
+        self._looked = -_AGAIN
+        for row in database.load(lambda c: c.execute(_SQL["all"]).fetchall()):
+            if is_whole(row):  # else a device would come under another's name
+                source, kind, name, owner, _ = row
+                self._owners[source, kind, name] = owner
+        self._prune()
 
     def owner(self, place: Place) -> str | None:
         """Who has a name; None where nobody has."""
@@ -31,19 +45,31 @@ class Names:
 
     def claim(self, place: Place, owner: str) -> None:
         """Whose a name is from now on; saved with the devices. Nothing where there is no room."""
+        if len(self._owners) >= _MOST and time.monotonic() - self._looked >= _AGAIN:
+            self._looked = time.monotonic()
+            self._prune()
+            if len(self._owners) >= _MOST:
+                log.warning("more than %d names of devices: new ones are not told apart", _MOST)
         if place in self._owners or len(self._owners) < _MOST:
             self._owners[place] = owner
             self._unsaved.add(place)
+
+    def _prune(self) -> None:
+        """Let go the names under which no device is known."""
+        idle = [place for place in self._owners if self._find(place[2], place[0]) is None]
+        for place in idle:
+            del self._owners[place]
+        self._unsaved.update(idle)
 
     def again(self) -> None:
         """Save everything once more, for a file that is new."""
         self._unsaved.update(self._owners)
 
-    def changed(self) -> Mapping[Place, str]:
-        """What is to be saved."""
-        return {place: self._owners[place] for place in self._unsaved}
+    def changed(self) -> Mapping[Place, str | None]:
+        """What is to be saved; None: nobody has the name any more."""
+        return {place: self._owners.get(place) for place in self._unsaved}
 
-    def saved(self, changed: Mapping[Place, str]) -> None:
+    def saved(self, changed: Mapping[Place, str | None]) -> None:
         """That has been saved."""
         self._unsaved -= {place for place in changed if self._owners.get(place) == changed[place]}
 
@@ -63,9 +89,11 @@ class Names:
             self.claim(place, owner)
 
 
-def save(connection: sqlite3.Connection, changed: Mapping[Place, str]) -> None:
+def save(connection: sqlite3.Connection, changed: Mapping[Place, str | None]) -> None:
     """Write what `changed` gave. Raises sqlite3.Error."""
-    connection.executemany(_SQL["save"], [(*place, owner) for place, owner in changed.items()])
+    rows = [(*place, owner) for place, owner in changed.items() if owner is not None]
+    connection.executemany(_SQL["save"], [(*row, checksum(*row)) for row in rows])
+    connection.executemany(_SQL["delete"], [p for p, owner in changed.items() if owner is None])
 
 
 def without(connection: sqlite3.Connection, names: Iterable[tuple[str, str]]) -> None:
@@ -74,9 +102,9 @@ def without(connection: sqlite3.Connection, names: Iterable[tuple[str, str]]) ->
 
 
 class SourceNames:
-    """See gateway.core.contracts.Names; of one source. find: the id of a device of it."""
+    """See gateway.core.contracts.Names; of one source."""
 
-    def __init__(self, names: Names, source: str, find: Callable[[str, str], str | None]) -> None:
+    def __init__(self, names: Names, source: str, find: Find) -> None:
         self._names = names
         self._source = source
         self._find = find

@@ -87,3 +87,20 @@ async def test_little_does_not_wait_for_more(tmp_path: Path) -> None:
                     break
                 await publish(bus, numbered(passage.end - 1, passage.end + 9))
     assert found == [11, 21, 31]
+
+
+async def test_whoever_waits_in_vain_ends_when_told_and_is_forgotten(tmp_path: Path) -> None:
+    asked = 0
+
+    def ended() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 1
+
+    async with open_bus(tmp_path) as bus, running(bus):
+        for _ in range(50):
+            assert not await bus.more(bus.head, asyncio.get_running_loop().time())
+        async with asyncio.timeout(20), aclosing(passages(bus, 1, ended=ended)) as each:  # type: ignore[type-var]
+            assert [found async for found in each] == []
+        assert asked == 2
+        assert bus._waiters == []

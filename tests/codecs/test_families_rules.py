@@ -143,6 +143,30 @@ def test_two_families_devices_of_one_name_stay_two() -> None:
     assert house.codec.gone() == [second]
 
 
+def test_an_announcement_besides_is_of_the_family_whose_topics_it_names() -> None:
+    house = House()
+    house.hears("tele/lamp/STATE", {"POWER": "ON"})
+    house.hears("zigbee2mqtt/lamp", {"state": "ON"})
+    relay = {"name": "relay", "stat_t": "zigbee2mqtt/lamp", "cmd_t": "zigbee2mqtt/lamp/set"}
+    device = {"ids": "z2m_0xA", "name": "lamp", "mdl": "TS011F"}
+    announce(house, "homeassistant/switch/z/relay/config", **relay, dev=device)
+    assert set(house.about("lamp")["commands"]) == {"POWER"}
+    about = house.about("lamp (Zigbee2MQTT)")
+    assert (about["model"], set(about["commands"])) == ("TS011F", {"relay"})
+
+
+def test_where_a_device_says_that_it_is_there_makes_it_no_other_familys() -> None:
+    house = House()
+    house.hears("tele/kitchen/STATE", {"POWER": "ON"})
+    for name, more in (("temp", {}), ("hum", {"avty_t": "kitchen/online"})):
+        announce(
+            house, f"homeassistant/sensor/k/{name}/config", name=name, stat_t=f"node/{name}",
+            dev={"ids": "k", "name": "kitchen"}, **more,
+        )  # fmt: skip
+    devices = {house.hears(f"node/{name}", "7")[0]["device"] for name in ("temp", "hum")}
+    assert devices == {"kitchen (Home Assistant discovery)"}
+
+
 def test_two_families_devices_of_a_name_without_an_id_stay_two() -> None:
     house = House()
     first = house.hears("tele/датчик/STATE", {"POWER": "ON"})[0]["device"]
@@ -340,6 +364,15 @@ def test_who_was_offline_in_every_way_is_not_there() -> None:
     announce(house, avty=THERE, avty_mode="any")
     assert house.hears("z/bridge", "offline") == [{"device": "N", "values": {"online": False}}]
     assert house.codec.gone() == ["N"]
+
+
+def test_words_of_announcements_that_are_no_more_are_forgotten() -> None:
+    house = House()
+    announce(house, "homeassistant/sensor/b/t/config", stat_t="b/t", avty_t="there")
+    for number in range(50):
+        announce(house, avty_t="there", pl_avail=f"up {number}")
+        house.hears("there", f"up {number}")
+    assert len(house.codec._announced._heard["there"]) <= 2
 
 
 def test_two_entities_of_one_name_stay_two() -> None:

@@ -65,7 +65,8 @@ def house(directory: Path, port: int) -> Iterator[Gateway]:
             "switch": {"method": "POST", "payload": "toggle", "format": "text"},
         },
     }
-    devices = [{"type": "coap", "serve": False, "observe": [observed]}]
+    silent = {"url": f"coap://127.0.0.1:{port}/light?of=shed", "device": "shed"}
+    devices = [{"type": "coap", "serve": False, "observe": [observed, silent]}]
     with gateway(directory, broker={"port": free_port()}, devices=devices) as running:
         running.wait(lambda: running.get("/api/v1/devices/lamp").status_code == 200)
         yield running
@@ -100,6 +101,10 @@ def test_a_lamp_is_told_over_http(tmp_path: Path) -> None:
             assert wrong.status_code == 422
             assert why in wrong.json()["detail"]
         assert tell(found, "fly").status_code == 422
+        found.wait(lambda: found.get("/api/v1/devices/shed").status_code == 200)
+        nothing = httpx.post(f"{found.url}/api/v1/devices/shed/commands/light")
+        assert nothing.status_code == 409
+        assert "no command of it is configured" in nothing.json()["detail"]
         known = found.api("devices/lamp/commands")["schemas"]
         assert known["light"]["required"] == ["on"]
         assert known["switch"]["required"] == []

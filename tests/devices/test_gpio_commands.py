@@ -127,3 +127,16 @@ async def test_what_waits_when_the_gateway_stops_is_given_up(tmp_path: Path) -> 
         assert (kept.status, found.bench.pin(23).state) == ("failed", 1)
     finally:
         database.close()
+
+
+async def test_a_newer_one_that_comes_in_the_very_moment_counts(tmp_path: Path) -> None:
+    """Its time has come, it is about to go on, and the newer one is begun before it does."""
+    async with working(Bench(tmp_path, PINS)) as bench:
+        pump = bench.device._parts["pump"]
+        assert isinstance(pump, output.Output)
+        waiting = asyncio.create_task(pump._wait(60))
+        await asyncio.sleep(0)
+        assert pump._turn is not None
+        pump._turn.set_result(True)
+        pump._supersede()
+        assert not await waiting

@@ -69,6 +69,16 @@ def test_another_trouble_is_told_although_the_score_stays_at_the_bottom() -> Non
     assert health.evaluate() == []
 
 
+def test_devices_are_not_all_told_again_when_their_sources_trouble_has_other_words() -> None:
+    health, found = Health(), [Deduction("staleness", 9, 5, 80, "silent; connection refused")]
+    health.watch("pump", lambda: list(found))
+    assert [part.name for part in health.evaluate()] == ["pump"]
+    found[0] = Deduction("staleness", 9, 5, 80, "silent; timed out")
+    assert health.evaluate() == []
+    found.append(Deduction("error_rate", 9, 5, 5, "9 % cannot be decoded"))
+    assert [part.name for part in health.evaluate()] == ["pump"]
+
+
 def test_the_formula_of_the_whole() -> None:
     weights = {"stage/*": 2.0, "bridge/spare": 0.5, "stage/quiet": 0.0}
     health = Health(Rules(weights=weights))

@@ -7,6 +7,7 @@ import pytest
 from gateway.core.contracts import Naming
 from gateway.io.sqlite.database import Database
 from gateway.io.sqlite.salvage import DamagedError
+from gateway.store import names
 from gateway.store.devices import Devices
 from tests.codecs.test_families import House
 
@@ -153,3 +154,44 @@ async def test_each_source_has_its_own_names(opened: Opened) -> None:
     assert start.devices.names_of("attic").owner("key", "Soil") is None
     assert start.devices.names_of(SOURCE).owner("key", "Soil") == FIRST
     assert start.house.about("Soil")["name"] == "Soil"
+
+
+async def test_names_that_become_no_devices_are_let_go(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_MOST", 10)
+    monkeypatch.setattr(names, "_AGAIN", 0.0)
+    start = Start(opened)
+    start.soil(FIRST)
+    for number in range(20):  # made up by somebody: nothing is read of them
+        start.house.codec.device_of(f"tele/made-up-{number}/LWT")
+    assert start.soil(SECOND) == f"soil-{SECOND}"
+    assert start.lamp("Tasmota") == "lamp"
+    assert start.lamp("Zigbee2MQTT") == "lamp-zigbee2mqtt"
+    await start.ends()
+    start = Start(opened)
+    await start.devices.save()
+    rows = await start.devices.database.read(
+        lambda c: c.execute("SELECT DISTINCT name FROM device_name").fetchall()
+    )
+    assert not [name for (name,) in rows if "made-up" in name]
+    assert start.lamp("Zigbee2MQTT") == "lamp-zigbee2mqtt"
+
+
+async def test_a_name_without_an_id_that_was_forgotten_is_free(opened: Opened) -> None:
+    start = Start(opened)
+    first = start.hears("tele/датчик/STATE", {"POWER": "ON"})
+    await start.devices.forget(first)
+    assert start.hears("zigbee2mqtt/датчик", {"state": "ON"}) == first
+
+
+async def test_a_name_that_a_flipped_bit_gave_to_another_is_given_to_nobody(
+    opened: Opened,
+) -> None:
+    start = Start(opened)
+    start.soil(FIRST)
+    await start.devices.save()
+    write = start.devices.database.write
+    await write(lambda c: c.execute("UPDATE device_name SET owner = owner || 'x'"))
+    await start.ends()
+    assert Start(opened).soil(FIRST) == "soil"

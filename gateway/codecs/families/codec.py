@@ -62,9 +62,7 @@ class FamiliesCodec:
         self._listen_to = listen
         self.known = Known()
         self._fixed = [family(self.known) for family in _FIXED]
-        self._announced = HomeAssistant(
-            self.known, self._taken, self._listen, ours, self._is_of_others
-        )
+        self._announced = HomeAssistant(self.known, self._taken, self._listen, ours, self._whose)
         for family in self._fixed:
             if isinstance(family, Tasmota | OpenMqttGateway):
                 family.listen = self._listen
@@ -100,9 +98,19 @@ class FamiliesCodec:
         """Whether an announced topic is read already, by another family or by the source."""
         return self._own(topic) or any(each.device_of(topic) is not None for each in self._fixed)
 
-    def _is_of_others(self, topic: str) -> bool:
-        """Whether an announced topic is such as other families have, told of already or not."""
-        return self._taken(topic) or self._covered(topic) or covers(_LATER, topic)
+    def _whose(self, topic: str) -> str | None:
+        """Which other family has such topics, told of already or not; "" for the source's own, None
+        for nobody's."""
+        if self._own(topic):
+            return ""
+        for family in self._fixed:
+            if family.device_of(topic) is not None:
+                return family.name
+        for family in self._fixed:
+            later = (_LATER,) if isinstance(family, OpenMqttGateway) else ()
+            if any(covers(each, topic) for each in (*family.filters, *later)):
+                return family.name
+        return None
 
     def _listen(self, topic: str, wanted: bool) -> None:
         if not wanted:

@@ -46,8 +46,9 @@ class _Entity:
 class HomeAssistant:
     """See gateway.codecs.families.Family. taken: whether a topic is read by somebody else.
     listen: told the topics that are to be subscribed to besides (True), or no longer (False). ours:
-    whether a topic is the gateway's own: what it announces itself is passed over. others: whether a
-    topic is such as other families have: a device with one is theirs, announced besides."""
+    whether a topic is the gateway's own: what it announces itself is passed over. whose: which
+    other family has such topics, "" for the source's own: a device with one is theirs, announced
+    besides."""
 
     name = FAMILY
     filters: tuple[str, ...] = (f"{PREFIX}+/+/config", f"{PREFIX}+/+/+/config")
@@ -58,10 +59,10 @@ class HomeAssistant:
         taken: Callable[[str], bool],
         listen: Callable[[str, bool], None],
         ours: Callable[[str], bool] = lambda topic: False,
-        others: Callable[[str], bool] = lambda topic: False,
+        whose: Callable[[str], str | None] = lambda topic: None,
     ) -> None:
         self._known = known
-        self._others = others
+        self._whose = whose
         self._taken = taken
         self._listen = listen
         self._ours = ours
@@ -142,11 +143,19 @@ class HomeAssistant:
                 self._meet(topic, entity)
         finally:
             for each in old:
+                self._forget_words(each)
                 if not self._readers.get(each):
                     self._readers.pop(each, None)
                     self._weights.pop(each, None)
-                    self._heard.pop(each, None)
                     self._listen(each, False)
+
+    def _forget_words(self, topic: str) -> None:
+        """What was said there to whoever does not read it any more."""
+        if topic in self._heard:
+            read = {each.source for found in self._readers[topic].values() for each in found}
+            self._heard[topic] = {k: v for k, v in self._heard[topic].items() if k in read}
+            if not self._heard[topic]:
+                del self._heard[topic]
 
     def _meet(self, topic: str, entity: Announced) -> None:
         if entity.component in _NO_STATE or not entity.component:
@@ -181,11 +190,19 @@ class HomeAssistant:
     def _called(self, entity: Announced) -> str:
         """What an entity's device is called. One of another family that is announced besides, such
         as each of Zigbee2MQTT's, is the same device by the same name."""
-        device = self._known.named(entity.name, entity.identity)
-        topics = (entity.topic(key) for key in entity.config if key.endswith("topic"))
-        if any(topic and self._others(topic) for topic in topics):
-            return device
-        return self._known.called(device, FAMILY)
+        owner = next(
+            (
+                found
+                for key in entity.config
+                # Whether it is there may be told on a topic that looks like anybody's.
+                if key.endswith("topic") and not key.startswith("availability")
+                if (topic := entity.topic(key)) and (found := self._whose(topic)) is not None
+            ),
+            None,
+        )
+        # Of another family only for now: one that takes the place of another has its name there.
+        device = self._known.named(entity.name, entity.identity, lasting=owner is None)
+        return device if owner == "" else self._known.called(device, owner or FAMILY)
 
     def _add(self, made: _Entity, key: str, reader: Reader) -> None:
         topic = reader.topic

@@ -69,10 +69,11 @@ class Known:
     def called(self, name: str, family: str) -> str:
         """What a family's device of that name is called: so, or `name (family)` where a device of
         another family has that name already."""
-        if self.names.owner("family", name) == family:  # nearly always, and for each message
+        plain = self.written(name)
+        if self.names.owner("family", plain) == family:  # nearly always, and for each message
             return name
-        other = f"{self.written(name)} ({family})"
-        return _one_of(self.names, "family", name, family, other)
+        other = f"{plain} ({family})"
+        return name if _has(self.names, "family", plain, family, other) else other
 
     def of(self, name: str, family: str) -> About:
         """A family's device; a new one if there is room. Raises DecodeError with reason too_many or
@@ -115,7 +116,8 @@ class Known:
         if max(len(name), len(key)) > _LONGEST_NAME:
             return name  # which is refused
         names = self.names if lasting else self._names_now
-        return _one_of(names, "key", name, key, f"{name} {key}")
+        plain, other = self.written(name), f"{name} {key}"
+        return name if _has(names, "key", plain, key, self.written(other)) else other
 
     def tell(self, about: About, **facts: object) -> None:
         """Its name, model, manufacturer or firmware; nothing of what is no such text."""
@@ -183,12 +185,13 @@ class Known:
         facts[key] = fact
 
 
-def _one_of(names: Names, kind: str, name: str, owner: str, other: str) -> str:
-    """`name` if it is this owner's or, from now on, can be; else `other`."""
+def _has(names: Names, kind: str, name: str, owner: str, other: str) -> bool:
+    """Whether a name is this owner's or, from now on, can be; else it is called `other`. Both as
+    they are written: so they are known in the registry."""
     found = names.owner(kind, name)
     if found is None:
         # Nobody wrote down who has the name, but this one was known by the other name already.
         if names.owner(kind, other) is None and names.is_known(other):
-            return other
+            return False
         names.claim(kind, name, owner)
-    return name if found in (None, owner) else other
+    return found in (None, owner)

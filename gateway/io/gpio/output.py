@@ -196,7 +196,8 @@ class Output(Part):
         self._turn = turn
         timer = loop.call_later(seconds, _settle, turn, True)
         try:
-            return await turn
+            # Not one that was superseded when its time had come already, in the same moment.
+            return await turn and self._turn is turn
         finally:
             timer.cancel()
             if self._turn is turn:

@@ -20,7 +20,8 @@ _NOTHING = frozenset[str]()
 @dataclass(slots=True)
 class Component:
     """One part as last evaluated (ns). told: the score that was last given out as changed; said:
-    what it was of, without the figures."""
+    what it was of, without the figures; of a device only which metrics, since many have their
+    source's trouble in common."""
 
     kind: str
     name: str
@@ -69,11 +70,14 @@ class Component:
         changed = self.grade.take(score, now, rules.hysteresis)
         said = _NOTHING  # the same one for all that are well, which are many
         if self.reasons:
-            said = frozenset(reason.text.translate(_FIGURES) for reason in self.reasons)
+            said = frozenset(map(self._gist, self.reasons))
         if changed or abs(self.score - self.told) >= step or said != self.said:
             self.told, self.said = self.score, said
             return True
         return False
+
+    def _gist(self, reason: Deduction) -> str:
+        return reason.metric if self.kind == "device" else reason.text.translate(_FIGURES)
 
     def _sample(self, before: int, now: float, window: float) -> None:
         if self.samples is None:
