@@ -1,9 +1,9 @@
 """Commands on their way from whoever asks to the driver that carries them out.
 
 One at a time for each device, in the order they came; a driver that orders them itself is given
-each at once. A command is on the disk before it is begun;
-asked again with the same id it is answered, not repeated. What is late is not begun, whatever it
-waited for; what a stopped gateway left behind is given up.
+each at once. A command is on the disk before it is begun; asked again with the same id it is
+answered, not repeated. What is late is not begun, whatever it waited for; what a stopped gateway
+left behind is given up.
 """
 
 import asyncio

@@ -116,15 +116,19 @@ def test_devices_appear_with_names_and_units(tmp_path: Path) -> None:
             assert set(house.differences().values()) == {0}
 
 
+def discovering(directory: Path, port: int) -> Gateway:
+    return Gateway(
+        directory / "gateway",
+        broker={"embedded": False, "port": port},
+        devices=[{"type": "mqtt", "discover": True}],
+        journal={"gather": "100ms"},
+    ).start()
+
+
 def test_what_waited_while_the_gateway_was_away_is_not_lost(tmp_path: Path) -> None:
     with mosquitto(tmp_path / "broker") as broker, client(broker.port) as sender:
         sender.publish(CONFIG, told(AIR), 1, True).wait_for_publish(10)
-        house = Gateway(
-            tmp_path / "gateway",
-            broker={"embedded": False, "port": broker.port},
-            devices=[{"type": "mqtt", "discover": True}],
-            journal={"gather": "100ms"},
-        ).start()
+        house = discovering(tmp_path, broker.port)
         try:
             house.wait(lambda: hearing(house))
 
@@ -165,12 +169,7 @@ def test_a_restart_does_not_swap_devices_of_one_name(tmp_path: Path) -> None:
             topic = f"application/1/device/{key}/event/up"
             sender.publish(topic, json.dumps(told), 1).wait_for_publish(10)
 
-        house = Gateway(
-            tmp_path / "gateway",
-            broker={"embedded": False, "port": broker.port},
-            devices=[{"type": "mqtt", "discover": True}],
-            journal={"gather": "100ms"},
-        ).start()
+        house = discovering(tmp_path, broker.port)
         try:
             house.wait(lambda: hearing(house))
             uplink("24e124128c147444", 1)

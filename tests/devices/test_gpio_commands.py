@@ -1,7 +1,6 @@
 """Outputs told what to do as the gateway does it: what waits for its dwell, and what does not."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from gateway.runtime.command_targets import Asked, target_of
 from gateway.runtime.commanding import WAITING, Commanding
 from gateway.store.commands import Commanded, Commands
 from tests.devices.test_gpio import Bench, working
+from tests.support.commanding import at_work
 
 PINS: dict[str, Any] = {
     "pump": {"kind": "relay", "pin": 23, "initial": "on", "dwell": "1m"},
@@ -62,13 +62,8 @@ async def told(directory: Path, pins: dict[str, Any]) -> AsyncIterator[Told]:
     database = Database(directory / "state.db", files("gateway.store") / "migrations" / "state")
     async with working(Bench(directory, pins)) as bench:
         found = Told(bench, database)
-        running = asyncio.create_task(found.commanding.run())
-        try:
+        async with at_work(found.commanding):
             yield found
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
     database.close()
 
 

@@ -1,7 +1,6 @@
 """The life of a command: in turn, once, never late, and known to the next run."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from gateway.runtime import command_targets
 from gateway.runtime.command_targets import Asked, target_of
 from gateway.runtime.commanding import WAITING, Commanding
 from gateway.store.commands import LOST, Commanded, Commands
+from tests.support.commanding import at_work
 
 MIGRATIONS = files("gateway.store") / "migrations" / "state"
 
@@ -69,14 +69,8 @@ class Standing:
 @asynccontextmanager
 async def standing(database: Database, relay: Relay) -> AsyncIterator[Standing]:
     found = Standing(database, relay)
-    running = asyncio.create_task(found.commanding.run())
-    await asyncio.sleep(0.05)
-    try:
+    async with at_work(found.commanding):
         yield found
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 async def test_one_after_the_other_and_what_waited_too_long_is_not_done(

@@ -79,9 +79,7 @@ class FamiliesCodec:
             return self._meet(topic)
 
     def _meet(self, topic: str) -> Family | None:
-        found: Family | None = next(
-            (family for family in self._fixed if family.device_of(topic) is not None), None
-        )
+        found = self._reader(topic)
         if found is None and self._announced.device_of(topic) is not None:
             found = self._announced
         if found is None and not self._own(topic):
@@ -91,21 +89,24 @@ class FamiliesCodec:
         self._of[topic] = found
         return found
 
+    def _reader(self, topic: str) -> Family | None:
+        """The family that reads a topic without an announcement; None where there is none."""
+        return next((each for each in self._fixed if each.device_of(topic) is not None), None)
+
     def _covered(self, topic: str) -> bool:
         return any(covers(each, topic) for each in self._filters)
 
     def _taken(self, topic: str) -> bool:
         """Whether an announced topic is read already, by another family or by the source."""
-        return self._own(topic) or any(each.device_of(topic) is not None for each in self._fixed)
+        return self._own(topic) or self._reader(topic) is not None
 
     def _whose(self, topic: str) -> str | None:
         """Which other family has such topics, told of already or not; "" for the source's own, None
         for nobody's."""
         if self._own(topic):
             return ""
-        for family in self._fixed:
-            if family.device_of(topic) is not None:
-                return family.name
+        if (reader := self._reader(topic)) is not None:
+            return reader.name
         for family in self._fixed:
             later = (_LATER,) if isinstance(family, OpenMqttGateway) else ()
             if any(covers(each, topic) for each in (*family.filters, *later)):
